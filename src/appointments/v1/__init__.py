@@ -1,0 +1,1 @@
+"""Generated from proto/appointments/v1. Do not edit."""
