@@ -1,0 +1,1 @@
+"""An appointment service in which double booking is structurally impossible."""

@@ -1,0 +1,105 @@
+"""The settings, read from the environment once at start-up.
+
+All faults are reported at once, each with its variable's name. Development has a default for everything; production has
+none for what must be secret or chosen.
+"""
+
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+DEVELOPMENT_SECRET = "development-only-secret-never-use-it-elsewhere"  # noqa: S105 - refused in production
+MIN_SECRET_BYTES = 32
+"""RFC 7518 §3.2: an HS256 key is at least as long as the hash."""
+
+
+class ConfigFault(Exception):
+    """The environment cannot be used; the message has one line per fault."""
+
+
+class Settings(BaseSettings):
+    """What an operator decides. Each field is the environment variable of the same name in capitals."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", validate_default=True)
+
+    environment: Literal["development", "production"] = "development"
+    database_url: SecretStr | None = Field(None, description="PostgreSQL DSN; embedded in development if unset")
+    database_pool_size: int = Field(10, ge=1, le=1000, description="connections per process")
+    jwt_secret: SecretStr = Field(SecretStr(DEVELOPMENT_SECRET), description="signs access tokens")
+    jwt_secret_previous: SecretStr | None = Field(None, description="still accepted while secrets rotate")
+    grpc_bind: str = "127.0.0.1:50051"
+    http_bind: str = "127.0.0.1:8080"
+    allowed_origins: Annotated[frozenset[str], NoDecode] = Field(
+        frozenset(), description="other sites that may call with the session cookie, comma-separated"
+    )
+    trusted_proxy_hops: int = Field(0, ge=0, le=10, description="proxies whose X-Forwarded-For entry is believed")
+    drain_seconds: float = Field(8.0, ge=0, le=600, description="what in-flight work gets at shutdown")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @property
+    def production(self) -> bool:
+        """Whether this is production."""
+        return self.environment == "production"
+
+    @field_validator("database_url", "jwt_secret_previous", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: object) -> object:
+        return value or None
+
+    @field_validator("grpc_bind", "http_bind")
+    @classmethod
+    def _host_and_port(cls, value: str) -> str:
+        host, colon, port = value.rpartition(":")
+        if not (host and colon and port.isascii() and port.isdigit() and int(port) <= 65535):
+            raise ValueError("must be HOST:PORT, such as 127.0.0.1:8080")
+        return value
+
+    @field_validator("allowed_origins", mode="before")
+    @classmethod
+    def _split_origins(cls, value: object) -> object:
+        return frozenset(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _are_origins(cls, value: frozenset[str]) -> frozenset[str]:
+        for origin in value:
+            parts = urlsplit(origin)
+            if parts.scheme not in {"http", "https"} or origin != f"{parts.scheme}://{parts.netloc}":
+                raise ValueError(f"{origin!r} is not an origin, such as https://calendar.example.com")
+        return value
+
+    @field_validator("jwt_secret", "jwt_secret_previous")
+    @classmethod
+    def _is_secret(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        secret = value.get_secret_value() if value else ""
+        if secret == DEVELOPMENT_SECRET and info.data.get("environment") == "production":
+            raise ValueError("must be set in production, to a secret of its own")
+        if value and len(secret.encode()) < MIN_SECRET_BYTES:
+            raise ValueError(f"must be at least {MIN_SECRET_BYTES} bytes")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_chosen(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is None and info.data.get("environment") == "production":
+            raise ValueError("must be set in production")
+        return value
+
+
+def load() -> Settings:
+    """Read the environment.
+
+    Raises:
+        ConfigFault: with every fault in one message, a line each.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise ConfigFault("\n".join(_line(fault["loc"], fault["msg"]) for fault in error.errors())) from None
+
+
+def _line(location: tuple[int | str, ...], message: str) -> str:
+    text = message.removeprefix("Value error, ")
+    return f"{str(location[0]).upper()}: {text}" if location else text

@@ -1,0 +1,159 @@
+"""What can go wrong, as facts: the domain errors and the one table that gives each its status on both doors.
+
+Features raise these and nothing else on purpose. The api package turns them into a ``google.rpc.Status`` or an RFC 9457
+problem; whatever else escapes becomes an opaque INTERNAL, logged with its request id. A message is written for the
+caller: it never holds another user's data, SQL or a stack trace.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+DOMAIN = "appointments.v1"
+"""The ``domain`` of every ErrorInfo: within it a reason never changes its meaning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One bad field. ``field`` is its path in the request, as the contract spells it."""
+
+    field: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class Collision:
+    """One of the caller's own appointments that is in the way."""
+
+    id: UUID
+    start_at: datetime
+    end_at: datetime
+
+
+class Fault(Exception):
+    """A failure with a stable ``reason``, a ``message`` for the caller and, where waiting helps, a hint in seconds."""
+
+    reason = "INTERNAL"
+
+    def __init__(self, message: str, *, reason: str | None = None, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.reason = reason or type(self).reason
+        self.retry_after = retry_after
+
+
+class Invalid(Fault):
+    """The request breaks rules of the contract; every broken one is named."""
+
+    reason = "INVALID_FIELD"
+
+    def __init__(self, violations: Sequence[Violation], *, reason: str | None = None) -> None:
+        summary = "; ".join(f"{violation.field}: {violation.description}" for violation in violations)
+        super().__init__(summary, reason=reason)
+        self.violations = tuple(violations)
+
+    @classmethod
+    def field(cls, field: str, description: str, *, reason: str | None = None) -> "Invalid":
+        """Name one bad field."""
+        return cls([Violation(field, description)], reason=reason)
+
+
+class Malformed(Fault):
+    """The request cannot be read at all: not the message, the JSON or the header that it should be."""
+
+    reason = "MALFORMED_REQUEST"
+
+
+class Unauthenticated(Fault):
+    """Nobody, or nobody any more: the credentials are missing, wrong, expired or revoked."""
+
+    reason = "UNAUTHENTICATED"
+
+
+class Forbidden(Fault):
+    """A page of another site tried to ride the caller's session."""
+
+    reason = "ORIGIN_NOT_ALLOWED"
+
+
+class NotFound(Fault):
+    """The caller has no such thing. Somebody else's reads exactly the same."""
+
+    reason = "NOT_FOUND"
+
+
+class Taken(Fault):
+    """The thing is there already: an account with that address, an appointment that was not deleted."""
+
+    reason = "ALREADY_EXISTS"
+
+
+class Conflict(Taken):
+    """The time overlaps appointments of the caller: double booking, refused."""
+
+    reason = "TIME_CONFLICT"
+
+    def __init__(self, collisions: Sequence[Collision]) -> None:
+        super().__init__("The time overlaps other appointments of yours.")
+        self.collisions = tuple(collisions)
+
+
+class Stale(Fault):
+    """The given etag is not the current one: somebody changed the thing in between."""
+
+    reason = "STALE_ETAG"
+
+
+class TooMany(Fault):
+    """Too many attempts; ``retry_after`` says when the next will be let in."""
+
+    reason = "RATE_LIMITED"
+
+
+class TooLarge(Fault):
+    """The request is larger than the server accepts."""
+
+    reason = "REQUEST_TOO_LARGE"
+
+
+class Unavailable(Fault):
+    """The service cannot do it now: the database is away, or too much is waiting. A retry may help."""
+
+    reason = "UNAVAILABLE"
+
+    def __init__(self, message: str, *, reason: str | None = None, retry_after: float = 1.0) -> None:
+        super().__init__(message, reason=reason, retry_after=retry_after)
+
+
+class DeadlineExceeded(Fault):
+    """The deadline passed before there was an answer; whether the work was done is unknown."""
+
+    reason = "DEADLINE_EXCEEDED"
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A canonical code of gRPC, by name, and the HTTP status that says the same."""
+
+    grpc: str
+    http: int
+
+
+INTERNAL = Status("INTERNAL", 500)
+
+STATUSES: dict[type[Fault], Status] = {
+    Invalid: Status("INVALID_ARGUMENT", 400),
+    Malformed: Status("INVALID_ARGUMENT", 400),
+    Unauthenticated: Status("UNAUTHENTICATED", 401),
+    Forbidden: Status("PERMISSION_DENIED", 403),
+    NotFound: Status("NOT_FOUND", 404),
+    Taken: Status("ALREADY_EXISTS", 409),
+    Conflict: Status("ALREADY_EXISTS", 409),
+    Stale: Status("ABORTED", 409),
+    TooLarge: Status("RESOURCE_EXHAUSTED", 413),
+    TooMany: Status("RESOURCE_EXHAUSTED", 429),
+    Unavailable: Status("UNAVAILABLE", 503),
+    DeadlineExceeded: Status("DEADLINE_EXCEEDED", 504),
+}
+"""Every fault's status on both doors. A fault that is missing here is a defect, and a test says so."""

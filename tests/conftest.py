@@ -1,0 +1,69 @@
+"""One throw-away PostgreSQL for the whole run; each test gets a database of its own, cloned from a migrated template."""
+
+import asyncio
+import itertools
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import pytest
+import uvloop
+
+from appointments import devdb
+from appointments.db import Database
+from appointments.migrate import migrate
+
+TEMPLATE = f"appointments_template_{os.getpid()}"
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def event_loop_policy() -> asyncio.AbstractEventLoopPolicy:
+    """Run the tests on the loop that the server runs on."""
+    return uvloop.EventLoopPolicy()
+
+
+@pytest.fixture(scope="session")
+def postgres_dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A PostgreSQL that may create databases: ``DATABASE_URL`` if it is set, else a server that ends with the run."""
+    if dsn := os.environ.get("DATABASE_URL"):
+        yield dsn
+        return
+    data = Path(tmp_path_factory.mktemp("postgres")) / "data"
+    # Nothing here outlives the run, so nothing has to reach the disk.
+    with devdb.serve(data, settings={"fsync": "off", "full_page_writes": "off", "max_connections": "300"}) as server:
+        yield server.dsn
+
+
+def database_dsn(server_dsn: str, name: str) -> str:
+    """The same server, another database."""
+    return urlunsplit(urlsplit(server_dsn)._replace(path=f"/{name}"))
+
+
+@pytest.fixture(scope="session")
+def template(postgres_dsn: str) -> Iterator[str]:
+    """The name of a migrated, empty database."""
+    with psycopg.connect(postgres_dsn, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {TEMPLATE}")
+        asyncio.run(migrate(database_dsn(postgres_dsn, TEMPLATE)))
+        yield TEMPLATE
+        connection.execute(f"DROP DATABASE {TEMPLATE} WITH (FORCE)")
+
+
+@pytest.fixture
+def dsn(postgres_dsn: str, template: str) -> Iterator[str]:
+    """A migrated, empty database of the test's own."""
+    name = f"{template}_{next(_numbers)}"
+    with psycopg.connect(postgres_dsn, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        yield database_dsn(postgres_dsn, name)
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def db(dsn: str) -> AsyncIterator[Database]:
+    """The features' view of that database."""
+    async with Database(dsn, size=10) as database:
+        yield database
