@@ -1,0 +1,100 @@
+"""AppointmentService: convert, call the feature, convert."""
+
+from dataclasses import replace
+from uuid import UUID
+
+from appointments import agenda, booking
+from appointments.api import convert, masks
+from appointments.api.caller import Caller
+from appointments.db import Database
+from appointments.errors import Invalid, Violation
+from appointments.plan import Plan, violations
+from appointments.v1 import appointments_pb2 as pb
+
+_CHANGEABLE = {
+    "title": "title",
+    "description": "description",
+    "location": "location",
+    "start_time": "start_at",
+    "end_time": "end_at",
+    "time_zone": "time_zone",
+    "attendees": "attendees",
+}
+"""The contract's fields that an update can name, each with its field of a Plan."""
+
+
+class AppointmentService:
+    """The caller's own appointments. Statuses are in proto/appointments/v1/appointments.proto."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def CreateAppointment(
+        self, request: pb.CreateAppointmentRequest, caller: Caller
+    ) -> pb.CreateAppointmentResponse:
+        """Book a time."""
+        plan = convert.plan(request.appointment)
+        try:
+            request_id = convert.identifier(request.request_id, "request_id") if request.request_id else None
+        except Invalid as bad:
+            raise Invalid([*bad.violations, *violations(plan)]) from None
+        created = await booking.create(self._db, caller.user_id, plan, request_id=request_id)
+        return pb.CreateAppointmentResponse(appointment=convert.appointment(created))
+
+    async def GetAppointment(self, request: pb.GetAppointmentRequest, caller: Caller) -> pb.GetAppointmentResponse:
+        """Read one."""
+        found = await booking.get(self._db, caller.user_id, convert.identifier(request.id, "id"))
+        return pb.GetAppointmentResponse(appointment=convert.appointment(found))
+
+    async def ListAppointments(
+        self, request: pb.ListAppointmentsRequest, caller: Caller
+    ) -> pb.ListAppointmentsResponse:
+        """List those that overlap a window."""
+        page = await agenda.page(
+            self._db, _window(request, caller.user_id), size=request.page_size, token=request.page_token
+        )
+        return pb.ListAppointmentsResponse(
+            appointments=map(convert.appointment, page.appointments), next_page_token=page.next_token
+        )
+
+    async def UpdateAppointment(
+        self, request: pb.UpdateAppointmentRequest, caller: Caller
+    ) -> pb.UpdateAppointmentResponse:
+        """Change the fields of the mask."""
+        message = request.appointment
+        appointment_id = convert.identifier(message.id, "appointment.id")
+        wanted = convert.plan(message)
+        fields = [_CHANGEABLE[path] for path in masks.paths(request.update_mask, message, tuple(_CHANGEABLE))]
+
+        def change(current: Plan) -> Plan:
+            return replace(current, **{field: getattr(wanted, field) for field in fields})
+
+        changed = await booking.update(self._db, caller.user_id, appointment_id, change, etag=message.etag)
+        return pb.UpdateAppointmentResponse(appointment=convert.appointment(changed))
+
+    async def DeleteAppointment(
+        self, request: pb.DeleteAppointmentRequest, caller: Caller
+    ) -> pb.DeleteAppointmentResponse:
+        """Delete softly."""
+        appointment_id = convert.identifier(request.id, "id")
+        deleted = await booking.delete(self._db, caller.user_id, appointment_id, etag=request.etag)
+        return pb.DeleteAppointmentResponse(appointment=convert.appointment(deleted))
+
+    async def UndeleteAppointment(
+        self, request: pb.UndeleteAppointmentRequest, caller: Caller
+    ) -> pb.UndeleteAppointmentResponse:
+        """Restore."""
+        restored = await booking.undelete(self._db, caller.user_id, convert.identifier(request.id, "id"))
+        return pb.UndeleteAppointmentResponse(appointment=convert.appointment(restored))
+
+
+def _window(request: pb.ListAppointmentsRequest, owner_id: UUID) -> agenda.Window:
+    bounds = {
+        field: convert.instant(getattr(request, field))
+        for field in ("start_time", "end_time")
+        if request.HasField(field)
+    }
+    bad = [field for field, bound in bounds.items() if bound is None]
+    if bad:
+        raise Invalid([Violation(field, "must be a valid Timestamp, in the years 1 to 9999") for field in bad])
+    return agenda.Window(owner_id, bounds.get("start_time"), bounds.get("end_time"), request.show_deleted)

@@ -1,0 +1,107 @@
+"""Between the contract's messages and the domain's values.
+
+A plan is converted whatever it holds: what is out of bounds stays so, and the feature names all of it at once.
+"""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from appointments.appointment import Appointment
+from appointments.errors import Invalid
+from appointments.plan import UNSET, Attendee, Plan
+from appointments.v1 import appointments_pb2 as pb
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MIN_SECONDS, _MAX_SECONDS = -62_135_596_800, 253_402_300_799
+"""google.protobuf.Timestamp: from 0001-01-01T00:00:00Z to 9999-12-31T23:59:59.999999999Z."""
+
+_TO_RESPONSE = {
+    pb.ATTENDEE_RESPONSE_UNSPECIFIED: "NEEDS-ACTION",
+    pb.ATTENDEE_RESPONSE_NEEDS_ACTION: "NEEDS-ACTION",
+    pb.ATTENDEE_RESPONSE_ACCEPTED: "ACCEPTED",
+    pb.ATTENDEE_RESPONSE_DECLINED: "DECLINED",
+    pb.ATTENDEE_RESPONSE_TENTATIVE: "TENTATIVE",
+}
+_FROM_RESPONSE = {text: number for number, text in _TO_RESPONSE.items()}
+
+
+def timestamp(value: datetime) -> Timestamp:
+    """An aware datetime as a Timestamp."""
+    since = value - _EPOCH
+    return Timestamp(seconds=since.days * 86_400 + since.seconds, nanos=since.microseconds * 1000)
+
+
+def instant(value: Timestamp) -> datetime | None:
+    """A Timestamp as an aware datetime, cut to the microsecond; None if it is not a valid Timestamp."""
+    if not (_MIN_SECONDS <= value.seconds <= _MAX_SECONDS and 0 <= value.nanos < 1_000_000_000):
+        return None
+    return _EPOCH + timedelta(seconds=value.seconds, microseconds=value.nanos // 1000)
+
+
+def identifier(text: str, field: str) -> UUID:
+    """A UUID in its canonical spelling (RFC 9562 §4), in either case.
+
+    Raises:
+        Invalid: it is none; ``field`` is named.
+    """
+    try:
+        value = UUID(text)
+    except ValueError:
+        value = None
+    if value is None or str(value) != text.lower():
+        raise Invalid.field(field, "must be a UUID" if text else "is required")
+    return value
+
+
+def plan(message: pb.Appointment) -> Plan:
+    """What a request asks for, unchecked: the feature names what is wrong with it."""
+    return Plan(
+        title=message.title,
+        start_at=_planned(message, "start_time"),
+        end_at=_planned(message, "end_time"),
+        time_zone=message.time_zone,
+        description=message.description,
+        location=message.location,
+        attendees=attendees(message),
+    )
+
+
+def _planned(message: pb.Appointment, field: str) -> datetime:
+    # A time that is no time becomes one that is far out of bounds, so that it is named with the other bad fields.
+    if not message.HasField(field):  # type: ignore[arg-type]
+        return UNSET
+    return instant(getattr(message, field)) or UNSET + timedelta(days=1)
+
+
+def attendees(message: pb.Appointment) -> tuple[Attendee, ...]:
+    """Who is invited; an unknown response stays recognisably so."""
+    return tuple(
+        Attendee(guest.email, guest.display_name, _TO_RESPONSE.get(guest.response, str(guest.response)))
+        for guest in message.attendees
+    )
+
+
+def appointment(value: Appointment) -> pb.Appointment:
+    """An appointment as the contract has it."""
+    plan = value.plan
+    message = pb.Appointment(
+        id=str(value.id),
+        owner_id=str(value.owner_id),
+        title=plan.title,
+        description=plan.description,
+        location=plan.location,
+        start_time=timestamp(plan.start_at),
+        end_time=timestamp(plan.end_at),
+        time_zone=plan.time_zone,
+        create_time=timestamp(value.created_at),
+        update_time=timestamp(value.updated_at),
+        etag=value.etag,
+    )
+    for guest in plan.attendees:
+        response = _FROM_RESPONSE[guest.response]
+        message.attendees.add(email=guest.email, display_name=guest.display_name, response=response)
+    if value.deleted_at:
+        message.delete_time.CopyFrom(timestamp(value.deleted_at))
+    return message

@@ -1,0 +1,176 @@
+"""The one policy that every RPC passes on both transports: request id, identity, deadline, faults → status, a log line.
+
+It is put around each handler when a service is registered, not per call, and both servers are given the same thing, so
+that neither can drift. Handlers see ``(request, visitor)`` and raise domain faults; nothing else of gRPC reaches them.
+Messages cross as bytes and are parsed here, so that garbage is the caller's fault and not INTERNAL.
+"""
+
+import asyncio
+import re
+import uuid
+from collections.abc import Awaitable, Callable
+from time import perf_counter
+from typing import Any, NoReturn, Protocol
+
+import grpc
+import structlog
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
+
+from appointments.api.address import client_address
+from appointments.api.caller import Caller, Visitor
+from appointments.api.status import DETAILS_KEY, status, status_code
+from appointments.auth import Identity
+from appointments.errors import DeadlineExceeded, Fault, Malformed, Unauthenticated
+
+DEFAULT_DEADLINE = 15.0
+"""Seconds that a call gets if its client sets no deadline: nothing waits for ever."""
+
+StatusCode = grpc.StatusCode
+Context = grpc.aio.ServicerContext[bytes, bytes]
+Behaviour = Callable[[bytes, Context], Awaitable[bytes]]
+Method = Callable[[Message, Any], Awaitable[Message]]
+
+_SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_log = structlog.get_logger("appointments.request")
+
+
+class Authenticator(Protocol):
+    """Tells whom an access token belongs to."""
+
+    async def identify(self, access_token: str) -> Identity:
+        """Raise Unauthenticated if the token is not, or no longer, good."""
+
+
+class Registrar(Protocol):
+    """What both servers have in common: grpc.aio's, and the gRPC-Web front."""
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: tuple[grpc.GenericRpcHandler, ...]) -> None:
+        """Serve these."""
+
+
+class Policy:
+    """The policy, with what it needs to know: who signs in, and how many proxies stand before the server."""
+
+    def __init__(self, authenticator: Authenticator, *, trusted_proxy_hops: int = 0) -> None:
+        self._authenticator = authenticator
+        self._hops = trusted_proxy_hops
+
+    def register(self, service: ServiceDescriptor, servicer: object, *servers: Registrar, public: bool = False) -> None:
+        """Serve every method of ``service`` on every server. ``public``: no identity is asked for.
+
+        Raises:
+            AttributeError: the servicer lacks a method of the contract.
+        """
+        handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+            method.name: grpc.unary_unary_rpc_method_handler(
+                self._behaviour(method, getattr(servicer, method.name), public=public)
+            )
+            for method in service.methods
+        }
+        generic = grpc.method_handlers_generic_handler(service.full_name, handlers)
+        for server in servers:
+            server.add_generic_rpc_handlers((generic,))
+
+    def _behaviour(self, method: MethodDescriptor, handler: Method, *, public: bool) -> Behaviour:
+        parse = GetMessageClass(method.input_type).FromString
+        name = f"/{method.containing_service.full_name}/{method.name}"
+
+        async def behaviour(data: bytes, context: Context) -> bytes:
+            started = perf_counter()
+            headers = _headers(context)
+            visitor = self._visitor(headers, context)
+            context.set_trailing_metadata((("x-request-id", visitor.request_id),))
+            code = StatusCode.OK
+            try:
+                async with asyncio.timeout(_time_left(context)):
+                    if not public:
+                        visitor = await self._caller(headers, visitor)
+                    return (await handler(_parsed(parse, data), visitor)).SerializeToString()
+            except asyncio.CancelledError:
+                code = StatusCode.CANCELLED
+                raise
+            except Exception as error:  # noqa: BLE001 - the last line: whatever it is, it becomes a status
+                fault = _fault(error, visitor.request_id)
+                code = status_code(fault)
+                await _abort(context, fault, visitor.request_id)
+            finally:
+                _log.info(
+                    "request",
+                    request_id=visitor.request_id,
+                    method=name,
+                    status=code.name,
+                    duration_ms=round((perf_counter() - started) * 1000, 2),
+                    user_id=str(visitor.user_id) if isinstance(visitor, Caller) else None,
+                )
+
+        return behaviour
+
+    def _visitor(self, headers: dict[str, str], context: Context) -> Visitor:
+        given = headers.get("x-request-id", "")
+        return Visitor(
+            request_id=given if _SANE_ID.fullmatch(given) else str(uuid.uuid4()),
+            address=client_address(_peer_address(context.peer()), headers.get("x-forwarded-for"), self._hops),
+            user_agent=headers.get("user-agent", ""),
+            attempt_id=headers.get("x-refresh-id"),
+        )
+
+    async def _caller(self, headers: dict[str, str], visitor: Visitor) -> Caller:
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise Unauthenticated("Sign in first: the request carries no access token.")
+        identity = await self._authenticator.identify(token.strip())
+        return Caller(
+            visitor.request_id,
+            visitor.address,
+            visitor.user_agent,
+            visitor.attempt_id,
+            identity.user_id,
+            identity.session_id,
+        )
+
+
+def _headers(context: Context) -> dict[str, str]:
+    # Text only. Of a key that is sent twice the values are joined, as RFC 9110 §5.3 has it: two tokens are no token.
+    headers: dict[str, str] = {}
+    for key, value in context.invocation_metadata() or ():
+        if isinstance(value, str):
+            headers[key] = f"{headers[key]}, {value}" if key in headers else value
+    return headers
+
+
+def _time_left(context: Context) -> float:
+    remaining = context.time_remaining()
+    return DEFAULT_DEADLINE if remaining is None else remaining
+
+
+def _parsed(parse: Callable[[bytes], Message], data: bytes) -> Message:
+    try:
+        return parse(data)
+    except DecodeError:
+        raise Malformed("The request is not a message of the method's type.") from None
+
+
+def _fault(error: Exception, request_id: str) -> Fault | None:
+    if isinstance(error, Fault):
+        return error
+    if isinstance(error, TimeoutError):
+        return DeadlineExceeded("The deadline passed before there was an answer.")
+    # The caller learns nothing of it but the request id, which leads here.
+    _log.error("unexpected", request_id=request_id, exc_info=error)
+    return None
+
+
+async def _abort(context: Context, fault: Fault | None, request_id: str) -> NoReturn:
+    answer = status(fault, request_id)
+    trailers = ((DETAILS_KEY, answer.SerializeToString()), ("x-request-id", request_id))
+    await context.abort(status_code(fault), answer.message, trailers)
+
+
+def _peer_address(peer: str) -> str:
+    # gRPC writes a peer as ipv4:192.0.2.1:50000 or ipv6:%5B2001:db8::1%5D:50000.
+    kind, _, rest = peer.partition(":")
+    if kind not in {"ipv4", "ipv6"}:
+        return ""
+    return rest.rpartition(":")[0].removeprefix("%5B").removesuffix("%5D").removeprefix("[").removesuffix("]")

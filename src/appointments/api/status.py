@@ -1,0 +1,64 @@
+"""Faults as ``google.rpc.Status``: the code from the table in errors, the details that a client can act on."""
+
+import math
+
+import grpc
+from google.protobuf.any_pb2 import Any
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc.code_pb2 import Code
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RequestInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+
+from appointments.api.convert import timestamp
+from appointments.errors import DOMAIN, INTERNAL, STATUSES, Conflict, Fault, Invalid
+from appointments.v1 import appointments_pb2 as pb
+
+DETAILS_KEY = "grpc-status-details-bin"
+
+
+def status_code(fault: Fault | None) -> grpc.StatusCode:
+    """The canonical code of a fault; INTERNAL for what is none."""
+    status = STATUSES[type(fault)] if fault else INTERNAL
+    return grpc.StatusCode[status.grpc]
+
+
+def status(fault: Fault | None, request_id: str) -> Status:
+    """The whole status, with its details. What is no fault is opaque: only its request id leads to the log."""
+    details: list[Message] = [ErrorInfo(reason=fault.reason if fault else "INTERNAL", domain=DOMAIN)]
+    if isinstance(fault, Invalid):
+        details.append(_bad_request(fault))
+    if isinstance(fault, Conflict):
+        details.append(_conflict_info(fault))
+    if fault and fault.retry_after is not None:
+        nanos = math.ceil(fault.retry_after * 1_000_000_000)
+        details.append(RetryInfo(retry_delay=Duration(seconds=nanos // 10**9, nanos=nanos % 10**9)))
+    details.append(RequestInfo(request_id=request_id))
+    message = fault.message if fault else "Internal error."
+    return Status(code=Code.Value(status_code(fault).name), message=message, details=map(_packed, details))
+
+
+def _packed(detail: Message) -> Any:
+    packed = Any()
+    packed.Pack(detail)
+    return packed
+
+
+def _bad_request(fault: Invalid) -> BadRequest:
+    return BadRequest(
+        field_violations=[
+            BadRequest.FieldViolation(field=violation.field, description=violation.description)
+            for violation in fault.violations
+        ]
+    )
+
+
+def _conflict_info(fault: Conflict) -> pb.ConflictInfo:
+    return pb.ConflictInfo(
+        appointments=[
+            pb.ConflictingAppointment(
+                id=str(collision.id), start_time=timestamp(collision.start_at), end_time=timestamp(collision.end_at)
+            )
+            for collision in fault.collisions
+        ]
+    )

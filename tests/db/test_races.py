@@ -1,0 +1,190 @@
+"""Races, tested by racing: many at once on one slot, and a storm of everything with an audit at the end."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Awaitable
+from contextlib import suppress
+from dataclasses import replace
+from time import monotonic
+from uuid import UUID, uuid4
+
+from appointments import booking
+from appointments.appointment import Appointment
+from appointments.db import Database
+from appointments.errors import Conflict, NotFound, Taken
+from appointments.plan import Plan
+from tests.db.people import HOUR, TEN, add_user, plan
+
+ROUNDS = 5
+RACERS = 100
+
+
+async def outcomes(*attempts: Awaitable[Appointment]) -> Counter[str]:
+    """How the attempts ended when all run at once."""
+    results = await asyncio.gather(*attempts, return_exceptions=True)
+    return Counter("OK" if isinstance(result, Appointment) else type(result).__name__ for result in results)
+
+
+async def test_one_slot_has_one_winner(db: Database, owner: UUID) -> None:
+    """A hundred creates for one slot: one wins, the others are told what they collide with."""
+    for round_ in range(ROUNDS):
+        slot = plan(TEN + round_ * HOUR)
+        ended = await outcomes(*(booking.create(db, owner, slot) for _ in range(RACERS)))
+        assert {"OK": 1, "Conflict": RACERS - 1} == ended
+
+
+async def test_updates_onto_one_slot_have_one_winner(db: Database, owner: UUID) -> None:
+    """A hundred appointments moved onto one slot: one arrives."""
+    for round_ in range(ROUNDS):
+        start = TEN + (round_ + 1) * 1000 * HOUR
+        booked = [await booking.create(db, owner, plan(start + index * HOUR)) for index in range(RACERS)]
+        goal = start - HOUR
+
+        def move(old: Plan, goal=goal) -> Plan:  # type: ignore[no-untyped-def]
+            return replace(old, start_at=goal, end_at=goal + HOUR)
+
+        ended = await outcomes(*(booking.update(db, owner, each.id, move) for each in booked))
+        assert {"OK": 1, "Conflict": RACERS - 1} == ended
+
+
+async def test_undeletes_of_one_slot_have_one_winner(db: Database, owner: UUID) -> None:
+    """A hundred deleted appointments of one slot restored at once: one comes back."""
+    deleted = []
+    for _ in range(RACERS):
+        created = await booking.create(db, owner, plan())
+        deleted.append(await booking.delete(db, owner, created.id))
+    for _ in range(ROUNDS):
+        ended = await outcomes(*(booking.undelete(db, owner, each.id) for each in deleted))
+        assert {"OK": 1, "Conflict": RACERS - 1} == ended
+        live = [each for each in deleted if (await booking.get(db, owner, each.id)).deleted_at is None]
+        await booking.delete(db, owner, live[0].id)
+
+
+async def test_one_appointment_is_restored_once(db: Database, owner: UUID) -> None:
+    """A hundred undeletes of the same appointment: one restores it, to the others it is not deleted."""
+    created = await booking.create(db, owner, plan())
+    await booking.delete(db, owner, created.id)
+    ended = await outcomes(*(booking.undelete(db, owner, created.id) for _ in range(RACERS)))
+    assert {"OK": 1, "Taken": RACERS - 1} == ended
+
+
+async def test_a_retry_storm_gets_one_answer(db: Database, owner: UUID) -> None:
+    """A hundred retries of one request at once: one booking, one answer."""
+    request_id = uuid4()
+    answers = await asyncio.gather(*(booking.create(db, owner, plan(), request_id=request_id) for _ in range(RACERS)))
+    assert 1 == len({answer.id for answer in answers})
+    assert all(answer == answers[0] for answer in answers)
+
+
+async def test_moves_in_opposite_order_do_not_deadlock(db: Database, owner: UUID) -> None:
+    """Two appointments that keep moving onto each other's place and creates between them all end quickly."""
+    first = await booking.create(db, owner, plan())
+    second = await booking.create(db, owner, plan(TEN + HOUR))
+    started = monotonic()
+
+    async def swap(appointment_id: UUID, hours: int) -> Appointment:
+        start = TEN + hours * HOUR
+        return await booking.update(
+            db, owner, appointment_id, lambda old: replace(old, start_at=start, end_at=start + HOUR)
+        )
+
+    for _ in range(30):
+        ended = await outcomes(
+            *(swap(first.id, hours) for hours in (1, 2, 0)),
+            *(swap(second.id, hours) for hours in (0, 2, 1)),
+            booking.create(db, owner, plan(TEN + 2 * HOUR)),
+        )
+        assert set(ended) <= {"OK", "Conflict"}
+    # A single deadlock costs PostgreSQL a second to notice.
+    assert monotonic() - started < 20
+
+
+class Person:
+    """One user who does random things, and remembers what was acknowledged."""
+
+    def __init__(self, db: Database, user_id: UUID, seed: int) -> None:
+        self.db, self.user_id, self.random = db, user_id, random.Random(seed)
+        self.live: dict[UUID, Plan] = {}
+        self.deleted: dict[UUID, Plan] = {}
+
+    def some_plan(self) -> Plan:
+        """A plan in a crowded day."""
+        return plan(TEN + self.random.randrange(48) * HOUR / 2, self.random.randrange(1, 5) * HOUR / 2)
+
+    async def act(self) -> None:
+        """Do one thing."""
+        actions = [self.create, self.create, self.update, self.delete, self.undelete]
+        with suppress(Conflict, NotFound, Taken):
+            await self.random.choice(actions)()
+
+    async def create(self) -> None:
+        wanted = self.some_plan()
+        created = await booking.create(self.db, self.user_id, wanted)
+        self.live[created.id] = wanted
+
+    async def update(self) -> None:
+        if not self.live:
+            return
+        target, wanted = self.random.choice(list(self.live)), self.some_plan()
+        await booking.update(self.db, self.user_id, target, lambda _: wanted)
+        # Another of this person's actions may have deleted it after the answer was sent.
+        if target in self.live:
+            self.live[target] = wanted
+
+    async def delete(self) -> None:
+        if not self.live:
+            return
+        target = self.random.choice(list(self.live))
+        await booking.delete(self.db, self.user_id, target)
+        self.deleted[target] = self.live.pop(target)
+
+    async def undelete(self) -> None:
+        if not self.deleted:
+            return
+        target = self.random.choice(list(self.deleted))
+        await booking.undelete(self.db, self.user_id, target)
+        self.live[target] = self.deleted.pop(target)
+
+
+async def audit(db: Database) -> int:
+    """Count the pairs of live appointments of one owner that overlap, and the bookings that differ from theirs."""
+    async with db.connection() as connection:
+        cursor = await connection.execute(
+            """
+            SELECT
+                (SELECT count(*) FROM appointments a JOIN appointments b
+                    ON a.owner_id = b.owner_id AND a.id < b.id AND a.deleted_at IS NULL AND b.deleted_at IS NULL
+                    AND tstzrange(a.start_at, a.end_at) && tstzrange(b.start_at, b.end_at))
+              + (SELECT count(*) FROM appointments FULL JOIN bookings ON appointment_id = id
+                    WHERE (deleted_at IS NULL) <> (appointment_id IS NOT NULL)
+                       OR subject_id <> owner_id OR during <> tstzrange(start_at, end_at))
+            """
+        )
+        row = await cursor.fetchone()
+        assert row
+        return int(row[0])
+
+
+async def test_a_storm_leaves_exactly_what_was_acknowledged(db: Database) -> None:
+    """Twenty people at random for some seconds: no overlap, every acknowledged write there, no refused one."""
+    people = [Person(db, await add_user(db), seed) for seed in range(20)]
+    until = monotonic() + 5
+
+    async def live(person: Person) -> None:
+        while monotonic() < until:
+            await person.act()
+
+    await asyncio.gather(*map(live, people))
+    assert 0 == await audit(db)
+    for person in people:
+        for kept, gone in ((person.live, False), (person.deleted, True)):
+            for appointment_id, wanted in kept.items():
+                found = await booking.get(db, person.user_id, appointment_id)
+                assert (wanted, gone) == (found.plan, found.deleted_at is not None)
+
+
+async def test_users_do_not_disturb_each_other(db: Database) -> None:
+    """The same slot for fifty people at once: all get it."""
+    people = [await add_user(db) for _ in range(50)]
+    assert {"OK": 50} == await outcomes(*(booking.create(db, each, plan()) for each in people))
