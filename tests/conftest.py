@@ -1,10 +1,9 @@
-"""One throw-away PostgreSQL for the whole run; each test gets a database of its own, cloned from a migrated template."""
+"""One throw-away PostgreSQL for the whole run; each test has a database of its own, cloned from a migrated template."""
 
 import asyncio
 import itertools
 import os
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable, Iterator
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -19,21 +18,18 @@ TEMPLATE = f"appointments_template_{os.getpid()}"
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="session")
-def event_loop_policy() -> asyncio.AbstractEventLoopPolicy:
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Run the tests on the loop that the server runs on."""
-    return uvloop.EventLoopPolicy()
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture(scope="session")
-def postgres_dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_dsn() -> Iterator[str]:
     """A PostgreSQL that may create databases: ``DATABASE_URL`` if it is set, else a server that ends with the run."""
     if dsn := os.environ.get("DATABASE_URL"):
         yield dsn
         return
-    data = Path(tmp_path_factory.mktemp("postgres")) / "data"
-    # Nothing here outlives the run, so nothing has to reach the disk.
-    with devdb.serve(data, settings={"fsync": "off", "full_page_writes": "off", "max_connections": "300"}) as server:
+    with devdb.scratch(settings={"max_connections": "300"}) as server:
         yield server.dsn
 
 

@@ -76,7 +76,7 @@ class Settings(BaseSettings):
         secret = value.get_secret_value() if value else ""
         if secret == DEVELOPMENT_SECRET and info.data.get("environment") == "production":
             raise ValueError("must be set in production, to a secret of its own")
-        if value and len(secret.encode()) < MIN_SECRET_BYTES:
+        if value is not None and len(secret.encode()) < MIN_SECRET_BYTES:
             raise ValueError(f"must be at least {MIN_SECRET_BYTES} bytes")
         return value
 

@@ -1,0 +1,88 @@
+# `make help` lists the targets. Only Python (3.11 or newer) and make are needed: the rest is installed into .venv.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# The newest Python that really starts (a version manager's shim may be there without its Python).
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+VENV := .venv
+# Always "python -m": the scripts of a virtual environment do not survive a path with a space.
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check --no-input
+
+.PHONY: help
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 24
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed and was not found; set PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV) || { echo "$(PYTHON) cannot make a virtual environment (on Debian: apt install python3-venv)" >&2; exit 1; }
+
+$(VENV)/run.stamp: requirements/run.txt pyproject.toml | $(VENV)/bin/python
+	@echo "Installing the pinned requirements into $(VENV) (once) …"
+	@$(PIP) install --quiet --require-hashes --requirement requirements/run.txt
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/dev.stamp: requirements/dev.txt $(VENV)/run.stamp
+	@echo "Installing the pinned development requirements into $(VENV) (once) …"
+	@$(PIP) install --quiet --require-hashes --requirement requirements/dev.txt
+	@touch $@
+
+.PHONY: install
+install: $(VENV)/dev.stamp ## Set up .venv with everything that developers need
+
+.PHONY: page
+page: $(VENV)/run.stamp ## Build the browser calendar, if it has changed
+	@$(PY) scripts/build_page.py
+
+.PHONY: run
+run: page ## Set everything up and serve, on an embedded PostgreSQL unless DATABASE_URL is set
+	@exec $(PY) -m appointments serve
+
+.PHONY: test
+test: $(VENV)/dev.stamp page ## Set everything up and run all tests (on DATABASE_URL, if it is set)
+	@$(PY) -m pytest $(TESTS)
+
+.PHONY: check
+check: $(VENV)/dev.stamp ## Lint, types, import direction, contract, generated code
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+	@$(PY) -c 'import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())'
+	@$(VENV)/bin/buf lint proto
+	@$(VENV)/bin/buf breaking proto --against proto/released.binpb
+	@$(PY) scripts/generate.py --check
+
+.PHONY: format
+format: $(VENV)/dev.stamp ## Format the code
+	@$(PY) -m ruff check --fix .
+	@$(PY) -m ruff format .
+
+.PHONY: proto
+proto: $(VENV)/dev.stamp ## Generate src/appointments/v1 from proto/
+	@$(PY) scripts/generate.py
+
+.PHONY: released
+released: $(VENV)/dev.stamp ## Record today's contract as the one that must not be broken (at a release)
+	@$(VENV)/bin/buf build proto --output proto/released.binpb
+
+.PHONY: lock
+lock: ## Pin the newest allowed requirements, with hashes
+	@test -x $(VENV)/bin/uv || $(PIP) install --quiet uv
+	@$(VENV)/bin/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+		--no-emit-find-links --custom-compile-command 'make lock' --extra embedded --group build \
+		--output-file requirements/run.txt
+	@$(VENV)/bin/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+		--no-emit-find-links --custom-compile-command 'make lock' --extra embedded --group build --group dev \
+		--constraint requirements/run.txt --output-file requirements/dev.txt
+
+.PHONY: wheel
+wheel: $(VENV)/dev.stamp page ## Build dist/*.whl, with the migrations and the page in it
+	@$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+
+.PHONY: clean
+clean: ## Remove what was built (the database's data is kept elsewhere)
+	@rm -rf $(VENV) dist build src/appointments/page web/node_modules .mypy_cache .ruff_cache .pytest_cache
