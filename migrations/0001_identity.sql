@@ -17,8 +17,9 @@ CREATE TABLE users (
     password_hash text        NOT NULL,
     created_at    timestamptz NOT NULL,
     updated_at    timestamptz NOT NULL,
-    -- Upper and lower case are the same address; the code folds before it asks.
-    CONSTRAINT users_email_folded CHECK (email = lower(email)),
+    -- Upper and lower case are the same address; the code folds before it asks. Collation "C" folds ASCII only: what
+    -- lower() does to other letters depends on the server's locale, and must not refuse what the code has folded.
+    CONSTRAINT users_email_folded CHECK (email = lower(email COLLATE "C")),
     CONSTRAINT users_display_name CHECK (char_length(display_name) <= 200)
 );
 
@@ -40,19 +41,24 @@ CREATE TABLE sessions (
 );
 
 CREATE INDEX sessions_by_user ON sessions (user_id);
+-- For the sweep of what has ended.
+CREATE INDEX sessions_by_expiry ON sessions (expires_at);
 
--- Only digests: who reads this table cannot sign in with it.
+-- Only digests: who reads this table cannot sign in with it. Spent tokens stay as long as their session, because a
+-- second use of one is how theft shows.
 CREATE TABLE refresh_tokens (
-    digest     bytea       CONSTRAINT refresh_tokens_pkey PRIMARY KEY,
-    session_id uuid        NOT NULL CONSTRAINT refresh_tokens_session REFERENCES sessions (id) ON DELETE CASCADE,
-    issued_at  timestamptz NOT NULL,
-    expires_at timestamptz NOT NULL,
-    -- When it was exchanged, for which successor and by which attempt (the client's X-Refresh-Id).
-    rotated_at timestamptz,
-    successor  bytea,
-    attempt_id text,
+    digest      bytea       CONSTRAINT refresh_tokens_pkey PRIMARY KEY,
+    session_id  uuid        NOT NULL CONSTRAINT refresh_tokens_session REFERENCES sessions (id) ON DELETE CASCADE,
+    issued_at   timestamptz NOT NULL,
+    expires_at  timestamptz NOT NULL,
+    -- When it was exchanged, for which successor and by which attempts (the clients' X-Refresh-Id).
+    rotated_at  timestamptz,
+    successor   bytea,
+    attempt_ids text[],
     CONSTRAINT refresh_tokens_digest CHECK (octet_length(digest) = 32),
-    CONSTRAINT refresh_tokens_rotation CHECK ((rotated_at IS NULL) = (successor IS NULL))
+    CONSTRAINT refresh_tokens_rotation CHECK (
+        (rotated_at IS NULL) = (successor IS NULL) AND (rotated_at IS NULL) = (attempt_ids IS NULL)
+    )
 );
 
 CREATE INDEX refresh_tokens_by_session ON refresh_tokens (session_id);

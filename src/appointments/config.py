@@ -14,6 +14,9 @@ DEVELOPMENT_SECRET = "development-only-secret-never-use-it-elsewhere"  # noqa: S
 MIN_SECRET_BYTES = 32
 """RFC 7518 §3.2: an HS256 key is at least as long as the hash."""
 
+MIN_PRODUCTION_COST = 10
+"""OWASP's Password Storage Cheat Sheet: the least that bcrypt should cost."""
+
 
 class ConfigFault(Exception):
     """The environment cannot be used; the message has one line per fault."""
@@ -29,6 +32,7 @@ class Settings(BaseSettings):
     database_pool_size: int = Field(10, ge=1, le=1000, description="connections per process")
     jwt_secret: SecretStr = Field(SecretStr(DEVELOPMENT_SECRET), description="signs access tokens")
     jwt_secret_previous: SecretStr | None = Field(None, description="still accepted while secrets rotate")
+    bcrypt_cost: int = Field(12, ge=4, le=16, description="power of two of the rounds of a password's hash")
     grpc_bind: str = "127.0.0.1:50051"
     http_bind: str = "127.0.0.1:8080"
     allowed_origins: Annotated[frozenset[str], NoDecode] = Field(
@@ -78,6 +82,13 @@ class Settings(BaseSettings):
             raise ValueError("must be set in production, to a secret of its own")
         if value is not None and len(secret.encode()) < MIN_SECRET_BYTES:
             raise ValueError(f"must be at least {MIN_SECRET_BYTES} bytes")
+        return value
+
+    @field_validator("bcrypt_cost")
+    @classmethod
+    def _is_costly(cls, value: int, info: ValidationInfo) -> int:
+        if value < MIN_PRODUCTION_COST and info.data.get("environment") == "production":
+            raise ValueError(f"must be at least {MIN_PRODUCTION_COST} in production")
         return value
 
     @field_validator("database_url")

@@ -1,0 +1,79 @@
+"""AccountService: convert, call the feature, convert."""
+
+from uuid import UUID
+
+from appointments.api import masks
+from appointments.api.auth import user_message
+from appointments.api.caller import Caller
+from appointments.api.convert import identifier, timestamp
+from appointments.auth import Accounts, Sessions
+from appointments.auth.sessions import Session
+from appointments.ratelimit import Limiter
+from appointments.v1 import account_pb2 as pb
+
+
+class AccountService:
+    """The caller's own account. Statuses are in proto/appointments/v1/account.proto."""
+
+    def __init__(self, accounts: Accounts, sessions: Sessions, limiter: Limiter) -> None:
+        self._accounts = accounts
+        self._sessions = sessions
+        self._limiter = limiter
+
+    async def GetCurrentUser(
+        self,
+        request: pb.GetCurrentUserRequest,  # noqa: ARG002
+        caller: Caller,
+    ) -> pb.GetCurrentUserResponse:
+        """Who am I?"""
+        return pb.GetCurrentUserResponse(user=user_message(await self._accounts.get(caller.user_id)))
+
+    async def UpdateCurrentUser(
+        self, request: pb.UpdateCurrentUserRequest, caller: Caller
+    ) -> pb.UpdateCurrentUserResponse:
+        """Change the fields of the mask."""
+        fields = masks.paths(request.update_mask, request.user, ("display_name", "time_zone"))
+        changed = await self._accounts.update(
+            caller.user_id, **{field: getattr(request.user, field) for field in fields}
+        )
+        return pb.UpdateCurrentUserResponse(user=user_message(changed))
+
+    async def ListSessions(
+        self,
+        request: pb.ListSessionsRequest,  # noqa: ARG002
+        caller: Caller,
+    ) -> pb.ListSessionsResponse:
+        """List where the caller is signed in."""
+        found = await self._sessions.list(caller.user_id)
+        return pb.ListSessionsResponse(sessions=[_session(each, caller.session_id) for each in found])
+
+    async def RevokeSession(self, request: pb.RevokeSessionRequest, caller: Caller) -> pb.RevokeSessionResponse:
+        """End one of them."""
+        await self._sessions.revoke(caller.user_id, identifier(request.id, "id"))
+        return pb.RevokeSessionResponse()
+
+    async def ChangePassword(self, request: pb.ChangePasswordRequest, caller: Caller) -> pb.ChangePasswordResponse:
+        """Change the password, end the other sessions."""
+        await self._limiter.admit("password", str(caller.user_id))
+        await self._accounts.change_password(
+            caller.user_id, caller.session_id, request.current_password, request.new_password
+        )
+        return pb.ChangePasswordResponse()
+
+    async def DeleteAccount(self, request: pb.DeleteAccountRequest, caller: Caller) -> pb.DeleteAccountResponse:
+        """Delete the account."""
+        await self._limiter.admit("password", str(caller.user_id))
+        await self._accounts.delete(caller.user_id, request.password)
+        return pb.DeleteAccountResponse()
+
+
+def _session(session: Session, current: UUID) -> pb.Session:
+    return pb.Session(
+        id=str(session.id),
+        user_agent=session.user_agent,
+        ip_address=session.ip_address,
+        create_time=timestamp(session.created_at),
+        last_use_time=timestamp(session.last_used_at),
+        expire_time=timestamp(session.expires_at),
+        current=session.id == current,
+    )

@@ -1,0 +1,69 @@
+"""AuthService: limit, call the feature, convert. For programs; browsers have the same under /auth."""
+
+from appointments.api.caller import Visitor
+from appointments.api.convert import timestamp
+from appointments.auth import Accounts, Device, Rotation, Sessions
+from appointments.auth.tokens import Tokens
+from appointments.auth.user import User
+from appointments.ratelimit import Limiter, network
+from appointments.v1 import account_pb2, auth_pb2
+
+
+class AuthService:
+    """Signing up and in. Statuses are in proto/appointments/v1/auth.proto."""
+
+    def __init__(self, accounts: Accounts, sessions: Sessions, rotation: Rotation, limiter: Limiter) -> None:
+        self._accounts = accounts
+        self._sessions = sessions
+        self._rotation = rotation
+        self._limiter = limiter
+
+    async def Register(self, request: auth_pb2.RegisterRequest, visitor: Visitor) -> auth_pb2.RegisterResponse:
+        """Create an account and sign in."""
+        await self._limiter.admit("register", network(visitor.address))
+        signed_in = await self._accounts.register(
+            request.email, request.password, request.display_name, device(visitor)
+        )
+        return auth_pb2.RegisterResponse(user=user_message(signed_in.user), tokens=_tokens(signed_in.tokens))
+
+    async def Login(self, request: auth_pb2.LoginRequest, visitor: Visitor) -> auth_pb2.LoginResponse:
+        """Sign in."""
+        await self._limiter.admit("login", network(visitor.address))
+        signed_in = await self._accounts.login(request.email, request.password, device(visitor))
+        return auth_pb2.LoginResponse(user=user_message(signed_in.user), tokens=_tokens(signed_in.tokens))
+
+    async def Refresh(self, request: auth_pb2.RefreshRequest, visitor: Visitor) -> auth_pb2.RefreshResponse:
+        """Exchange a refresh token."""
+        refreshed = await self._rotation.exchange(request.refresh_token, visitor.attempt_id)
+        return auth_pb2.RefreshResponse(tokens=_tokens(refreshed.tokens))
+
+    async def Logout(self, request: auth_pb2.LogoutRequest, visitor: Visitor) -> auth_pb2.LogoutResponse:  # noqa: ARG002
+        """End a session."""
+        await self._sessions.log_out(request.refresh_token)
+        return auth_pb2.LogoutResponse()
+
+
+def device(visitor: Visitor) -> Device:
+    """What a session remembers of who opened it."""
+    return Device(user_agent=visitor.user_agent, address=visitor.address)
+
+
+def user_message(user: User) -> account_pb2.User:
+    """A user as the contract has it."""
+    return account_pb2.User(
+        id=str(user.id),
+        email=user.email,
+        display_name=user.display_name,
+        time_zone=user.time_zone,
+        create_time=timestamp(user.created_at),
+        update_time=timestamp(user.updated_at),
+    )
+
+
+def _tokens(tokens: Tokens) -> auth_pb2.Tokens:
+    return auth_pb2.Tokens(
+        access_token=tokens.access_token,
+        access_token_expire_time=timestamp(tokens.access_expires_at),
+        refresh_token=tokens.refresh_token,
+        refresh_token_expire_time=timestamp(tokens.refresh_expires_at),
+    )

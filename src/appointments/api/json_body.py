@@ -1,0 +1,74 @@
+"""A JSON object in a request's body (RFC 8259). What two parsers could read differently is refused (RFC 7493)."""
+
+import json
+from typing import Any, NoReturn
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from appointments.errors import Malformed, TooLarge, Violation
+
+MAX_BYTES = 64 * 1024
+
+
+class Fields:
+    """The fields of a JSON object. What is wrong with them is collected, so that all of it can be named at once."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self._values = values
+        self.violations: list[Violation] = []
+
+    def text(self, name: str) -> str:
+        """A text field; empty if it is absent or is something else."""
+        value = self._values.get(name, "")
+        if isinstance(value, str):
+            return value
+        self.violations.append(Violation(name, "must be a string"))
+        return ""
+
+
+async def read(request: Request, *, optional: bool = False) -> Fields:
+    """Read the body.
+
+    Args:
+        request: whose body it is.
+        optional: whether there may be none.
+
+    Raises:
+        HTTPException: 415, it does not say that it is JSON.
+        TooLarge: it is over 64 KiB.
+        Malformed: it is not a JSON object.
+    """
+    body = await _bytes(request)
+    if optional and not body:
+        return Fields({})
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise HTTPException(415, "The body must be application/json.")
+    try:
+        value = json.loads(body.decode(), object_pairs_hook=_object, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        raise Malformed("The body is not well-formed JSON.", reason="MALFORMED_JSON") from None
+    if not isinstance(value, dict):
+        raise Malformed("The body must be a JSON object.", reason="MALFORMED_JSON")
+    return Fields(value)
+
+
+async def _bytes(request: Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BYTES:
+            raise TooLarge(f"The body must be at most {MAX_BYTES} bytes.")
+    return bytes(body)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError("a name is there twice")
+    return values
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")

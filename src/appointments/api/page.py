@@ -1,0 +1,35 @@
+"""The browser client: files of one folder of the package, and of nowhere else."""
+
+from pathlib import Path
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+import appointments
+
+FOLDER = Path(appointments.__file__).parent / "page"
+
+FOREVER = "public, max-age=31536000, immutable"
+ASK_FIRST = "no-cache"
+
+
+def serve(folder: Path = FOLDER) -> ASGIApp:
+    """The files of ``folder``, compressed; if it is not there, an answer that says so."""
+    return GZipMiddleware(_Page(directory=folder, html=True)) if folder.is_dir() else _not_built
+
+
+class _Page(StaticFiles):
+    def file_response(self, full_path: Any, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(full_path, *args, **kwargs)
+        # The build puts a digest of the content into the names under assets/, so they never change their meaning.
+        hashed = Path(full_path).parent.name == "assets"
+        response.headers["Cache-Control"] = FOREVER if hashed else ASK_FIRST
+        return response
+
+
+async def _not_built(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001
+    raise HTTPException(404, "The page is not built." if scope["path"] == "/" else "Not Found")

@@ -1,0 +1,42 @@
+"""Who somebody is: accounts, passwords, sessions and their tokens.
+
+One `Auth` holds the parts as they belong together. What one part learns another acts on at once: a session that is
+ended here is not believed here a moment longer.
+"""
+
+from dataclasses import dataclass
+
+from appointments.auth.accounts import Accounts
+from appointments.auth.identity import Authenticator, Identity
+from appointments.auth.passwords import Passwords
+from appointments.auth.rotation import Rotation
+from appointments.auth.sessions import Device, Sessions
+from appointments.auth.tokens import AccessTokens, Clock, RefreshTokens, utc_now
+from appointments.db import Database
+
+__all__ = ["Accounts", "Auth", "Authenticator", "Device", "Identity", "Passwords", "Rotation", "Sessions", "build"]
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """The parts."""
+
+    accounts: Accounts
+    sessions: Sessions
+    rotation: Rotation
+    authenticator: Authenticator
+
+
+def build(
+    db: Database, passwords: Passwords, *, secret: str, previous: str | None = None, now: Clock = utc_now
+) -> Auth:
+    """Put the parts together. ``secret`` signs; tokens of the ``previous`` one are still good. ``now`` is the clock."""
+    access = AccessTokens(secret, previous=previous, now=now)
+    authenticator = Authenticator(db, access, now=now)
+    sessions = Sessions(db, access, authenticator, now=now)
+    return Auth(
+        accounts=Accounts(db, passwords, sessions, authenticator, now=now),
+        sessions=sessions,
+        rotation=Rotation(db, access, RefreshTokens(secret, previous=previous), authenticator, now=now),
+        authenticator=authenticator,
+    )

@@ -1,0 +1,265 @@
+"""Accounts: sign up, sign in, and what a person may change about the account or end with it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import class_row
+from uuid_utils.compat import uuid7
+
+from appointments import text
+from appointments.auth import passwords, user
+from appointments.auth.identity import Authenticator
+from appointments.auth.passwords import Passwords
+from appointments.auth.sessions import Device, Sessions, end_all
+from appointments.auth.tokens import Clock, Tokens, utc_now
+from appointments.auth.user import User
+from appointments.db import Connection, Database
+from appointments.errors import Invalid, Taken, Unauthenticated, Violation
+from appointments.plan import ZONES
+
+MAX_DISPLAY_NAME = 200
+
+
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """Somebody who has just signed in."""
+
+    user: User
+    tokens: Tokens
+
+
+class Accounts:
+    """Everybody's accounts."""
+
+    def __init__(
+        self,
+        db: Database,
+        passwords: Passwords,
+        sessions: Sessions,
+        authenticator: Authenticator,
+        *,
+        now: Clock = utc_now,
+    ) -> None:
+        self._db = db
+        self._passwords = passwords
+        self._sessions = sessions
+        self._authenticator = authenticator
+        self._now = now
+
+    async def register(self, email: str, password: str, display_name: str, device: Device) -> SignIn:
+        """Create an account and sign in.
+
+        Raises:
+            Invalid: a field is out of bounds; each is named.
+            Taken: the address has an account (EMAIL_TAKEN).
+            Unavailable: too many passwords are waiting.
+        """
+        if bad := violations(email, password, display_name):
+            raise Invalid(bad)
+        password_hash = await self._passwords.hash(password)
+        now = self._now()
+        newcomer = User(uuid7(), text.fold_email(email), display_name, "UTC", now, now)
+
+        async def create(connection: Connection) -> Tokens | None:
+            await _insert(connection, newcomer, password_hash)
+            return await self._sessions.open(connection, newcomer.id, password_hash, device)
+
+        try:
+            tokens = await self._db.transact(create)
+        except psycopg.errors.UniqueViolation as error:
+            if error.diag.constraint_name != "users_email":
+                raise
+            raise Taken("The e-mail address has an account already.", reason="EMAIL_TAKEN") from None
+        if tokens is None:
+            raise AssertionError("nobody can have changed the password of an account that only this transaction sees")
+        return SignIn(newcomer, tokens)
+
+    async def login(self, email: str, password: str, device: Device) -> SignIn:
+        """Sign in. An unknown address and a wrong password have the same answer after the same work.
+
+        Raises:
+            Invalid: a field is missing.
+            Unauthenticated: it is not the password of an account (WRONG_CREDENTIALS).
+            Unavailable: too many passwords are waiting.
+        """
+        if missing := [name for name, value in (("email", email), ("password", password)) if not value]:
+            raise Invalid([Violation(name, "is required") for name in missing])
+        found = await self._find(email)
+        user_id, password_hash = found or (None, None)
+        if await self._passwords.verify(password, password_hash) and user_id and password_hash:
+            async with self._db.connection() as connection:
+                tokens = await self._sessions.open(connection, user_id, password_hash, device)
+                person = await user.find(connection, user_id)
+            if tokens and person:
+                return SignIn(person, tokens)
+        raise Unauthenticated("Unknown e-mail address or wrong password.", reason="WRONG_CREDENTIALS")
+
+    async def get(self, user_id: UUID) -> User:
+        """Who am I?
+
+        Raises:
+            Unauthenticated: nobody any more.
+        """
+        async with self._db.connection() as connection:
+            return _there(await user.find(connection, user_id))
+
+    async def update(self, user_id: UUID, *, display_name: str | None = None, time_zone: str | None = None) -> User:
+        """Change what is given. An empty time zone is UTC again.
+
+        Raises:
+            Invalid: a field is out of bounds; each is named.
+        """
+        if bad := _profile_violations(display_name or "", time_zone or "UTC"):
+            raise Invalid(bad)
+        if display_name is None and time_zone is None:
+            return await self.get(user_id)
+        async with self._db.connection() as connection:
+            cursor = await connection.cursor(row_factory=class_row(User)).execute(
+                """
+                UPDATE users SET updated_at = %(now)s, display_name = coalesce(%(display_name)s, display_name),
+                    time_zone = coalesce(%(time_zone)s, time_zone)
+                WHERE id = %(id)s RETURNING id, email, display_name, time_zone, created_at, updated_at
+                """,
+                {
+                    "id": user_id,
+                    "now": self._now(),
+                    "display_name": display_name,
+                    "time_zone": "UTC" if time_zone == "" else time_zone,
+                },
+            )
+            return _there(await cursor.fetchone())
+
+    async def change_password(self, user_id: UUID, session_id: UUID, current: str, new: str) -> None:
+        """Change the password and end every session but this one.
+
+        Raises:
+            Invalid: the new password is out of bounds, or the current one is wrong (WRONG_PASSWORD).
+            Unavailable: too many passwords are waiting.
+        """
+        bad = [("current_password", None if current else "is required"), ("new_password", passwords.problem(new))]
+        if any(problem for _, problem in bad):
+            raise Invalid([Violation(field, problem) for field, problem in bad if problem])
+        old_hash = await self._prove(user_id, "current_password", current)
+        new_hash = await self._passwords.hash(new)
+
+        async def change(connection: Connection) -> list[UUID] | None:
+            now = self._now()
+            if not await _replace_hash(connection, user_id, old_hash, new_hash, now):
+                return None
+            return list(await end_all(connection, user_id, "password_changed", now, but=session_id))
+
+        ended = await self._db.transact(change)
+        if ended is None:
+            raise _wrong("current_password")
+        self._authenticator.forget(ended)
+
+    async def delete(self, user_id: UUID, password: str) -> None:
+        """Delete the account and everything in it, for good.
+
+        Raises:
+            Invalid: the password is missing or wrong (WRONG_PASSWORD).
+            Unavailable: too many passwords are waiting.
+        """
+        if not password:
+            raise Invalid.field("password", "is required")
+        password_hash = await self._prove(user_id, "password", password)
+        self._authenticator.forget(
+            await self._db.transact(lambda connection: _erase(connection, user_id, password_hash))
+        )
+
+    async def _find(self, email: str) -> tuple[UUID, str] | None:
+        # What is no address has no account, and takes as long to be told so.
+        if text.email_problem(email):
+            return None
+        async with self._db.connection() as connection:
+            cursor = await connection.execute(
+                "SELECT id, password_hash FROM users WHERE email = %(email)s", {"email": text.fold_email(email)}
+            )
+            return await cursor.fetchone()
+
+    async def _prove(self, user_id: UUID, field: str, password: str) -> str:
+        async with self._db.connection() as connection:
+            cursor = await connection.execute("SELECT password_hash FROM users WHERE id = %(id)s", {"id": user_id})
+            row = await cursor.fetchone()
+        if row is None:
+            raise _gone()
+        password_hash: str = row[0]
+        if not await self._passwords.verify(password, password_hash):
+            raise _wrong(field)
+        return password_hash
+
+
+def violations(email: str, password: str, display_name: str) -> list[Violation]:
+    """Everything that is wrong with a registration."""
+    found = [("email", text.email_problem(email)), ("password", passwords.problem(password))]
+    fields = [Violation(field, problem) for field, problem in found if problem]
+    return fields + _profile_violations(display_name, "UTC")
+
+
+def _profile_violations(display_name: str, time_zone: str) -> list[Violation]:
+    found = []
+    if problem := text.problem(display_name, most=MAX_DISPLAY_NAME):
+        found.append(Violation("display_name", problem))
+    if time_zone not in ZONES:
+        found.append(Violation("time_zone", "must be an IANA time zone, such as Europe/Vienna"))
+    return found
+
+
+async def _insert(connection: Connection, person: User, password_hash: str) -> None:
+    await connection.execute(
+        """
+        WITH subject AS (INSERT INTO subjects (id, kind) VALUES (%(id)s, 'user'))
+        INSERT INTO users (id, email, display_name, time_zone, password_hash, created_at, updated_at)
+        VALUES (%(id)s, %(email)s, %(display_name)s, %(time_zone)s, %(password_hash)s, %(now)s, %(now)s)
+        """,
+        {
+            "id": person.id,
+            "email": person.email,
+            "display_name": person.display_name,
+            "time_zone": person.time_zone,
+            "password_hash": password_hash,
+            "now": person.created_at,
+        },
+    )
+
+
+async def _replace_hash(connection: Connection, user_id: UUID, old: str, new: str, now: datetime) -> bool:
+    # Against the hash that was checked: of two changes at once, the second did not know the password any more.
+    cursor = await connection.execute(
+        "UPDATE users SET password_hash = %(new)s, updated_at = %(now)s WHERE id = %(id)s AND password_hash = %(old)s",
+        {"id": user_id, "old": old, "new": new, "now": now},
+    )
+    return cursor.rowcount == 1
+
+
+async def _erase(connection: Connection, user_id: UUID, password_hash: str) -> list[UUID]:
+    # The order of everybody else: the subject as bookings lock it, the user, the sessions by their ids.
+    await connection.execute("SELECT FROM subjects WHERE id = %(id)s FOR UPDATE", {"id": user_id})
+    cursor = await connection.execute(
+        "SELECT FROM users WHERE id = %(id)s AND password_hash = %(password_hash)s FOR UPDATE",
+        {"id": user_id, "password_hash": password_hash},
+    )
+    if not cursor.rowcount:
+        raise _wrong("password")
+    cursor = await connection.execute(
+        "SELECT id FROM sessions WHERE user_id = %(id)s ORDER BY id FOR UPDATE", {"id": user_id}
+    )
+    sessions = [row[0] for row in await cursor.fetchall()]
+    await connection.execute("DELETE FROM subjects WHERE id = %(id)s", {"id": user_id})
+    return sessions
+
+
+def _there(person: User | None) -> User:
+    if person is None:
+        raise _gone()
+    return person
+
+
+def _gone() -> Unauthenticated:
+    return Unauthenticated("The account has been deleted.", reason="SESSION_ENDED")
+
+
+def _wrong(field: str) -> Invalid:
+    return Invalid.field(field, "is not your password", reason="WRONG_PASSWORD")

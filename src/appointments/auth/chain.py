@@ -1,0 +1,110 @@
+"""The chain of refresh tokens of a session, in the database: every token that ever was, by its digest."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from psycopg.rows import class_row
+
+from appointments.db import Connection
+
+RETRY_WINDOW = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The session that a token belongs to."""
+
+    id: UUID
+    user_id: UUID
+    expires_at: datetime
+    revoked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token of the chain, with what became of its successor."""
+
+    expires_at: datetime
+    rotated_at: datetime | None
+    successor: bytes | None
+    attempt_ids: list[str] | None
+    successor_rotated_at: datetime | None
+    successor_expires_at: datetime | None
+
+    def is_retry(self, attempt_ids: list[str], now: datetime) -> bool:
+        """Whether an exchange that was made already is asked for again by whoever made it."""
+        return (
+            self.rotated_at is not None
+            and not set(attempt_ids).isdisjoint(self.attempt_ids or ())
+            and self.successor_rotated_at is None
+            and now - self.rotated_at <= RETRY_WINDOW
+        )
+
+
+async def lock(connection: Connection, digest: bytes) -> Session | None:
+    """Lock the session of a token; None if the token is unknown. Nobody else exchanges a token of it meanwhile."""
+    cursor = await connection.cursor(row_factory=class_row(Session)).execute(
+        """
+        SELECT id, user_id, expires_at, revoked_at FROM sessions
+        WHERE id = (SELECT session_id FROM refresh_tokens WHERE digest = %(digest)s)
+        FOR UPDATE
+        """,
+        {"digest": digest},
+    )
+    return await cursor.fetchone()
+
+
+async def read(connection: Connection, digest: bytes) -> Token | None:
+    """Read a token of a session that is locked."""
+    # A statement of its own, after the lock: in one with it, whoever waited would see the token as it was before.
+    cursor = await connection.cursor(row_factory=class_row(Token)).execute(
+        """
+        SELECT token.expires_at, token.rotated_at, token.successor, token.attempt_ids,
+            next.rotated_at AS successor_rotated_at, next.expires_at AS successor_expires_at
+        FROM refresh_tokens AS token LEFT JOIN refresh_tokens AS next ON next.digest = token.successor
+        WHERE token.digest = %(digest)s
+        """,
+        {"digest": digest},
+    )
+    return await cursor.fetchone()
+
+
+async def rotate(
+    connection: Connection,
+    digest: bytes,
+    *,
+    attempt_ids: list[str],
+    now: datetime,
+    successor: bytes,
+    expires_at: datetime,
+) -> None:
+    """Spend a token and put its successor after it."""
+    await connection.execute(
+        """
+        WITH spent AS (
+            UPDATE refresh_tokens
+            SET rotated_at = %(now)s, successor = %(successor)s, attempt_ids = %(attempt_ids)s::text[]
+            WHERE digest = %(digest)s RETURNING session_id
+        ), used AS (
+            UPDATE sessions SET last_used_at = %(now)s FROM spent WHERE sessions.id = spent.session_id
+        )
+        INSERT INTO refresh_tokens (digest, session_id, issued_at, expires_at)
+        SELECT %(successor)s, session_id, %(now)s, %(expires_at)s FROM spent
+        """,
+        {
+            "digest": digest,
+            "attempt_ids": attempt_ids,
+            "now": now,
+            "successor": successor,
+            "expires_at": expires_at,
+        },
+    )
+
+
+async def note(connection: Connection, digest: bytes, attempt_ids: list[str]) -> None:
+    """Remember further attempts that were given a token's successor."""
+    await connection.execute(
+        "UPDATE refresh_tokens SET attempt_ids = attempt_ids || %(attempt_ids)s WHERE digest = %(digest)s",
+        {"digest": digest, "attempt_ids": attempt_ids},
+    )

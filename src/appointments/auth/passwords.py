@@ -1,0 +1,84 @@
+"""Passwords under bcrypt, in a few threads of their own, so that the event loop keeps turning.
+
+bcrypt releases the interpreter lock while it works. Whatever is asked, one check costs one bcrypt of the current cost:
+an unknown account or a password that bcrypt would refuse is checked against a hash that nothing matches.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+import bcrypt
+
+from appointments import text
+from appointments.errors import Unavailable
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+MIN_CHARACTERS = 8
+MAX_BYTES = 72
+"""bcrypt reads no further, and version 5 of the package raises rather than cut a password short."""
+
+MAX_WAITING = 16
+"""At about 0.2 s each this is as long as a person waits; whoever comes later is told to come back."""
+
+
+def problem(password: str) -> str | None:
+    """What is wrong with a new password; None if it is fine."""
+    if found := text.problem(password, least=MIN_CHARACTERS, most=MAX_BYTES):
+        return found
+    if len(password.encode()) > MAX_BYTES:
+        return f"must be at most {MAX_BYTES} bytes of UTF-8"
+    return None
+
+
+class Passwords:
+    """Hashes and checks passwords, a bounded number at a time."""
+
+    def __init__(self, *, cost: int = 12, workers: int | None = None, waiting: int = MAX_WAITING) -> None:
+        """``cost`` is the power of two of bcrypt's rounds; ``workers`` defaults to the cores but one."""
+        self._cost = cost
+        workers = workers or max(1, (os.cpu_count() or 1) - 1)
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="bcrypt")
+        self._room = workers + waiting
+        # Any salt will do, and no password has the digest of zeros that follows it.
+        self._nobody = bcrypt.gensalt(cost) + b"." * 31
+
+    def close(self) -> None:
+        """Give up what waits; what is being worked on ends by itself."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def hash(self, password: str) -> str:
+        """Hash a password that has no problem.
+
+        Raises:
+            Unavailable: too many are waiting.
+        """
+        return (await self._run(bcrypt.hashpw, password.encode(), bcrypt.gensalt(self._cost))).decode()
+
+    async def verify(self, password: str, hashed: str | None) -> bool:
+        """Whether it is the password behind ``hashed``; None stands for an account that is not there.
+
+        Raises:
+            Unavailable: too many are waiting.
+        """
+        usable = _is_usable(password)
+        candidate = password.encode() if usable else b"unusable"
+        matches = await self._run(bcrypt.checkpw, candidate, hashed.encode() if hashed else self._nobody)
+        return matches and usable and hashed is not None
+
+    async def _run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        if self._room <= 0:
+            raise Unavailable("Too many passwords are waiting.", reason="PASSWORD_QUEUE_FULL", retry_after=3.0)
+        self._room -= 1
+        try:
+            return await asyncio.wrap_future(self._threads.submit(function, *args, **kwargs))
+        finally:
+            self._room += 1
+
+
+def _is_usable(password: str) -> bool:
+    return text.problem(password, most=MAX_BYTES) is None and len(password.encode()) <= MAX_BYTES

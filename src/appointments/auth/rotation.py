@@ -1,0 +1,189 @@
+"""Refresh: a token is exchanged once; whoever uses it a second time is a thief, or the owner after a theft.
+
+Between one use and two stand the honest repeats. Requests for one token that are in flight in this process together
+share one exchange. A retry of the same attempt (the client's X-Refresh-Id) gets the same successor from any process,
+for 60 seconds and while the successor is unused. Anything else with a spent token ends every session of the user. A
+token that is unknown, expired or logged out is refused, and nobody else is touched.
+"""
+
+import asyncio
+import logging
+from contextlib import suppress
+from dataclasses import dataclass
+from uuid import UUID
+
+from appointments.auth import chain, user
+from appointments.auth.identity import Authenticator
+from appointments.auth.sessions import end_all
+from appointments.auth.tokens import REFRESH_LIFETIME, AccessTokens, Clock, RefreshTokens, Tokens, digest_of, utc_now
+from appointments.auth.user import User
+from appointments.db import Connection, Database
+from appointments.errors import Invalid, Unauthenticated, Unavailable
+
+MAX_ATTEMPT_ID = 100
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """The user and the session's new tokens."""
+
+    user: User
+    tokens: Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Linger:
+    """How long an exchange stays open to others: until nobody has joined for ``quiet`` seconds, at most ``most``.
+
+    An answer ends what is in flight: a token that comes after it is a replay. So no answer leaves before those requests
+    have been read that were sent before any could have been seen. The time is slept in slices, so that a loop that was
+    held up gets to read what had arrived meanwhile.
+    """
+
+    quiet: float = 0.1
+    most: float = 1.0
+    slices: int = 10
+
+
+class Rotation:
+    """Exchanges refresh tokens."""
+
+    def __init__(
+        self,
+        db: Database,
+        access: AccessTokens,
+        refresh: RefreshTokens,
+        authenticator: Authenticator,
+        *,
+        now: Clock = utc_now,
+        linger: Linger | None = None,
+    ) -> None:
+        self._db = db
+        self._access = access
+        self._refresh = refresh
+        self._authenticator = authenticator
+        self._now = now
+        self._linger = linger or Linger()
+        self._flights: dict[bytes, _Flight] = {}
+
+    async def exchange(self, refresh_token: str, attempt_id: str | None = None) -> Refreshed:
+        """Exchange a token for its successor and a new access token.
+
+        Raises:
+            Invalid: the token is missing, or the attempt's id is not printable ASCII of at most 100 characters.
+            Unauthenticated: the token is not live (INVALID_REFRESH_TOKEN), or spent (REFRESH_TOKEN_REUSED).
+        """
+        if not refresh_token:
+            raise Invalid.field("refresh_token", "is required")
+        if attempt_id is not None and not _is_attempt_id(attempt_id):
+            raise Invalid.field("x-refresh-id", f"must be printable ASCII of 1 to {MAX_ATTEMPT_ID} characters")
+        digest = digest_of(refresh_token)
+        running = self._flights.get(digest)
+        if running is None:
+            running = self._flights[digest] = _Flight(attempt_id)
+            # A task of its own: neither the first request nor any that joins can break it off for the others.
+            running.task = asyncio.create_task(self._run(running, refresh_token, digest))
+        else:
+            running.join(attempt_id)
+        return await asyncio.shield(running.task)
+
+    async def _run(self, running: "_Flight", token: str, digest: bytes) -> Refreshed:
+        try:
+            first = set(running.attempt_ids)
+            refreshed = await self._answer(token, digest, list(first))
+            await self._wait(running)
+            if late := running.attempt_ids - first:
+                with suppress(Unavailable):  # they have their answer; only a lost one would have needed it
+                    await self._note(digest, list(late))
+            return refreshed
+        finally:
+            del self._flights[digest]
+
+    async def _wait(self, running: "_Flight") -> None:
+        clock = asyncio.get_running_loop().time
+        begun = clock()
+        quiet = 0
+        while quiet < self._linger.slices and clock() - begun < self._linger.most:
+            joined = running.joined
+            await asyncio.sleep(self._linger.quiet / self._linger.slices)
+            quiet = quiet + 1 if running.joined == joined else 0
+
+    async def _answer(self, token: str, digest: bytes, attempt_ids: list[str]) -> Refreshed:
+        outcome = await self._db.transact(lambda connection: self._exchange(connection, token, digest, attempt_ids))
+        if isinstance(outcome, _Theft):
+            await self._end_everything(outcome.user_id)
+            raise Unauthenticated(
+                "The refresh token was used before: every session of this user has been ended.",
+                reason="REFRESH_TOKEN_REUSED",
+            )
+        if outcome is None:
+            raise Unauthenticated("The refresh token is not valid.", reason="INVALID_REFRESH_TOKEN")
+        return outcome
+
+    async def _exchange(
+        self, connection: Connection, token: str, digest: bytes, attempt_ids: list[str]
+    ) -> "Refreshed | _Theft | None":
+        session = await chain.lock(connection, digest)
+        now = self._now()
+        if session is None or session.revoked_at or session.expires_at <= now:
+            return None
+        spent = await chain.read(connection, digest)
+        if spent is None:
+            return None
+        if spent.rotated_at is None and spent.expires_at <= now:
+            return None
+        if spent.successor is None:
+            successor, expires_at = self._refresh.successor(token), min(now + REFRESH_LIFETIME, session.expires_at)
+            await chain.rotate(
+                connection,
+                digest,
+                attempt_ids=attempt_ids,
+                now=now,
+                successor=digest_of(successor),
+                expires_at=expires_at,
+            )
+        elif spent.is_retry(attempt_ids, now) and (again := self._refresh.successor_with(token, spent.successor)):
+            successor, expires_at = again, spent.successor_expires_at or now
+        else:
+            return _Theft(session.user_id)
+        owner = await user.find(connection, session.user_id)
+        tokens = Tokens(*self._access.issue(session.user_id, session.id), successor, expires_at)
+        return Refreshed(owner, tokens) if owner else None
+
+    async def _end_everything(self, user_id: UUID) -> None:
+        # In a transaction of its own: this one locks all of the user's sessions in order, the exchange locked one.
+        ended = await self._db.transact(lambda connection: end_all(connection, user_id, "token_reused", self._now()))
+        self._authenticator.forget(ended)
+        _log.warning("a spent refresh token came back: user %s, %d sessions ended", user_id, len(ended))
+
+    async def _note(self, digest: bytes, attempt_ids: list[str]) -> None:
+        # Those who joined under ids of their own may have to retry as well.
+        async with self._db.connection() as connection:
+            await chain.note(connection, digest, attempt_ids)
+
+
+class _Flight:
+    """The requests for one token that share an exchange."""
+
+    task: asyncio.Task[Refreshed]
+
+    def __init__(self, attempt_id: str | None) -> None:
+        self.attempt_ids: set[str] = set()
+        self.joined = 0
+        self.join(attempt_id)
+
+    def join(self, attempt_id: str | None) -> None:
+        self.joined += 1
+        if attempt_id:
+            self.attempt_ids.add(attempt_id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Theft:
+    user_id: UUID
+
+
+def _is_attempt_id(text: str) -> bool:
+    return 1 <= len(text) <= MAX_ATTEMPT_ID and text.isascii() and text.isprintable()

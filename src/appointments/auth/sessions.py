@@ -1,0 +1,186 @@
+"""Sessions: one per sign-in, each ending after 30 days, after 7 days of silence, or when it is revoked.
+
+Whoever ends several sessions of a user locks them in the order of their ids, so that no two of them deadlock.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+from uuid import UUID
+
+from psycopg.rows import class_row
+from uuid_utils.compat import uuid7
+
+from appointments.auth.identity import Authenticator
+from appointments.auth.tokens import REFRESH_LIFETIME, AccessTokens, Clock, RefreshTokens, Tokens, digest_of, utc_now
+from appointments.db import Connection, Database
+from appointments.errors import Invalid, NotFound
+
+LIFETIME = timedelta(days=30)
+KEPT = timedelta(days=1)
+"""How long an ended session stays, for whoever looks into what happened."""
+
+MAX_USER_AGENT = 400
+
+Reason = Literal["logout", "revoked", "password_changed", "token_reused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One sign-in on one device."""
+
+    id: UUID
+    user_agent: str
+    ip_address: str
+    created_at: datetime
+    last_used_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """What signs in: its User-Agent and its address, both as it says."""
+
+    user_agent: str = ""
+    address: str = ""
+
+
+class Sessions:
+    """Opens, lists and ends sessions."""
+
+    def __init__(
+        self, db: Database, access: AccessTokens, authenticator: Authenticator, *, now: Clock = utc_now
+    ) -> None:
+        self._db = db
+        self._access = access
+        self._authenticator = authenticator
+        self._now = now
+
+    async def open(self, connection: Connection, user_id: UUID, password_hash: str, device: Device) -> Tokens | None:
+        """Sign a user in whose password was checked against ``password_hash``.
+
+        None if that is not the password any more: the row is locked against a change until the session is there, so a
+        password that was changed a moment ago opens nothing, and a change that comes later finds the session to end.
+        """
+        now = self._now()
+        session_id, refresh_token = uuid7(), RefreshTokens.first()
+        refresh_expires_at = now + REFRESH_LIFETIME
+        cursor = await connection.execute(
+            """
+            WITH person AS (
+                SELECT id FROM users WHERE id = %(user_id)s AND password_hash = %(password_hash)s FOR SHARE
+            ), session AS (
+                INSERT INTO sessions (id, user_id, user_agent, ip_address, created_at, last_used_at, expires_at)
+                SELECT %(session_id)s, id, %(user_agent)s, %(address)s, %(now)s, %(now)s, %(expires_at)s FROM person
+                RETURNING id
+            )
+            INSERT INTO refresh_tokens (digest, session_id, issued_at, expires_at)
+            SELECT %(digest)s, id, %(now)s, %(refresh_expires_at)s FROM session
+            """,
+            {
+                "user_id": user_id,
+                "password_hash": password_hash,
+                "session_id": session_id,
+                "user_agent": _printable(device.user_agent)[:MAX_USER_AGENT],
+                "address": device.address,
+                "now": now,
+                "expires_at": now + LIFETIME,
+                "digest": digest_of(refresh_token),
+                "refresh_expires_at": refresh_expires_at,
+            },
+        )
+        if not cursor.rowcount:
+            return None
+        return Tokens(*self._access.issue(user_id, session_id), refresh_token, refresh_expires_at)
+
+    async def list(self, user_id: UUID) -> Sequence[Session]:
+        """List the live ones, the most recently used first."""
+        now = self._now()
+        async with self._db.connection() as connection:
+            cursor = await connection.cursor(row_factory=class_row(Session)).execute(
+                """
+                SELECT id, user_agent, ip_address, created_at, last_used_at, expires_at FROM sessions
+                WHERE user_id = %(user_id)s AND revoked_at IS NULL
+                    AND expires_at > %(now)s AND last_used_at > %(silent_since)s
+                ORDER BY last_used_at DESC, id
+                """,
+                {"user_id": user_id, "now": now, "silent_since": now - REFRESH_LIFETIME},
+            )
+            return await cursor.fetchall()
+
+    async def revoke(self, user_id: UUID, session_id: UUID) -> None:
+        """End one of the user's sessions.
+
+        Raises:
+            NotFound: the user has no such live session.
+        """
+        async with self._db.connection() as connection:
+            cursor = await connection.execute(
+                """
+                UPDATE sessions SET revoked_at = %(now)s, revoke_reason = 'revoked'
+                WHERE id = %(id)s AND user_id = %(user_id)s AND revoked_at IS NULL AND expires_at > %(now)s
+                """,
+                {"id": session_id, "user_id": user_id, "now": self._now()},
+            )
+        if not cursor.rowcount:
+            raise NotFound("You have no such session.")
+        self._authenticator.forget([session_id])
+
+    async def log_out(self, refresh_token: str) -> None:
+        """End the session that the token belongs to, if there is one.
+
+        Raises:
+            Invalid: the token is missing.
+        """
+        if not refresh_token:
+            raise Invalid.field("refresh_token", "is required")
+        async with self._db.connection() as connection:
+            cursor = await connection.execute(
+                """
+                UPDATE sessions SET revoked_at = %(now)s, revoke_reason = 'logout'
+                WHERE id = (SELECT session_id FROM refresh_tokens WHERE digest = %(digest)s) AND revoked_at IS NULL
+                RETURNING id
+                """,
+                {"digest": digest_of(refresh_token), "now": self._now()},
+            )
+            self._authenticator.forget([row[0] for row in await cursor.fetchall()])
+
+    async def sweep(self) -> int:
+        """Delete sessions that ended a day ago and their tokens; says how many. Spent tokens of live ones stay."""
+        before = self._now() - KEPT
+        async with self._db.connection() as connection:
+            cursor = await connection.execute(
+                """
+                DELETE FROM sessions WHERE id IN (
+                    SELECT id FROM sessions
+                    WHERE expires_at <= %(before)s OR last_used_at <= %(silent_since)s OR revoked_at <= %(before)s
+                    ORDER BY id LIMIT 10000 FOR UPDATE SKIP LOCKED
+                )
+                """,
+                {"before": before, "silent_since": before - REFRESH_LIFETIME},
+            )
+            return cursor.rowcount
+
+
+async def end_all(
+    connection: Connection, user_id: UUID, reason: Reason, now: datetime, *, but: UUID | None = None
+) -> Sequence[UUID]:
+    """End every live session of a user, but one; returns their ids, to be forgotten after the commit."""
+    cursor = await connection.execute(
+        """
+        WITH ending AS (
+            SELECT id FROM sessions
+            WHERE user_id = %(user_id)s AND id IS DISTINCT FROM %(but)s AND revoked_at IS NULL
+            ORDER BY id FOR UPDATE
+        )
+        UPDATE sessions SET revoked_at = %(now)s, revoke_reason = %(reason)s
+        FROM ending WHERE sessions.id = ending.id RETURNING sessions.id
+        """,
+        {"user_id": user_id, "but": but, "reason": reason, "now": now},
+    )
+    return [row[0] for row in await cursor.fetchall()]
+
+
+def _printable(text: str) -> str:
+    return "".join(character for character in text if character.isprintable())

@@ -1,0 +1,177 @@
+"""The two kinds of token: access tokens carry their own proof, refresh tokens mean nothing outside the database.
+
+An access token is a JWT (RFC 7519, RFC 9068) under HS256; it is believed only with every claim in place and under the
+current or the previous secret. A refresh token's successor is a function of the token and the secret, so that a retry
+can be given the same one although only digests are stored.
+"""
+
+import base64
+import hashlib
+import hmac
+import secrets
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import jwt
+
+from appointments.errors import Unauthenticated
+
+Clock = Callable[[], datetime]
+
+ACCESS_LIFETIME = timedelta(minutes=15)
+REFRESH_LIFETIME = timedelta(days=7)
+
+ALGORITHM = "HS256"
+TYPE = "at+jwt"
+ISSUER = AUDIENCE = "appointments"
+REQUIRED = ["exp", "iat", "sub", "sid", "jti", "iss", "aud"]
+
+SKEW_SECONDS = 60
+"""How far the clocks of two instances may differ before one takes the other's tokens for tokens of the future."""
+
+MAX_LENGTH = 2048
+"""Ours are under 500 characters; longer ones are not worth decoding."""
+
+MAX_VERIFIED = 16_384
+
+
+def utc_now() -> datetime:
+    """The time."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """A signed-in pair (RFC 6749 §1.4, §1.5)."""
+
+    access_token: str
+    access_expires_at: datetime
+    refresh_token: str
+    refresh_expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a verified access token says."""
+
+    user_id: UUID
+    session_id: UUID
+    expires_at: float
+
+
+class AccessTokens:
+    """Signs access tokens with the current secret and verifies those of the current and the previous one."""
+
+    def __init__(self, secret: str, *, previous: str | None = None, now: Clock = utc_now) -> None:
+        self._secret = secret
+        self._secrets = {_key_id(each): each for each in (previous, secret) if each}
+        self._now = now
+        self._verified: dict[str, Claims] = {}
+
+    def issue(self, user_id: UUID, session_id: UUID) -> tuple[str, datetime]:
+        """Sign a token; also says when it expires, in whole seconds."""
+        issued_at = self._now().replace(microsecond=0)
+        expires_at = issued_at + ACCESS_LIFETIME
+        claims = {
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "sub": str(user_id),
+            "sid": str(session_id),
+            "jti": str(uuid.uuid4()),
+            "iat": int(issued_at.timestamp()),
+            "exp": int(expires_at.timestamp()),
+        }
+        headers = {"typ": TYPE, "kid": _key_id(self._secret)}
+        return jwt.encode(claims, self._secret, ALGORITHM, headers=headers), expires_at
+
+    def verify(self, token: str) -> Claims:
+        """Believe a token.
+
+        Raises:
+            Unauthenticated: it is not one of ours, or it has expired.
+        """
+        claims = self._verified.get(token)
+        if claims is None:
+            claims = self._read(token)
+            self._remember(token, claims)
+        if claims.expires_at <= self._now().timestamp():
+            self._verified.pop(token, None)
+            raise _refused()
+        return claims
+
+    def _read(self, token: str) -> Claims:
+        if len(token) > MAX_LENGTH:
+            raise _refused()
+        try:
+            header = jwt.get_unverified_header(token)
+            if header.get("typ") != TYPE:
+                raise _refused()
+            claims = jwt.decode(
+                token,
+                self._secrets[header["kid"]],
+                algorithms=[ALGORITHM],  # a list: a string would also accept its substrings
+                issuer=ISSUER,
+                audience=AUDIENCE,
+                # The clock is ours, so the times are checked here.
+                options={"require": REQUIRED, "verify_exp": False, "verify_iat": False, "strict_aud": True},
+            )
+            issued_at, expires_at = claims["iat"], claims["exp"]
+            if type(issued_at) is not int or type(expires_at) is not int:
+                raise _refused()
+            if issued_at > self._now().timestamp() + SKEW_SECONDS:
+                raise _refused()
+            return Claims(UUID(claims["sub"]), UUID(claims["sid"]), expires_at)
+        # Beside its own errors the library lets out what a hostile header makes json and base64 raise.
+        except (jwt.PyJWTError, KeyError, ValueError, TypeError, AttributeError, RecursionError):
+            raise _refused() from None
+
+    def _remember(self, token: str, claims: Claims) -> None:
+        if len(self._verified) >= MAX_VERIFIED:
+            del self._verified[next(iter(self._verified))]
+        self._verified[token] = claims
+
+
+class RefreshTokens:
+    """Makes refresh tokens: random first ones, and the one successor of each."""
+
+    def __init__(self, secret: str, *, previous: str | None = None) -> None:
+        self._keys = [_derived_key(each) for each in (secret, previous) if each]
+
+    @staticmethod
+    def first() -> str:
+        """A new chain's first token."""
+        return secrets.token_urlsafe(32)
+
+    def successor(self, token: str) -> str:
+        """The token that follows."""
+        return _follow(self._keys[0], token)
+
+    def successor_with(self, token: str, digest: bytes) -> str | None:
+        """The successor that has this digest, under the previous secret too; None if neither made it."""
+        candidates = (_follow(key, token) for key in self._keys)
+        return next((each for each in candidates if hmac.compare_digest(digest_of(each), digest)), None)
+
+
+def digest_of(refresh_token: str) -> bytes:
+    """What is stored of a refresh token. It has 256 bits of its own, so a plain hash is enough."""
+    return hashlib.sha256(refresh_token.encode()).digest()
+
+
+def _follow(key: bytes, token: str) -> str:
+    return base64.urlsafe_b64encode(hmac.digest(key, token.encode(), "sha256")).rstrip(b"=").decode()
+
+
+def _derived_key(secret: str) -> bytes:
+    return hmac.digest(secret.encode(), b"appointments refresh token successor", "sha256")
+
+
+def _key_id(secret: str) -> str:
+    return hmac.digest(secret.encode(), b"appointments key id", "sha256").hex()[:8]
+
+
+def _refused() -> Unauthenticated:
+    # One answer for every fault: which check failed is of use only to a forger.
+    return Unauthenticated("The access token is not valid.", reason="INVALID_ACCESS_TOKEN")
