@@ -21,7 +21,7 @@ from google.protobuf.message_factory import GetMessageClass
 from appointments.api.address import client_address
 from appointments.api.caller import Caller, Visitor
 from appointments.api.status import DETAILS_KEY, status, status_code
-from appointments.auth import Identity
+from appointments.auth.identity import Identity
 from appointments.errors import DeadlineExceeded, Fault, Malformed, Unauthenticated
 
 DEFAULT_DEADLINE = 15.0
