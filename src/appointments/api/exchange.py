@@ -1,0 +1,103 @@
+"""One HTTP exchange, with the care that hypercorn leaves to the application (docs/adr/0005).
+
+Guarantees, for any application behind it:
+
+- A response does not end before the request's body has: over HTTP/2, data for a stream that was answered kills the
+  whole connection; over HTTP/1.1 a client that is still sending never reads the answer, and a full queue deadlocks.
+- A body that trickles in is cut off with 408, however the drops are spread.
+- After that, or after the client has gone, sending does nothing.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+Event = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Event]]
+Send = Callable[[Event], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+PATIENCE = 20.0
+"""Seconds that may be spent waiting for a body of no size."""
+
+SLOWEST = 16 * 1024
+"""Bytes of body that buy another second: no link that people use is slower."""
+
+DISCARDED = 512 * 1024 * 1024
+"""Bytes of an unwanted body that are read out for the sake of a clean answer; after that the connection may die."""
+
+
+class Exchange:
+    """Wraps an exchange's ``receive`` and ``send``. Several tasks may receive at once, each event goes to one."""
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+        self._clock = asyncio.get_running_loop().time
+        self._waited = 0.0
+        self._size = 0
+        self._started = False
+        self._complete = False  # the request's body has arrived
+        self._over = False  # the client has gone, or was cut off
+
+    async def receive(self) -> Event:
+        """Return the next event; a client that is cut off has disconnected, as far as the application can tell."""
+        while not (self._complete or self._over):
+            began = self._clock()
+            try:
+                async with asyncio.timeout(PATIENCE + self._size / SLOWEST - self._waited):
+                    event = await self._receive()
+            except TimeoutError:
+                if not self._complete:
+                    await self._cut_off()
+            else:
+                self._waited += self._clock() - began
+                return self._noted(event)
+        if self._over:
+            return {"type": "http.disconnect"}
+        return self._noted(await self._receive())
+
+    async def send(self, event: Event) -> None:
+        """Send an event; the last one waits until the request's body has been read out."""
+        if self._over:
+            return
+        if event["type"] == "http.response.start":
+            self._started = True
+        elif not (self._complete or event.get("more_body")):
+            await self._send({**event, "more_body": True})
+            await self._read_out()
+            event = {"type": "http.response.body", "body": b""}
+        await self._send(event)
+
+    def _noted(self, event: Event) -> Event:
+        if event["type"] == "http.disconnect":
+            self._over = True
+        else:
+            self._size += len(event.get("body", b""))
+            self._complete = not event.get("more_body")
+        return event
+
+    async def _read_out(self) -> None:
+        allowed = self._size + DISCARDED
+        while not (self._complete or self._over) and self._size < allowed:
+            await self.receive()
+
+    async def _cut_off(self) -> None:
+        self._over = True
+        if not self._started:
+            headers = [(b"content-length", b"0"), (b"x-content-type-options", b"nosniff")]
+            await self._send({"type": "http.response.start", "status": 408, "headers": headers})
+            await self._send({"type": "http.response.body", "body": b""})
+
+
+def bounded(app: App) -> App:
+    """Give every request of an ASGI application the guarantees of an `Exchange`."""
+
+    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            exchange = Exchange(receive, send)
+            receive, send = exchange.receive, exchange.send
+        await app(scope, receive, send)
+
+    return guarded
