@@ -182,6 +182,8 @@ class _Cluster:
         file = self.folder / "postmaster.pid"
         if not file.exists():
             return
+        if not file.read_text():  # left by a crash, or of a server that starts by hand at this moment
+            time.sleep(1)
         first = file.read_text().partition("\n")[0]
         running = Path(f"/proc/{first.lstrip('-')}/cwd")
         try:
