@@ -48,9 +48,9 @@ class Person:
     email: str
     user_id: str
     tokens: auth_pb2.Tokens
-    appointments: appointments_pb2_grpc.AppointmentServiceAsyncStub
-    account: account_pb2_grpc.AccountServiceAsyncStub
-    auth: auth_pb2_grpc.AuthServiceAsyncStub
+    appointments: "appointments_pb2_grpc.AppointmentServiceAsyncStub"
+    account: "account_pb2_grpc.AccountServiceAsyncStub"
+    auth: "auth_pb2_grpc.AuthServiceAsyncStub"  # only their type stubs know these names
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
