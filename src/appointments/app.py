@@ -85,7 +85,7 @@ async def serve(settings: Settings, dsn: str, *, announce: Announce) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
         http_socket = stack.enter_context(_bind(settings.http_bind))
-        await migrate(dsn)
+        await migrate(dsn, patience=settings.database_wait_seconds)
         db = await stack.enter_async_context(Database(dsn, size=settings.database_pool_size))
         passwords = Passwords(cost=settings.bcrypt_cost)
         stack.callback(passwords.close)

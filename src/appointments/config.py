@@ -30,6 +30,7 @@ class Settings(BaseSettings):
     environment: Literal["development", "production"] = "development"
     database_url: SecretStr | None = Field(None, description="PostgreSQL DSN; embedded in development if unset")
     database_pool_size: int = Field(10, ge=1, le=1000, description="connections per process")
+    database_wait_seconds: float = Field(30.0, ge=0, description="how long to wait for it at start-up")
     jwt_secret: SecretStr = Field(SecretStr(DEVELOPMENT_SECRET), description="signs access tokens")
     jwt_secret_previous: SecretStr | None = Field(None, description="still accepted while secrets rotate")
     bcrypt_cost: int = Field(12, ge=4, le=16, description="power of two of the rounds of a password's hash")

@@ -64,8 +64,13 @@ class Server:
 
 
 def default_data() -> Path:
-    """Where a person's data is kept between runs: a folder per user and major version of PostgreSQL."""
+    """Where a person's data is kept between runs: a folder per user and major version of PostgreSQL.
+
+    ``APPOINTMENTS_DATA`` names another place for it.
+    """
     name = f"postgres-{major(binaries())}"
+    if folder := os.environ.get("APPOINTMENTS_DATA"):
+        return Path(folder).absolute() / name
     if os.geteuid() == 0:
         return STATE / name
     chosen = Path(os.environ.get("XDG_DATA_HOME", ""))
