@@ -26,6 +26,8 @@ def _parsed(text: str) -> str | None:
     elif candidate.count(":") == 1:
         candidate = candidate.partition(":")[0]
     try:
-        return str(ip_address(candidate))
+        ip = ip_address(candidate)
     except ValueError:
         return None
+    # A socket for both families sees IPv4 clients in this disguise.
+    return str((ip.version == 6 and ip.ipv4_mapped) or ip)
