@@ -40,7 +40,7 @@ class Settings(BaseSettings):
         frozenset(), description="other sites that may call with the session cookie, comma-separated"
     )
     trusted_proxy_hops: int = Field(0, ge=0, le=10, description="proxies whose X-Forwarded-For entry is believed")
-    drain_seconds: float = Field(8.0, ge=0, le=600, description="what in-flight work gets at shutdown")
+    drain_seconds: float = Field(3.0, ge=0, le=600, description="what in-flight work gets at shutdown")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @property

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import grpc
 import pytest
@@ -31,6 +32,14 @@ def processes_below(folder: Path) -> list[int]:
         except OSError:
             continue
     return found
+
+
+def wait_until_gone(folder: Path) -> None:
+    """Return when no process names the folder any more."""
+    until = time.monotonic() + 10
+    while processes_below(folder):
+        assert time.monotonic() < until, "the embedded PostgreSQL outlived its server"
+        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -94,7 +103,7 @@ async def test_sigterm_with_streams_open_ends_within_ten_seconds(dsn: str) -> No
     """Open health watches are told NOT_SERVING and ended; new calls go nowhere; the exit code is 0."""
     with servers.start(dsn) as server:
         async with grpc.aio.insecure_channel(server.grpc) as channel:
-            health = health_pb2_grpc.HealthStub(channel)
+            health: Any = health_pb2_grpc.HealthStub(channel)
             watches = [health.Watch(health_pb2.HealthCheckRequest()) for _ in range(20)]
             for watch in watches:
                 assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
@@ -120,7 +129,7 @@ async def test_readiness_and_health_agree(dsn: str) -> None:
     """For the whole server and for each service."""
     with servers.start(dsn) as server:
         async with grpc.aio.insecure_channel(server.grpc) as channel:
-            health = health_pb2_grpc.HealthStub(channel)
+            health: Any = health_pb2_grpc.HealthStub(channel)
             for service in ("", "appointments.v1.AppointmentService", "appointments.v1.AuthService"):
                 answer = await health.Check(health_pb2.HealthCheckRequest(service=service))
                 assert answer.status == health_pb2.HealthCheckResponse.SERVING
@@ -136,10 +145,7 @@ async def test_the_second_start_is_quick_and_the_data_is_kept(embedded: dict[str
         assert processes_below(folder)
         server.process.kill()
         server.process.wait()
-    until = time.monotonic() + 10
-    while processes_below(folder) and time.monotonic() < until:
-        await asyncio.sleep(0.05)
-    assert processes_below(folder) == []
+    await asyncio.to_thread(wait_until_gone, folder)
     with servers.start(None, embedded) as server:
         async with grpc.aio.insecure_channel(server.grpc) as channel:
             ada.appointments = type(ada.appointments)(channel)
