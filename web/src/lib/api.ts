@@ -1,0 +1,55 @@
+/** The two services over gRPC-Web: cookies sent along, the session renewed when needed, failures as Faults. */
+import { Code, ConnectError, createClient, type Interceptor } from "@connectrpc/connect";
+import { createGrpcWebTransport } from "@connectrpc/connect-web";
+
+import { AccountService } from "../gen/appointments/v1/account_pb.js";
+import { AppointmentService } from "../gen/appointments/v1/appointments_pb.js";
+import { faultOf } from "./faults.ts";
+import { renew, renewals, seenBefore } from "./renewal.ts";
+
+const OPTIONS = {
+  baseUrl: location.origin,
+  defaultTimeoutMs: 20_000,
+  fetch: (input: RequestInfo | URL, init?: RequestInit) => fetch(input, { ...init, credentials: "include" }),
+};
+
+const unauthenticated = (error: unknown): boolean =>
+  error instanceof ConnectError && error.code === Code.Unauthenticated;
+
+const faults: Interceptor = (next) => async (request) => {
+  try {
+    return await next(request);
+  } catch (error) {
+    throw faultOf(error);
+  }
+};
+
+/** A call that finds the session expired renews it, once for all tabs, and is repeated once. */
+const renewing: Interceptor = (next) => async (request) => {
+  const seen = renewals();
+  const known = seenBefore();
+  try {
+    return await next(request);
+  } catch (error) {
+    if (!known || !unauthenticated(error)) throw error;
+    await renew(seen, stillSignedIn);
+    return await next(request);
+  }
+};
+
+const bare = createClient(AccountService, createGrpcWebTransport(OPTIONS));
+
+async function stillSignedIn(): Promise<boolean> {
+  try {
+    await bare.getCurrentUser({});
+    return true;
+  } catch (error) {
+    if (unauthenticated(error)) return false;
+    throw error;
+  }
+}
+
+const transport = createGrpcWebTransport({ ...OPTIONS, interceptors: [faults, renewing] });
+
+export const accounts = createClient(AccountService, transport);
+export const appointments = createClient(AppointmentService, transport);

@@ -1,0 +1,45 @@
+/** The one message at the foot of the page, with what can be done about it. */
+
+export interface Message {
+  readonly text: string;
+  /** A refusal interrupts a screen reader; a confirmation waits for its turn. */
+  readonly urgent: boolean;
+  readonly action?: { readonly label: string; readonly run: () => void };
+}
+
+/** Long enough to reach the button by keyboard; it also waits while the pointer or the focus is on it. */
+const LIFE = 20_000;
+
+class Toast {
+  message = $state.raw<Message | null>(null);
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  say(text: string, action?: Message["action"]): void {
+    this.#show({ text, urgent: false, ...(action ? { action } : {}) });
+  }
+
+  alert(text: string): void {
+    this.#show({ text, urgent: true });
+  }
+
+  dismiss(): void {
+    clearTimeout(this.#timer);
+    this.message = null;
+  }
+
+  hold(): void {
+    clearTimeout(this.#timer);
+  }
+
+  release(): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.dismiss(), LIFE);
+  }
+
+  #show(message: Message): void {
+    this.message = message;
+    this.release();
+  }
+}
+
+export const toast = new Toast();
