@@ -44,7 +44,8 @@ def build(
             Mount("/auth", app=endpoints.router()),
             Route("/healthz", _alive, methods=["GET"]),
             Route("/readyz", _readiness(ready), methods=["GET"]),
-            Mount("/", app=page.serve(page_folder)),
+            # No Mount: that would take the other routes' wrong methods for paths of its own.
+            Route("/{path:path}", page.serve(page_folder), methods=["GET"]),
         ],
         middleware=[
             Middleware(SecurityHeaders, production=production),

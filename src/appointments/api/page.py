@@ -19,7 +19,7 @@ ASK_FIRST = "no-cache"
 
 def serve(folder: Path = FOLDER) -> ASGIApp:
     """The files of ``folder``, compressed; if it is not there, an answer that says so."""
-    return GZipMiddleware(_Page(directory=folder, html=True)) if folder.is_dir() else _not_built
+    return GZipMiddleware(_Page(directory=folder, html=True)) if folder.is_dir() else _NotBuilt()
 
 
 class _Page(StaticFiles):
@@ -31,5 +31,6 @@ class _Page(StaticFiles):
         return response
 
 
-async def _not_built(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001
-    raise HTTPException(404, "The page is not built." if scope["path"] == "/" else "Not Found")
+class _NotBuilt:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        raise HTTPException(404, "The page is not built." if scope["path"] == "/" else "Not Found")
