@@ -27,6 +27,8 @@ from appointments.errors import DeadlineExceeded, Fault, Malformed, Unauthentica
 DEFAULT_DEADLINE = 15.0
 """Seconds that a call gets if its client sets no deadline: nothing waits for ever."""
 
+BACKSTOP = 2.0
+
 StatusCode = grpc.StatusCode
 Context = grpc.aio.ServicerContext[bytes, bytes]
 Behaviour = Callable[[bytes, Context], Awaitable[bytes]]
@@ -141,8 +143,10 @@ def _headers(context: Context) -> dict[str, str]:
 
 
 def _time_left(context: Context) -> float:
+    # At the client's own deadline the server cancels the handler. A second cancellation at the same instant would break
+    # off the driver's request to PostgreSQL to end the statement, so ours comes later, in case the first did not come.
     remaining = context.time_remaining()
-    return DEFAULT_DEADLINE if remaining is None else remaining
+    return DEFAULT_DEADLINE if remaining is None else remaining + BACKSTOP
 
 
 def _parsed(parse: Callable[[bytes], Message], data: bytes) -> Message:
