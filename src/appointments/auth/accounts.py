@@ -11,7 +11,7 @@ from uuid_utils.compat import uuid7
 from appointments import text
 from appointments.auth import passwords, user
 from appointments.auth.identity import Authenticator
-from appointments.auth.passwords import Passwords
+from appointments.auth.passwords import Hasher, Passwords
 from appointments.auth.sessions import Device, Sessions, end_all
 from appointments.auth.tokens import Clock, Tokens, utc_now
 from appointments.auth.user import User
@@ -58,7 +58,8 @@ class Accounts:
         """
         if bad := violations(email, password, display_name):
             raise Invalid(bad)
-        password_hash = await self._passwords.hash(password)
+        with self._passwords.place() as hasher:
+            password_hash = await hasher.hash(password)
         now = self._now()
         newcomer = User(uuid7(), text.fold_email(email), display_name, "UTC", now, now)
 
@@ -86,9 +87,10 @@ class Accounts:
         """
         if missing := [name for name, value in (("email", email), ("password", password)) if not value]:
             raise Invalid([Violation(name, "is required") for name in missing])
-        found = await self._find(email)
-        user_id, password_hash = found or (None, None)
-        if await self._passwords.verify(password, password_hash) and user_id and password_hash:
+        with self._passwords.place() as hasher:
+            user_id, password_hash = await self._find(email) or (None, None)
+            is_right = await hasher.verify(password, password_hash)
+        if is_right and user_id and password_hash:
             async with self._db.connection() as connection:
                 tokens = await self._sessions.open(connection, user_id, password_hash, device)
                 person = await user.find(connection, user_id)
@@ -141,8 +143,9 @@ class Accounts:
         bad = [("current_password", None if current else "is required"), ("new_password", passwords.problem(new))]
         if any(problem for _, problem in bad):
             raise Invalid([Violation(field, problem) for field, problem in bad if problem])
-        old_hash = await self._prove(user_id, "current_password", current)
-        new_hash = await self._passwords.hash(new)
+        with self._passwords.place() as hasher:
+            old_hash = await self._prove(hasher, user_id, "current_password", current)
+            new_hash = await hasher.hash(new)
 
         async def change(connection: Connection) -> list[UUID] | None:
             now = self._now()
@@ -164,7 +167,8 @@ class Accounts:
         """
         if not password:
             raise Invalid.field("password", "is required")
-        password_hash = await self._prove(user_id, "password", password)
+        with self._passwords.place() as hasher:
+            password_hash = await self._prove(hasher, user_id, "password", password)
         self._authenticator.forget(
             await self._db.transact(lambda connection: _erase(connection, user_id, password_hash))
         )
@@ -179,14 +183,14 @@ class Accounts:
             )
             return await cursor.fetchone()
 
-    async def _prove(self, user_id: UUID, field: str, password: str) -> str:
+    async def _prove(self, hasher: Hasher, user_id: UUID, field: str, password: str) -> str:
         async with self._db.connection() as connection:
             cursor = await connection.execute("SELECT password_hash FROM users WHERE id = %(id)s", {"id": user_id})
             row = await cursor.fetchone()
         if row is None:
             raise _gone()
         password_hash: str = row[0]
-        if not await self._passwords.verify(password, password_hash):
+        if not await hasher.verify(password, password_hash):
             raise _wrong(field)
         return password_hash
 
