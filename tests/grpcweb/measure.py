@@ -22,7 +22,8 @@ import uvloop
 
 from tests.grpcweb.echo.v1 import echo_pb2_grpc
 from tests.grpcweb.echo.v1.echo_pb2 import EchoRequest
-from tests.grpcweb.server import SERVICE, doors
+from tests.grpcweb.server import doors
+from tests.grpcweb.wire import framed, raw_post
 
 ROUNDS, CALLS = 8, 400
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -49,25 +50,6 @@ def memory(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
 
 
-def post(method: str, length: int) -> bytes:
-    """The head of a gRPC-Web request."""
-    lines = [
-        f"POST {SERVICE}/{method} HTTP/1.1",
-        "host: 127.0.0.1",
-        "content-type: application/grpc-web+proto",
-        "x-grpc-web: 1",
-        f"content-length: {length}",
-        "",
-        "",
-    ]
-    return "\r\n".join(lines).encode()
-
-
-def framed(message: bytes) -> bytes:
-    """A message in its frame."""
-    return struct.pack(">BI", 0, len(message)) + message
-
-
 async def answer(reader: asyncio.StreamReader) -> bytes:
     """Read a response that has a content-length."""
     head = await reader.readuntil(b"\r\n\r\n")
@@ -88,8 +70,8 @@ async def sample(call: Callable[[], Awaitable[object]], pid: int) -> tuple[list[
 async def compare(pid: int, port: int, native_port: int) -> None:
     """Echo on both doors by turns."""
     request = EchoRequest(text="a short text, as a person writes it")
-    body = framed(request.SerializeToString())
-    payload = post("Unary", len(body)) + body
+    body = framed(request)
+    payload = raw_post("Unary", len(body)) + body
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
 
     async def web() -> None:
@@ -123,7 +105,7 @@ async def upload(pid: int, port: int) -> None:
     """Send one enormous request, watching the server's memory."""
     before = peak = memory(pid)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(post("Unary", BIG + 5) + struct.pack(">BI", 0, BIG))
+    writer.write(raw_post("Unary", BIG + 5) + struct.pack(">BI", 0, BIG))
     piece = bytes(1024 * 1024)
     for _ in range(BIG // len(piece)):
         writer.write(piece)
@@ -136,12 +118,12 @@ async def upload(pid: int, port: int) -> None:
 
 async def hold(pid: int, port: int) -> None:
     """Hold idle server streams."""
-    body = framed(EchoRequest(count=-1, pause_ms=600_000).SerializeToString())
+    body = framed(EchoRequest(count=-1, pause_ms=600_000))
     before = memory(pid)
     writers = []
     for _ in range(STREAMS):
         _, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(post("ServerStream", len(body)) + body)
+        writer.write(raw_post("ServerStream", len(body)) + body)
         writers.append(writer)
     await asyncio.sleep(3)
     print(f"{STREAMS} idle streams: {(memory(pid) - before) / STREAMS / 1024:.1f} KB each (less than 40)")

@@ -181,7 +181,7 @@ async def doors(
     port = listening.getsockname()[1]
     config = listener.configure(f"fd://{listening.detach()}", graceful_timeout=graceful_timeout)
     stop = asyncio.Event()
-    serving = asyncio.create_task(listener.serve(front, config, stop))
+    serving = asyncio.create_task(listener.Listener(front, config).serve(stop))
     try:
         yield Doors(port, native_port, echo, front, stop, serving)
     finally:

@@ -30,6 +30,13 @@ class _Gone(Exception):
     """The client disconnected before its request was complete."""
 
 
+def _as_it_is(message: Any) -> bytes:
+    """Stand for a serializer where the handler has none: it deals in bytes."""
+    if not isinstance(message, bytes):
+        raise TypeError(f"the handler has no serializer, and its message is no bytes but {type(message).__name__}")
+    return message
+
+
 class Call:
     """A call, ready to `serve`."""
 
@@ -50,8 +57,8 @@ class Call:
         self._reply = reply
         self._deframer = deframer
         self._deadline = deadline
-        self._deserialize: Codec = handler.request_deserializer or bytes
-        self._serialize: Codec = handler.response_serializer or bytes
+        self._deserialize: Codec = handler.request_deserializer or _as_it_is
+        self._serialize: Codec = handler.response_serializer or _as_it_is
         self._inbox = Inbox(limit) if handler.request_streaming else None
         self._context = Context(
             metadata=metadata,
