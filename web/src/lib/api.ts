@@ -16,14 +16,6 @@ const OPTIONS = {
 const unauthenticated = (error: unknown): boolean =>
   error instanceof ConnectError && error.code === Code.Unauthenticated;
 
-const faults: Interceptor = (next) => async (request) => {
-  try {
-    return await next(request);
-  } catch (error) {
-    throw faultOf(error);
-  }
-};
-
 /** A call that finds the session expired renews it, once for all tabs, and is repeated once. */
 const renewing: Interceptor = (next) => async (request) => {
   const seen = renewals();
@@ -49,7 +41,20 @@ async function stillSignedIn(): Promise<boolean> {
   }
 }
 
-const transport = createGrpcWebTransport({ ...OPTIONS, interceptors: [faults, renewing] });
+const transport = createGrpcWebTransport({ ...OPTIONS, interceptors: [renewing] });
 
-export const accounts = createClient(AccountService, transport);
-export const appointments = createClient(AppointmentService, transport);
+/** The same client, whose calls fail with Faults. An interceptor cannot do it: the library wraps what one throws. */
+function faulting<T extends object>(client: T): T {
+  return new Proxy(client, {
+    get: (target, name) => {
+      const call = Reflect.get(target, name) as (...parameters: unknown[]) => Promise<unknown>;
+      return (...parameters: unknown[]) =>
+        call(...parameters).catch((error: unknown) => {
+          throw faultOf(error);
+        });
+    },
+  });
+}
+
+export const accounts = faulting(createClient(AccountService, transport));
+export const appointments = faulting(createClient(AppointmentService, transport));

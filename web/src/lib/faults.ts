@@ -70,6 +70,7 @@ const KINDS: Partial<Record<Code, Kind>> = {
 export function faultOf(error: unknown): Fault {
   if (error instanceof Fault) return error;
   const status = ConnectError.from(error);
+  if (status.cause instanceof Fault) return status.cause;
   // fetch() says TypeError for every failure of the network.
   if (status.cause instanceof TypeError) return unreachable();
   const reason = status.findDetails(ErrorInfoSchema)[0]?.reason ?? "";

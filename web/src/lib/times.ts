@@ -8,13 +8,17 @@ export interface Manner {
   readonly hour12: boolean;
 }
 
+/** "2:30 PM" or "14:30", and "02:30": every hour of a 24-hour clock is as wide. */
+export const clockOf = (hour12: boolean): Intl.DateTimeFormatOptions =>
+  hour12 ? { hour: "numeric", hour12 } : { hour: "2-digit", hourCycle: "h23" };
+
 const formats = new Map<string, Intl.DateTimeFormat>();
 
 function format(manner: Manner, options: Intl.DateTimeFormatOptions): Intl.DateTimeFormat {
   const key = JSON.stringify([manner, options]);
   let found = formats.get(key);
   if (!found) {
-    const clock = options.hour ? { hour12: manner.hour12 } : {};
+    const clock: Intl.DateTimeFormatOptions = options.hour ? clockOf(manner.hour12) : {};
     found = new Intl.DateTimeFormat(manner.locale, { timeZone: manner.zone, ...options, ...clock });
     formats.set(key, found);
   }
