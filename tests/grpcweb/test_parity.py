@@ -89,7 +89,7 @@ class Behaviours:
     async def requests_iterated(self, requests: AsyncIterator[bytes], context: Context) -> bytes:
         return b"+".join([each async for each in requests])
 
-    async def requests_read(self, requests: AsyncIterator[bytes], context: Context) -> bytes:
+    async def requests_read(self, requests: AsyncIterator[bytes], context: Any) -> bytes:
         found: list[bytes] = []
         each: Any
         while (each := await context.read()) is not grpc.aio.EOF:

@@ -1,22 +1,29 @@
-"""The HTTP port: hypercorn, told what it must not do (docs/adr/0005).
+"""The HTTP port: hypercorn's protocols, told what they must not do (docs/adr/0005), and a way to leave without loss.
 
-What its settings cannot say, `appointments.api.exchange` adds around the application.
+What its settings cannot say, `appointments.api.exchange` adds around the application. Its own accept loop is not used:
+that one closes resting connections in the same breath as the port, and a request that was on its way is lost with them.
 """
 
 import asyncio
 import logging
 from contextlib import suppress
 
-from hypercorn.asyncio import serve as hypercorn_serve
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.asyncio.tcp_server import TCPServer
+from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
+from hypercorn.typing import ConnectionState
 
-from appointments.api.exchange import App
+from appointments.api.exchange import App, Event, Receive, Scope, Send
 
 IDLE = 30.0
 """Seconds a connection may rest between requests, and may take to send a request's headers."""
 
 MAX_HEADER_BYTES = 16 * 1024
-"""What a request's headers may amount to; a cookie or a token needs a small part of it."""
+"""What a request's headers may amount to; a cookie or a token needs a small part of it.
+
+Over HTTP/1.1 h11 checks it between reads, so that headers which arrive in one read of 64 KiB pass.
+"""
 
 _NEVER = 2**31
 
@@ -41,18 +48,65 @@ def configure(bind: str, *, graceful_timeout: float = 3.0) -> Config:
     return config
 
 
-async def serve(app: App, config: Config, stop: asyncio.Event) -> None:
-    """Serve until ``stop`` is set, and at most a second longer than the graceful timeout.
+class Listener:
+    """Serves an application. Without loss it is left in steps: `retire`, `stop_accepting`, `quiet`, then the stop."""
 
-    Since Python 3.12 hypercorn waits for open connections without a limit (its issue 308), so the limit is here.
-    """
-    serving = asyncio.ensure_future(hypercorn_serve(app, config, shutdown_trigger=stop.wait))  # type: ignore[arg-type]
-    stopping = asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
-        await asyncio.wait((serving,), timeout=config.graceful_timeout + 1)
-    finally:
-        stopping.cancel()
-        serving.cancel()
+    def __init__(self, app: App, config: Config) -> None:
+        self._app = app
+        self._config = config
+        self._context = WorkerContext(None)
+        self._connections: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+        self._retiring = False
+
+    async def start(self) -> None:
+        """Accept connections from now on."""
+        (listening,) = self._config.create_sockets().insecure_sockets
+        self._server = await asyncio.start_server(self._connected, sock=listening, backlog=self._config.backlog)
+
+    def retire(self) -> None:
+        """Ask the clients to leave: from now on every answer over HTTP/1.1 ends its connection."""
+        self._retiring = True
+
+    def stop_accepting(self) -> None:
+        """Leave new connections to others; the open ones are served as before."""
+        if self._server is not None:
+            self._server.close()
+
+    async def quiet(self, seconds: float) -> None:
+        """Return when the last open connection has gone, and at most after so many seconds."""
+        if self._connections:
+            await asyncio.wait(self._connections, timeout=seconds)
+
+    async def serve(self, stop: asyncio.Event) -> None:
+        """Serve until ``stop`` is set, and at most the graceful timeout longer."""
+        if self._server is None:
+            await self.start()
+        try:
+            await stop.wait()
+        finally:
+            self.stop_accepting()
+            await self._context.terminated.set()  # resting connections end at once
+            await self.quiet(self._config.graceful_timeout)
+            for connection in self._connections:
+                connection.cancel()
+            await asyncio.gather(*self._connections, return_exceptions=True)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - asyncio runs this as a task
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+        app = ASGIWrapper(self._serve_request)  # type: ignore[arg-type] # its events are TypedDicts
+        loop, state = asyncio.get_running_loop(), ConnectionState({})
         with suppress(asyncio.CancelledError):
-            await serving
+            await TCPServer(app, loop, self._config, self._context, state, reader, writer)
+
+    async def _serve_request(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def last(event: Event) -> None:
+            if self._retiring and event["type"] == "http.response.start":
+                event = {**event, "headers": [*event.get("headers", ()), (b"connection", b"close")]}
+            await send(event)
+
+        # HTTP/2 knows no such header; there hypercorn ends the connection with GOAWAY at the stop.
+        await self._app(scope, receive, last if scope.get("http_version", "").startswith("1") else send)
