@@ -2,8 +2,8 @@
 
 :func:`serve` builds everything from the settings, announces when it is ready, and drains when it is told to stop. The
 order of the drain is the one in which nothing is lost: readiness and health turn first, so that balancers look
-elsewhere; streams are ended with UNAVAILABLE, so that their clients go there; calls in flight end; the HTTP server
-closes last.
+elsewhere; every answer asks its client to leave (GOAWAY, ``Connection: close``); streams are ended with UNAVAILABLE, so
+that their clients go too; calls in flight end; the HTTP server closes last.
 """
 
 import asyncio
@@ -13,6 +13,8 @@ import socket
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import grpc
 import structlog
@@ -20,7 +22,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from pydantic import SecretStr
 
-from appointments import auth
+from appointments import auth, ports
 from appointments.api import cookies, http, listener
 from appointments.api.account import AccountService
 from appointments.api.appointments import AppointmentService
@@ -28,6 +30,7 @@ from appointments.api.auth import AuthService
 from appointments.api.exchange import bounded
 from appointments.api.grpcweb import Front
 from appointments.api.health import Health, Readiness
+from appointments.api.listener import Listener
 from appointments.api.origin import Origins
 from appointments.api.rpc import Policy
 from appointments.auth import Auth, Passwords
@@ -35,6 +38,7 @@ from appointments.config import Settings
 from appointments.db import Database
 from appointments.errors import Malformed, Unavailable
 from appointments.migrate import migrate
+from appointments.ports import StartFault
 from appointments.ratelimit import Limiter
 from appointments.v1 import account_pb2, appointments_pb2, auth_pb2
 
@@ -45,9 +49,10 @@ SERVICES = (APPOINTMENTS, ACCOUNT, AUTH)
 
 HOUSEKEEPING_SECONDS = 3600.0
 
+QUIET_SECONDS = 1.0
+"""How long HTTP clients get to send what they had begun to send, and to learn that they should leave."""
+
 GRPC_OPTIONS = (
-    # Without it a second server would silently share the port of the first.
-    ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", 4 * 1024 * 1024),
     # A client may ping an idle connection every 10 seconds without being sent away.
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
@@ -59,8 +64,11 @@ Announce = Callable[[Settings, str, str], None]
 _log = structlog.get_logger("appointments")
 
 
-class StartFault(Exception):
-    """The service cannot start; the message says what is in the way."""
+@dataclass(frozen=True)
+class Shared:
+    """What a worker is given instead of ports of its own: the HTTP socket; the native port is shared by its number."""
+
+    http: socket.socket
 
 
 @dataclass(frozen=True)
@@ -73,34 +81,35 @@ class _Servers:
     health: Health
 
 
-async def serve(settings: Settings, dsn: str, *, announce: Announce) -> None:
+async def serve(settings: Settings, dsn: str, *, announce: Announce, shared: Shared | None = None) -> None:
     """Serve until SIGTERM or SIGINT, then drain. ``announce`` is told both addresses once calls are welcome.
 
+    A worker (``shared``) also drains on SIGUSR1, when a successor has taken over, and leaves SIGHUP to its supervisor.
+
     Raises:
-        StartFault: a port is taken.
+        StartFault: a port is taken, or the certificate cannot be used.
         MigrationFault: the database cannot be reached or migrated.
     """
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = _stop_by_signal(worker=shared is not None)
     async with AsyncExitStack() as stack:
-        http_socket = stack.enter_context(_bind(settings.http_bind))
-        await migrate(dsn, patience=settings.database_wait_seconds)
-        db = await stack.enter_async_context(Database(dsn, size=settings.database_pool_size))
+        http_socket = stack.enter_context(shared.http if shared else ports.bind("HTTP_BIND", settings.http_bind))
+        await migrate(settings.direct(dsn), patience=settings.database_wait_seconds)
+        db = await stack.enter_async_context(_database(settings, dsn))
         passwords = Passwords(cost=settings.bcrypt_cost)
         stack.callback(passwords.close)
         identities = auth.build(
             db, passwords, secret=_secret(settings.jwt_secret), previous=_secret(settings.jwt_secret_previous) or None
         )
-        servers = _build(settings, db, identities)
-        grpc_address = _listen(servers.native, settings.grpc_bind)
+        servers = _build(settings, db, identities, share_port=shared is not None)
+        grpc_address = _listen(servers.native, settings)
         await servers.health.report()
         await servers.native.start()
-        closed = asyncio.Event()
-        http_address = _address(http_socket)
+        http_address = ports.name(http_socket)
         # The listener closes what it is given.
         config = listener.configure(f"fd://{http_socket.detach()}", graceful_timeout=settings.drain_seconds)
-        web = asyncio.create_task(listener.serve(servers.front, config, closed))
+        web, closed = Listener(servers.front, config), asyncio.Event()
+        await web.start()
+        serving = asyncio.create_task(web.serve(closed))
         background = [
             asyncio.create_task(servers.health.keep_reporting()),
             asyncio.create_task(_keep_house(identities)),
@@ -110,15 +119,35 @@ async def serve(settings: Settings, dsn: str, *, announce: Announce) -> None:
         gc.freeze()
         announce(settings, grpc_address, http_address)
         _log.info("serving", grpc=grpc_address, http=http_address, environment=settings.environment)
-        await _first(web, stop)
-        await _drain(servers, settings.drain_seconds)
+        await _drain(servers, web, settings, succeeded=await stop)
         closed.set()
         await _cancel(background)
-        await web
+        await serving
     _log.info("stopped")
 
 
-def _build(settings: Settings, db: Database, identities: Auth) -> _Servers:
+def _stop_by_signal(*, worker: bool) -> asyncio.Future[bool]:
+    """Return what the first signal to end settles: whether a successor is there already."""
+    loop = asyncio.get_running_loop()
+    stop: asyncio.Future[bool] = loop.create_future()
+
+    def end(*, succeeded: bool) -> None:
+        if not stop.done():
+            stop.set_result(succeeded)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, partial(end, succeeded=False))
+    if worker:
+        loop.add_signal_handler(signal.SIGUSR1, partial(end, succeeded=True))
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    return stop
+
+
+def _database(settings: Settings, dsn: str) -> Database:
+    return Database(dsn, size=settings.database_pool_size)
+
+
+def _build(settings: Settings, db: Database, identities: Auth, *, share_port: bool) -> _Servers:
     origins, limiter, readiness = Origins(settings.allowed_origins), Limiter(), Readiness(db)
     site = http.build(
         identities,
@@ -128,7 +157,8 @@ def _build(settings: Settings, db: Database, identities: Auth) -> _Servers:
         production=settings.production,
         trusted_proxy_hops=settings.trusted_proxy_hops,
     )
-    native = grpc.aio.server(options=GRPC_OPTIONS)
+    # Without the 0 a second server would silently share the port of the first.
+    native = grpc.aio.server(options=[*GRPC_OPTIONS, ("grpc.so_reuseport", int(share_port))])
     front = Front(bounded(site), origins=origins, credentials=_cookie_token(settings.production))
     policy = Policy(identities.authenticator, trusted_proxy_hops=settings.trusted_proxy_hops)
     policy.register(APPOINTMENTS, AppointmentService(db), native, front)
@@ -154,27 +184,13 @@ def _cookie_token(production: bool) -> Callable[[Sequence[tuple[bytes, bytes]]],
     return credentials
 
 
-def _bind(address: str) -> socket.socket:
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
-    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+def _listen(server: grpc.aio.Server, settings: Settings) -> str:
+    address = settings.grpc_bind
     try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, int(port)))
-    except OSError as error:
-        listening.close()
-        raise StartFault(f"HTTP_BIND: cannot listen on {address}: {error.strerror}") from error
-    return listening
-
-
-def _address(listening: socket.socket) -> str:
-    host, port, *_ = listening.getsockname()
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _listen(server: grpc.aio.Server, address: str) -> str:
-    try:
-        port = server.add_insecure_port(address)
+        if settings.grpc_tls:
+            port = server.add_secure_port(address, _credentials(*settings.grpc_tls))
+        else:
+            port = server.add_insecure_port(address)
     except RuntimeError as error:
         raise StartFault(
             f"GRPC_BIND: cannot listen on {address}: the port is taken, or is not this machine's"
@@ -182,17 +198,27 @@ def _listen(server: grpc.aio.Server, address: str) -> str:
     return f"{address.rpartition(':')[0]}:{port}"
 
 
-async def _first(web: asyncio.Task[None], stop: asyncio.Event) -> None:
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait((web, stopping), return_when=asyncio.FIRST_COMPLETED)
-    await _cancel([stopping])
+def _credentials(certificate: Path, key: Path) -> grpc.ServerCredentials:
+    try:
+        pair = key.read_bytes(), certificate.read_bytes()
+    except OSError as error:
+        raise StartFault(f"GRPC_TLS_CERT, GRPC_TLS_KEY: {error.filename}: {error.strerror}") from error
+    return grpc.ssl_server_credentials([pair])
 
 
-async def _drain(servers: _Servers, seconds: float) -> None:
-    _log.info("draining", seconds=seconds)
+async def _drain(servers: _Servers, web: Listener, settings: Settings, *, succeeded: bool) -> None:
+    _log.info("draining", seconds=settings.drain_seconds, succeeded=succeeded)
     servers.readiness.draining = True
     await servers.health.drain()
-    await asyncio.gather(servers.front.drain(seconds), servers.native.stop(seconds))
+    web.retire()
+    if succeeded:
+        web.stop_accepting()
+    else:
+        await asyncio.sleep(settings.lame_duck_seconds)
+    native = asyncio.create_task(servers.native.stop(settings.drain_seconds))
+    # A connection at rest may have a request on its way. The answer asks it to leave; few last longer than that.
+    await web.quiet(QUIET_SECONDS)
+    await asyncio.gather(servers.front.drain(settings.drain_seconds), native)
 
 
 async def _keep_house(identities: Auth) -> None:

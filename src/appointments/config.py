@@ -4,6 +4,8 @@ All faults are reported at once, each with its variable's name. Development has 
 none for what must be secret or chosen.
 """
 
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -29,18 +31,34 @@ class Settings(BaseSettings):
 
     environment: Literal["development", "production"] = "development"
     database_url: SecretStr | None = Field(None, description="PostgreSQL DSN; embedded in development if unset")
+    database_direct_url: SecretStr | None = Field(
+        None, description="the same database past the pooler, for migrations and whatever else needs a session"
+    )
+    database_pool_mode: Literal["session", "transaction"] = Field(
+        "session",
+        description="of the pooler that DATABASE_URL leads to, if it does; transaction prepares no statements",
+    )
     database_pool_size: int = Field(10, ge=1, le=1000, description="connections per process")
     database_wait_seconds: float = Field(30.0, ge=0, description="how long to wait for it at start-up")
     jwt_secret: SecretStr = Field(SecretStr(DEVELOPMENT_SECRET), description="signs access tokens")
     jwt_secret_previous: SecretStr | None = Field(None, description="still accepted while secrets rotate")
     bcrypt_cost: int = Field(12, ge=4, le=16, description="power of two of the rounds of a password's hash")
-    grpc_bind: str = "127.0.0.1:50051"
-    http_bind: str = "127.0.0.1:8080"
+    grpc_bind: str = Field("127.0.0.1:50051", description="HOST:PORT of native gRPC")
+    grpc_tls_cert: Path | None = Field(None, description="PEM file: the native port's certificate chain")
+    grpc_tls_key: Path | None = Field(None, description="PEM file: its private key")
+    grpc_allow_insecure: bool = Field(
+        False, description="production may serve native gRPC without TLS beyond loopback: behind a proxy that has it"
+    )
+    http_bind: str = Field("127.0.0.1:8080", description="HOST:PORT of gRPC-Web, REST and the calendar")
     allowed_origins: Annotated[frozenset[str], NoDecode] = Field(
         frozenset(), description="other sites that may call with the session cookie, comma-separated"
     )
     trusted_proxy_hops: int = Field(0, ge=0, le=10, description="proxies whose X-Forwarded-For entry is believed")
     drain_seconds: float = Field(3.0, ge=0, le=600, description="what in-flight work gets at shutdown")
+    lame_duck_seconds: float = Field(
+        0.0, ge=0, le=600, description="how long everything is still served at shutdown after readiness has turned"
+    )
+    redis_url: SecretStr | None = Field(None, description="where several processes share the limiter's state")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @property
@@ -48,7 +66,19 @@ class Settings(BaseSettings):
         """Whether this is production."""
         return self.environment == "production"
 
-    @field_validator("database_url", "jwt_secret_previous", mode="before")
+    @property
+    def grpc_tls(self) -> tuple[Path, Path] | None:
+        """Certificate and key of the native port."""
+        return (self.grpc_tls_cert, self.grpc_tls_key) if self.grpc_tls_cert and self.grpc_tls_key else None
+
+    def direct(self, dsn: str) -> str:
+        """Where to go for a session of one's own; ``dsn`` is where everything else goes."""
+        return self.database_direct_url.get_secret_value() if self.database_direct_url else dsn
+
+    @field_validator(
+        *("database_url", "database_direct_url", "jwt_secret_previous", "grpc_tls_cert", "grpc_tls_key", "redis_url"),
+        mode="before",
+    )
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         return value or None
@@ -59,6 +89,32 @@ class Settings(BaseSettings):
         host, colon, port = value.rpartition(":")
         if not (host and colon and port.isascii() and port.isdigit() and int(port) <= 65535):
             raise ValueError("must be HOST:PORT, such as 127.0.0.1:8080")
+        return value
+
+    @field_validator("grpc_tls_key")
+    @classmethod
+    def _is_a_pair(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if (value is None) != (info.data.get("grpc_tls_cert") is None):
+            raise ValueError("goes with GRPC_TLS_CERT: set both or none")
+        return value
+
+    @field_validator("grpc_allow_insecure")
+    @classmethod
+    def _is_protected(cls, value: bool, info: ValidationInfo) -> bool:
+        data = info.data
+        exposed = "grpc_bind" in data and not _is_loopback(data["grpc_bind"])
+        if exposed and data.get("environment") == "production" and not (value or data.get("grpc_tls_cert")):
+            raise ValueError(
+                "production serves native gRPC beyond loopback only with GRPC_TLS_CERT and GRPC_TLS_KEY,"
+                " or with this set to true where a proxy brings the TLS"
+            )
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and urlsplit(value.get_secret_value()).scheme not in {"redis", "rediss"}:
+            raise ValueError("must be redis://HOST:PORT/NUMBER, or rediss:// for TLS")
         return value
 
     @field_validator("allowed_origins", mode="before")
@@ -110,6 +166,14 @@ def load() -> Settings:
         return Settings()
     except ValidationError as error:
         raise ConfigFault("\n".join(_line(fault["loc"], fault["msg"]) for fault in error.errors())) from None
+
+
+def _is_loopback(address: str) -> bool:
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _line(location: tuple[int | str, ...], message: str) -> str:
