@@ -1,0 +1,39 @@
+"""The README's tour works as pasted."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.server import ROOT, Server
+
+
+def tour() -> list[str]:
+    """The shell blocks of the tour, in order."""
+    readme = (ROOT / "README.md").read_text()
+    section = readme.partition("## A tour")[2].partition("\n## ")[0]
+    return re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+
+
+def test_the_tour_works_as_pasted(server: Server, tmp_path: Path) -> None:
+    """Every block, one after the other; only the ports and the interpreter are the test's own."""
+    outputs = []
+    for block in tour():
+        script = block.replace("127.0.0.1:50051", server.grpc).replace("127.0.0.1:8080", server.http)
+        script = script.replace(
+            ".venv/bin/python scripts/race.py", f"python scripts/race.py --address {server.grpc} --rounds 2"
+        )
+        script = script.replace("scripts/", f"'{ROOT}'/scripts/").replace(".venv/bin/python", "python")
+        script = re.sub(r"\bpython\b(?= )", f"'{sys.executable}'", script)
+        result = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert result.returncode == 0, result.stderr
+        outputs.append(result.stdout)
+    rest, native, reflected, race = outputs
+    assert "HTTP/1.1 201" in rest
+    assert "application/problem+json" in rest
+    assert "StatusCode.ALREADY_EXISTS" in native
+    assert "appointments.v1.AuthService" in reflected
+    assert "accessToken" in reflected
+    assert "NOT FAIR" not in race
