@@ -22,7 +22,8 @@ REASONS = {
 """Reasons of what HTTP itself refuses, before any feature is asked."""
 
 
-def from_fault(request: Request, error: Exception) -> Response:
+# Coroutines although they await nothing: what is none, Starlette would run in a thread.
+async def from_fault(request: Request, error: Exception) -> Response:
     """A handler for Fault."""
     if not isinstance(error, Fault):
         raise TypeError("not a fault") from error
@@ -35,7 +36,7 @@ def from_fault(request: Request, error: Exception) -> Response:
     return _problem(request, status, error.reason, error.message, headers=headers, fields=_fields(error))
 
 
-def from_http(request: Request, error: Exception) -> Response:
+async def from_http(request: Request, error: Exception) -> Response:
     """A handler for what the router refuses."""
     if not isinstance(error, HTTPException):
         raise TypeError("not an HTTP refusal") from error
