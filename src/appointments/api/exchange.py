@@ -27,6 +27,8 @@ SLOWEST = 16 * 1024
 DISCARDED = 512 * 1024 * 1024
 """Bytes of an unwanted body that are read out for the sake of a clean answer; after that the connection may die."""
 
+_GONE: Event = {"type": "http.disconnect"}
+
 
 class Exchange:
     """Wraps an exchange's ``receive`` and ``send``. Several tasks may receive at once, each event goes to one."""
@@ -35,6 +37,7 @@ class Exchange:
         self._receive = receive
         self._send = send
         self._clock = asyncio.get_running_loop().time
+        self._reading = asyncio.Lock()
         self._waited = 0.0
         self._size = 0
         self._started = False
@@ -43,20 +46,10 @@ class Exchange:
 
     async def receive(self) -> Event:
         """Return the next event; a client that is cut off has disconnected, as far as the application can tell."""
-        while not (self._complete or self._over):
-            began = self._clock()
-            try:
-                async with asyncio.timeout(PATIENCE + self._size / SLOWEST - self._waited):
-                    event = await self._receive()
-            except TimeoutError:
-                if not self._complete:
-                    await self._cut_off()
-            else:
-                self._waited += self._clock() - began
-                return self._noted(event)
-        if self._over:
-            return {"type": "http.disconnect"}
-        return self._noted(await self._receive())
+        async with self._reading:
+            if not (self._complete or self._over):
+                return await self._next()
+        return _GONE if self._over else self._noted(await self._receive())
 
     async def send(self, event: Event) -> None:
         """Send an event; the last one waits until the request's body has been read out."""
@@ -70,6 +63,17 @@ class Exchange:
             event = {"type": "http.response.body", "body": b""}
         await self._send(event)
 
+    async def _next(self) -> Event:
+        began = self._clock()
+        try:
+            async with asyncio.timeout(PATIENCE + self._size / SLOWEST - self._waited):
+                event = await self._receive()
+        except TimeoutError:
+            await self._cut_off()
+            return _GONE
+        self._waited += self._clock() - began
+        return self._noted(event)
+
     def _noted(self, event: Event) -> Event:
         if event["type"] == "http.disconnect":
             self._over = True
@@ -81,7 +85,10 @@ class Exchange:
     async def _read_out(self) -> None:
         allowed = self._size + DISCARDED
         while not (self._complete or self._over) and self._size < allowed:
-            await self.receive()
+            async with self._reading:
+                # Somebody else may have read the end while this waited for its turn.
+                if not (self._complete or self._over):
+                    await self._next()
 
     async def _cut_off(self) -> None:
         self._over = True
