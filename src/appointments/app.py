@@ -2,8 +2,8 @@
 
 :func:`serve` builds everything from the settings, announces when it is ready, and drains when it is told to stop. The
 order of the drain is the one in which nothing is lost: readiness and health turn first, so that balancers look
-elsewhere; every answer asks its client to leave (GOAWAY, ``Connection: close``); streams are ended with UNAVAILABLE, so
-that their clients go too; calls in flight end; the HTTP server closes last.
+elsewhere; HTTP clients are asked to leave by every answer; streams are ended with UNAVAILABLE, so that their clients go
+too; calls in flight end; the HTTP server closes last.
 """
 
 import asyncio
@@ -28,6 +28,7 @@ from appointments.api.account import AccountService
 from appointments.api.appointments import AppointmentService
 from appointments.api.auth import AuthService
 from appointments.api.exchange import bounded
+from appointments.api.gate import Gate
 from appointments.api.grpcweb import Front
 from appointments.api.health import Health, Readiness
 from appointments.api.listener import Listener
@@ -58,6 +59,8 @@ GRPC_OPTIONS = (
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
 )
+SHUT_SECONDS = 0.5
+"""How long newcomers may be refused: well within the patience of a client that retries."""
 
 Announce = Callable[[Settings, str, str], None]
 
@@ -77,6 +80,7 @@ class _Servers:
 
     native: grpc.aio.Server
     front: Front
+    gate: Gate
     readiness: Readiness
     health: Health
 
@@ -85,6 +89,7 @@ async def serve(settings: Settings, dsn: str, *, announce: Announce, shared: Sha
     """Serve until SIGTERM or SIGINT, then drain. ``announce`` is told both addresses once calls are welcome.
 
     A worker (``shared``) also drains on SIGUSR1, when a successor has taken over, and leaves SIGHUP to its supervisor.
+    Its native server may still be up on return, refusing calls, and is to end with the process.
 
     Raises:
         StartFault: a port is taken, or the certificate cannot be used.
@@ -119,7 +124,7 @@ async def serve(settings: Settings, dsn: str, *, announce: Announce, shared: Sha
         gc.freeze()
         announce(settings, grpc_address, http_address)
         _log.info("serving", grpc=grpc_address, http=http_address, environment=settings.environment)
-        await _drain(servers, web, settings, succeeded=await stop)
+        await _drain(servers, web, settings, worker=shared is not None, succeeded=await stop)
         closed.set()
         await _cancel(background)
         await serving
@@ -171,7 +176,7 @@ def _build(settings: Settings, db: Database, identities: Auth, *, share_port: bo
     if not settings.production:
         known = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
         reflection.enable_server_reflection([*names, known, reflection.SERVICE_NAME], native)
-    return _Servers(native, front, readiness, health)
+    return _Servers(native, front, policy.gate, readiness, health)
 
 
 def _cookie_token(production: bool) -> Callable[[Sequence[tuple[bytes, bytes]]], str | None]:
@@ -206,7 +211,7 @@ def _credentials(certificate: Path, key: Path) -> grpc.ServerCredentials:
     return grpc.ssl_server_credentials([pair])
 
 
-async def _drain(servers: _Servers, web: Listener, settings: Settings, *, succeeded: bool) -> None:
+async def _drain(servers: _Servers, web: Listener, settings: Settings, *, worker: bool, succeeded: bool) -> None:
     _log.info("draining", seconds=settings.drain_seconds, succeeded=succeeded)
     servers.readiness.draining = True
     await servers.health.drain()
@@ -215,10 +220,23 @@ async def _drain(servers: _Servers, web: Listener, settings: Settings, *, succee
         web.stop_accepting()
     else:
         await asyncio.sleep(settings.lame_duck_seconds)
-    native = asyncio.create_task(servers.native.stop(settings.drain_seconds))
     # A connection at rest may have a request on its way. The answer asks it to leave; few last longer than that.
     await web.quiet(QUIET_SECONDS)
-    await asyncio.gather(servers.front.drain(settings.drain_seconds), native)
+    seconds = settings.drain_seconds
+    await asyncio.gather(servers.front.drain(seconds), _leave(servers, seconds, worker=worker))
+
+
+async def _leave(servers: _Servers, seconds: float, *, worker: bool) -> None:
+    """Stop the native server without failing a call that its client would not try again.
+
+    Any stop answers with CANCELLED what arrives before the client has seen the GOAWAY (grpc issue 41785), and retry
+    policies name UNAVAILABLE. So a worker in which no call is left keeps its server up, refusing, until its process
+    ends: a connection that the kernel closes is UNAVAILABLE too. Only where long calls are inside it is the stop.
+    """
+    if not await servers.gate.shut(min(SHUT_SECONDS, seconds)):
+        await servers.native.stop(seconds)
+    elif not worker:
+        await servers.native.stop(None)
 
 
 async def _keep_house(identities: Auth) -> None:

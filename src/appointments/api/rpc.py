@@ -20,6 +20,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from appointments.api.address import client_address
 from appointments.api.caller import Caller, Visitor
+from appointments.api.gate import Gate
 from appointments.api.status import DETAILS_KEY, status, status_code
 from appointments.auth.identity import Identity
 from appointments.errors import DeadlineExceeded, Fault, Malformed, Unauthenticated
@@ -56,6 +57,7 @@ class Policy:
     """The policy, with what it needs to know: who signs in, and how many proxies stand before the server."""
 
     def __init__(self, authenticator: Authenticator, *, trusted_proxy_hops: int = 0) -> None:
+        self.gate = Gate()
         self._authenticator = authenticator
         self._hops = trusted_proxy_hops
 
@@ -86,10 +88,11 @@ class Policy:
             context.set_trailing_metadata((("x-request-id", visitor.request_id),))
             code = StatusCode.OK
             try:
-                async with asyncio.timeout(_time_left(context)):
-                    if not public:
-                        visitor = await self._caller(headers, visitor)
-                    return (await handler(_parsed(parse, data), visitor)).SerializeToString()
+                with self.gate:
+                    async with asyncio.timeout(_time_left(context)):
+                        if not public:
+                            visitor = await self._caller(headers, visitor)
+                        return (await handler(_parsed(parse, data), visitor)).SerializeToString()
             except asyncio.CancelledError:
                 code = StatusCode.CANCELLED
                 raise
