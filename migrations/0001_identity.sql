@@ -41,8 +41,6 @@ CREATE TABLE sessions (
 );
 
 CREATE INDEX sessions_by_user ON sessions (user_id);
--- For the sweep of what has ended.
-CREATE INDEX sessions_by_expiry ON sessions (expires_at);
 
 -- Only digests: who reads this table cannot sign in with it. Spent tokens stay as long as their session, because a
 -- second use of one is how theft shows.

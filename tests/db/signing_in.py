@@ -8,6 +8,7 @@ from uuid import UUID
 from appointments import auth
 from appointments.auth import Auth, Device, Passwords
 from appointments.auth.accounts import SignIn
+from appointments.auth.tokens import utc_now
 from appointments.db import Database
 from appointments.errors import Unauthenticated
 
@@ -35,7 +36,7 @@ class Clock:
 
 def process(db: Database, clock: Clock | None = None, **secrets: str) -> Auth:
     """Auth as one process has it; several on one database are several processes."""
-    return auth.build(db, Passwords(cost=4), now=clock or Clock(), **({"secret": SECRET} | secrets))
+    return auth.build(db, Passwords(cost=4), now=clock or utc_now, **({"secret": SECRET} | secrets))
 
 
 async def register(house: Auth, email: str = EMAIL, device: Device = LAPTOP) -> SignIn:

@@ -88,6 +88,18 @@ async def test_tabs_that_arrive_while_the_answer_is_held_back_join(db: Database)
     assert await refusal(house.rotation.exchange(token)) == "REFRESH_TOKEN_REUSED"
 
 
+async def test_tabs_in_flight_may_reach_two_processes(db: Database) -> None:
+    """No attempt has an id, but each was on its way before any answer: twenty times one live successor."""
+    houses = [process(db), process(db)]
+    token = stolen = (await register(houses[0])).tokens.refresh_token
+    for _ in range(20):
+        stolen = token
+        results = await asyncio.gather(*(houses[number % 2].rotation.exchange(token) for number in range(8)))
+        (token,) = {result.tokens.refresh_token for result in results}
+        assert await live_tokens(db) == 1
+    assert await refusal(houses[1].rotation.exchange(stolen)) == "REFRESH_TOKEN_REUSED"
+
+
 async def test_one_attempt_may_reach_two_processes(db: Database) -> None:
     """Eight requests of one attempt, spread over two processes, twenty times: one live successor each time."""
     houses = [process(db), process(db)]

@@ -32,14 +32,17 @@ class Token:
     successor_rotated_at: datetime | None
     successor_expires_at: datetime | None
 
-    def is_retry(self, attempt_ids: list[str], now: datetime) -> bool:
-        """Whether an exchange that was made already is asked for again by whoever made it."""
-        return (
-            self.rotated_at is not None
-            and not set(attempt_ids).isdisjoint(self.attempt_ids or ())
-            and self.successor_rotated_at is None
-            and now - self.rotated_at <= RETRY_WINDOW
-        )
+    def is_repeat(self, attempt_ids: list[str], arrived_at: datetime, held_back: timedelta) -> bool:
+        """Whether a spent token comes from whoever spent it.
+
+        Either the same attempt is made again, or the request was on its way, to another process perhaps, before the
+        answer to the first: that one is held back for at least ``held_back``. Not once the successor was used.
+        """
+        if self.rotated_at is None or self.successor_rotated_at is not None:
+            return False
+        since = arrived_at - self.rotated_at
+        same_attempt = not set(attempt_ids).isdisjoint(self.attempt_ids or ())
+        return since < held_back or (same_attempt and since <= RETRY_WINDOW)
 
 
 async def lock(connection: Connection, digest: bytes) -> Session | None:

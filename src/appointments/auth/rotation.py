@@ -1,8 +1,8 @@
 """Refresh: a token is exchanged once; whoever uses it a second time is a thief, or the owner after a theft.
 
-Between one use and two stand the honest repeats. Requests for one token that are in flight in this process together
-share one exchange. A retry of the same attempt (the client's X-Refresh-Id) gets the same successor from any process,
-for 60 seconds and while the successor is unused. Anything else with a spent token ends every session of the user. A
+Between one use and two stand the honest repeats. Requests for one token that are in flight together share one exchange.
+A retry of the same attempt (the client's X-Refresh-Id) gets the same successor from any process, for 60 seconds and
+while the successor is unused. Anything else with a spent token ends every session of the user. A
 token that is unknown, expired or logged out is refused, and nobody else is touched.
 """
 
@@ -10,6 +10,7 @@ import asyncio
 import logging
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from appointments.auth import chain, user
@@ -45,6 +46,11 @@ class Linger:
     quiet: float = 0.1
     most: float = 1.0
     slices: int = 10
+
+    @property
+    def least(self) -> timedelta:
+        """What is certain: timers may be a little early."""
+        return timedelta(seconds=0.8 * self.quiet)
 
 
 class Rotation:
@@ -92,7 +98,7 @@ class Rotation:
     async def _run(self, running: "_Flight", token: str, digest: bytes) -> Refreshed:
         try:
             first = set(running.attempt_ids)
-            refreshed = await self._answer(token, digest, list(first))
+            refreshed = await self._answer(token, list(first), self._now())
             await self._wait(running)
             if late := running.attempt_ids - first:
                 with suppress(Unavailable):  # they have their answer; only a lost one would have needed it
@@ -110,8 +116,11 @@ class Rotation:
             await asyncio.sleep(self._linger.quiet / self._linger.slices)
             quiet = quiet + 1 if running.joined == joined else 0
 
-    async def _answer(self, token: str, digest: bytes, attempt_ids: list[str]) -> Refreshed:
-        outcome = await self._db.transact(lambda connection: self._exchange(connection, token, digest, attempt_ids))
+    async def _answer(self, token: str, attempt_ids: list[str], arrived_at: datetime) -> Refreshed:
+        async def work(connection: Connection) -> "Refreshed | _Theft | None":
+            return await self._exchange(connection, token, attempt_ids, arrived_at)
+
+        outcome = await self._db.transact(work)
         if isinstance(outcome, _Theft):
             await self._end_everything(outcome.user_id)
             raise Unauthenticated(
@@ -123,8 +132,9 @@ class Rotation:
         return outcome
 
     async def _exchange(
-        self, connection: Connection, token: str, digest: bytes, attempt_ids: list[str]
+        self, connection: Connection, token: str, attempt_ids: list[str], arrived_at: datetime
     ) -> "Refreshed | _Theft | None":
+        digest = digest_of(token)
         session = await chain.lock(connection, digest)
         now = self._now()
         if session is None or session.revoked_at or session.expires_at <= now:
@@ -144,7 +154,9 @@ class Rotation:
                 successor=digest_of(successor),
                 expires_at=expires_at,
             )
-        elif spent.is_retry(attempt_ids, now) and (again := self._refresh.successor_with(token, spent.successor)):
+        elif spent.is_repeat(attempt_ids, arrived_at, self._linger.least) and (
+            again := self._refresh.successor_with(token, spent.successor)
+        ):
             successor, expires_at = again, spent.successor_expires_at or now
         else:
             return _Theft(session.user_id)

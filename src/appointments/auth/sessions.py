@@ -148,6 +148,12 @@ class Sessions:
 
     async def sweep(self) -> int:
         """Delete sessions that ended a day ago and their tokens; says how many. Spent tokens of live ones stay."""
+        swept = 0
+        while batch := await self._sweep_batch():
+            swept += batch
+        return swept
+
+    async def _sweep_batch(self) -> int:
         before = self._now() - KEPT
         async with self._db.connection() as connection:
             cursor = await connection.execute(
@@ -155,7 +161,7 @@ class Sessions:
                 DELETE FROM sessions WHERE id IN (
                     SELECT id FROM sessions
                     WHERE expires_at <= %(before)s OR last_used_at <= %(silent_since)s OR revoked_at <= %(before)s
-                    ORDER BY id LIMIT 10000 FOR UPDATE SKIP LOCKED
+                    LIMIT 1000 FOR UPDATE SKIP LOCKED
                 )
                 """,
                 {"before": before, "silent_since": before - REFRESH_LIFETIME},
