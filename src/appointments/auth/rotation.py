@@ -2,8 +2,8 @@
 
 Between one use and two stand the honest repeats. Requests for one token that are in flight together share one exchange.
 A retry of the same attempt (the client's X-Refresh-Id) gets the same successor from any process, for 60 seconds and
-while the successor is unused. Anything else with a spent token ends every session of the user. A
-token that is unknown, expired or logged out is refused, and nobody else is touched.
+while the successor is unused. Anything else with a spent token ends every session of the user. A token that is unknown,
+expired or logged out is refused, and nobody else is touched.
 """
 
 import asyncio
