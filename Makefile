@@ -78,6 +78,21 @@ lock: ## Pin the newest allowed requirements, with hashes
 	@$(VENV)/bin/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 		--no-emit-find-links --custom-compile-command 'make lock' --extra embedded --group build --group dev \
 		--constraint requirements/run.txt --output-file requirements/dev.txt
+	@$(VENV)/bin/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+		--no-emit-find-links --custom-compile-command 'make lock' \
+		--constraint requirements/run.txt --output-file requirements/image.txt
+
+.PHONY: compose-up
+compose-up: .env ## Build the image and run it with its database: docker compose up, on a secret of its own
+	@docker compose up --build --detach --wait
+
+.env:
+	@umask 077 && echo "JWT_SECRET=$$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')" >$@
+	@echo "Created .env with a random JWT_SECRET."
+
+.PHONY: integration
+integration: $(VENV)/dev.stamp ## Run the black-box tests against the composed system, and against testcontainers (needs Docker)
+	@$(PY) -m tests.integration
 
 .PHONY: wheel
 wheel: $(VENV)/dev.stamp page ## Build dist/*.whl, with the migrations and the page in it
