@@ -62,6 +62,9 @@ GRPC_OPTIONS = (
 SHUT_SECONDS = 0.5
 """How long newcomers may be refused: well within the patience of a client that retries."""
 
+FLUSH_SECONDS = 0.2
+"""What the last answers, and the word to those who watch the health, get to reach the wire."""
+
 Announce = Callable[[Settings, str, str], None]
 
 _log = structlog.get_logger("appointments")
@@ -235,7 +238,9 @@ async def _leave(servers: _Servers, seconds: float, *, worker: bool) -> None:
     """
     if not await servers.gate.shut(min(SHUT_SECONDS, seconds)):
         await servers.native.stop(seconds)
-    elif not worker:
+        return
+    await asyncio.sleep(FLUSH_SECONDS)
+    if not worker:
         await servers.native.stop(None)
 
 
