@@ -108,7 +108,9 @@ async def serve(settings: Settings, dsn: str, *, announce: Announce, shared: Sha
         identities = auth.build(
             db, passwords, secret=_secret(settings.jwt_secret), previous=_secret(settings.jwt_secret_previous) or None
         )
-        servers = _build(settings, db, identities, share_port=shared is not None)
+        limiter = Limiter(redis_url=_secret(settings.redis_url) or None)
+        stack.push_async_callback(limiter.close)
+        servers = _build(settings, db, identities, limiter, share_port=shared is not None)
         grpc_address = _listen(servers.native, settings)
         await servers.health.report()
         await servers.native.start()
@@ -155,8 +157,8 @@ def _database(settings: Settings, dsn: str) -> Database:
     return Database(dsn, size=settings.database_pool_size)
 
 
-def _build(settings: Settings, db: Database, identities: Auth, *, share_port: bool) -> _Servers:
-    origins, limiter, readiness = Origins(settings.allowed_origins), Limiter(), Readiness(db)
+def _build(settings: Settings, db: Database, identities: Auth, limiter: Limiter, *, share_port: bool) -> _Servers:
+    origins, readiness = Origins(settings.allowed_origins), Readiness(db)
     site = http.build(
         identities,
         limiter,

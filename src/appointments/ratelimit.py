@@ -1,12 +1,22 @@
 """The limiter: five attempts a second after a burst of ten, per action and per caller.
 
 GCRA, which is a token bucket by another name. State is this process's own, and large enough that nobody can push
-another caller's out of it within the two seconds that it matters.
+another caller's out of it within the two seconds that it matters; or it is in a Redis that several processes share. If
+that is away, each process counts for itself until it is back: a limit that is N times too wide is better than no
+signing in, and better than no limit.
 """
 
+import asyncio
+import logging
+import time
 from ipaddress import IPv6Address, ip_address
+from typing import Any
 
-from throttled.asyncio import MemoryStore, RateLimiterType, Throttled, per_sec
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from throttled.asyncio import MemoryStore, RateLimiterType, RateLimitResult, RedisStore, Throttled, per_sec
+from throttled.asyncio.store import BaseStore
+from throttled.exceptions import StoreUnavailableError
 
 from appointments.errors import TooMany
 
@@ -14,16 +24,29 @@ PER_SECOND = 5
 BURST = 10
 MAX_KEYS = 262_144
 
+SHARED_SECONDS = 0.25
+"""What Redis gets for an answer, which it usually has within a millisecond."""
+
+AWAY_SECONDS = 1.0
+"""How long it is left alone after it did not answer: not every sign-in shall wait for it in vain."""
+
+CONNECTIONS = 16
+
+_log = logging.getLogger(__name__)
+
 
 class Limiter:
-    """Counts attempts."""
+    """Counts attempts: in this process, or in the Redis at ``redis_url``."""
 
-    def __init__(self, *, per_second: int = PER_SECOND, burst: int = BURST) -> None:
-        self._throttled = Throttled(
-            using=RateLimiterType.GCRA.value,
-            quota=per_sec(per_second, burst=burst),
-            store=MemoryStore(options={"MAX_SIZE": MAX_KEYS}),
-        )
+    def __init__(self, *, redis_url: str | None = None, per_second: int = PER_SECOND, burst: int = BURST) -> None:
+        def throttled(store: BaseStore) -> Throttled:
+            return Throttled(using=RateLimiterType.GCRA.value, quota=per_sec(per_second, burst=burst), store=store)
+
+        self._own = throttled(MemoryStore(options={"MAX_SIZE": MAX_KEYS}))
+        self._redis = _redis(redis_url) if redis_url else None
+        self._shared = throttled(self._redis) if self._redis else None
+        self._away = False
+        self._again_at = 0.0
 
     async def admit(self, action: str, who: str) -> None:
         """Count one attempt of ``who``: a network or a user id.
@@ -31,9 +54,44 @@ class Limiter:
         Raises:
             TooMany: with the seconds until the next one is let in.
         """
-        result = await self._throttled.limit(f"{action}:{who}")
+        key = f"{action}:{who}"
+        result = await self._count_shared(key) or await self._own.limit(key)
         if result.limited:
             raise TooMany("Too many attempts.", retry_after=result.state.retry_after)
+
+    async def close(self) -> None:
+        """Leave Redis."""
+        if self._redis:
+            client: Any = self._redis._backend.get_client()  # the store has no way to close it
+            await client.connection_pool.disconnect()
+
+    async def _count_shared(self, key: str) -> RateLimitResult | None:
+        if self._shared is None or time.monotonic() < self._again_at:
+            return None
+        try:
+            async with asyncio.timeout(SHARED_SECONDS):
+                result = await self._shared.limit(key)
+        except (StoreUnavailableError, TimeoutError) as error:
+            if not self._away:
+                _log.warning("limiter: Redis is away, counting in this process: %s", error)
+            self._away, self._again_at = True, time.monotonic() + AWAY_SECONDS
+            return None
+        if self._away:
+            _log.warning("limiter: Redis is back")
+            self._away = False
+        return result
+
+
+def _redis(url: str) -> RedisStore:
+    connection = {
+        "max_connections": CONNECTIONS,
+        "timeout": SHARED_SECONDS,  # for a free connection
+        "socket_connect_timeout": SHARED_SECONDS,
+        # Once more and at once: a connection that rested may have died with the last Redis.
+        "retry": Retry(NoBackoff(), 1),
+    }
+    pool = "redis.asyncio.BlockingConnectionPool"
+    return RedisStore(url, options={"CONNECTION_POOL_CLASS": pool, "CONNECTION_POOL_KWARGS": connection})
 
 
 def network(address: str) -> str:
