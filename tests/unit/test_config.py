@@ -1,5 +1,7 @@
 """Settings: defaults for development, none for production's secrets, every fault at once."""
 
+from pathlib import Path
+
 import pytest
 
 from appointments import config
@@ -90,3 +92,42 @@ def test_origins_are_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
     """Comma-separated, spaces allowed."""
     settings = load(monkeypatch, GOOD | {"ALLOWED_ORIGINS": "https://a.example, https://b.example:8443"})
     assert {"https://a.example", "https://b.example:8443"} == settings.allowed_origins
+
+
+def test_tls_takes_a_certificate_and_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a pair is a mistake that must not become plain text."""
+    assert ["GRPC_TLS_KEY"] == faults(monkeypatch, GRPC_TLS_CERT="/etc/tls/cert.pem")
+    assert ["GRPC_TLS_KEY"] == faults(monkeypatch, GRPC_TLS_KEY="/etc/tls/key.pem")
+    settings = load(monkeypatch, GOOD | {"GRPC_TLS_CERT": "/etc/tls/cert.pem", "GRPC_TLS_KEY": "/etc/tls/key.pem"})
+    assert (Path("/etc/tls/cert.pem"), Path("/etc/tls/key.pem")) == settings.grpc_tls
+    assert load(monkeypatch, GOOD | {"GRPC_TLS_CERT": "", "GRPC_TLS_KEY": ""}).grpc_tls is None
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:50051", "[::]:50051", "192.0.2.1:50051", "grpc.example.com:50051"])
+def test_production_refuses_plain_grpc_beyond_loopback(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    """Tokens cross that port: TLS, or a word that a proxy brings it."""
+    exposed = GOOD | {"GRPC_BIND": address}
+    assert ["GRPC_ALLOW_INSECURE"] == faults(monkeypatch, GRPC_BIND=address)
+    assert load(monkeypatch, exposed | {"GRPC_ALLOW_INSECURE": "true"}).grpc_bind == address
+    assert load(monkeypatch, exposed | {"GRPC_TLS_CERT": "cert.pem", "GRPC_TLS_KEY": "key.pem"}).grpc_tls
+    assert load(monkeypatch, {"GRPC_BIND": address}).grpc_bind == address  # development
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:50051", "127.8.8.8:1", "[::1]:50051", "localhost:50051"])
+def test_production_serves_plain_grpc_on_loopback(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    """A sidecar reaches it; the network does not."""
+    assert load(monkeypatch, GOOD | {"GRPC_BIND": address}).grpc_tls is None
+
+
+def test_a_session_goes_past_the_pooler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DATABASE_DIRECT_URL, or the one that there is."""
+    assert load(monkeypatch, GOOD).direct("postgresql://pooler") == "postgresql://pooler"
+    settings = load(monkeypatch, GOOD | {"DATABASE_DIRECT_URL": "postgresql://db"})
+    assert settings.direct("postgresql://pooler") == "postgresql://db"
+
+
+def test_redis_is_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of Redis; empty is none."""
+    assert ["REDIS_URL"] == faults(monkeypatch, REDIS_URL="localhost:6379")
+    assert load(monkeypatch, GOOD | {"REDIS_URL": ""}).redis_url is None
+    assert load(monkeypatch, GOOD | {"REDIS_URL": "rediss://cache.example.com"}).redis_url
