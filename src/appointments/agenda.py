@@ -5,11 +5,12 @@ A page goes on after the last row's key, so that pages neither skip nor repeat w
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import LiteralString
 from uuid import UUID
 
 from appointments import paging
 from appointments.appointment import COLUMNS, Appointment, from_row
-from appointments.db import Database
+from appointments.db import Database, Statement
 from appointments.errors import Invalid, Violation
 from appointments.plan import LONGEST
 
@@ -38,6 +39,33 @@ class Page:
     next_token: str
 
 
+_OVERLAPPING: LiteralString = f"""
+    SELECT {COLUMNS} FROM appointments
+    WHERE owner_id = %(owner_id)s::uuid
+      AND (start_at, id) > (%(after_start)s::timestamptz, %(after_id)s::uuid)
+      AND start_at < %(until)s::timestamptz AND end_at > %(since)s::timestamptz
+"""
+_IN_ORDER: LiteralString = "ORDER BY start_at, id LIMIT %(limit)s::bigint"
+
+ALL = Statement(f"{_OVERLAPPING} {_IN_ORDER}")
+# Live appointments do not overlap, so of those that began before the window only the last can reach into it: the index
+# is entered there, and not LONGEST before.
+LIVE = Statement(
+    f"""
+    {_OVERLAPPING}
+      AND deleted_at IS NULL
+      AND start_at >= coalesce((
+          SELECT start_at FROM appointments
+          WHERE owner_id = %(owner_id)s::uuid AND deleted_at IS NULL
+            AND start_at <= %(since)s::timestamptz
+            AND (start_at, id) > (%(after_start)s::timestamptz, %(after_id)s::uuid)
+          ORDER BY start_at DESC, id DESC LIMIT 1
+      ), %(since)s::timestamptz)
+    {_IN_ORDER}
+    """
+)
+
+
 async def page(db: Database, window: Window, *, size: int = 0, token: str = "") -> Page:
     """List the appointments of a window by start, then id: ``size`` of them (50 if 0, 1,000 at most) after ``token``.
 
@@ -50,29 +78,15 @@ async def page(db: Database, window: Window, *, size: int = 0, token: str = "") 
         "owner_id": window.owner_id,
         "since": window.since or _BEGINNING,
         "until": window.until or _END,
-        "show_deleted": window.show_deleted,
         "after_start": after.start_at,
         "after_id": after.id,
         "limit": limit + 1,
     }
-    async with db.connection() as connection:
-        cursor = await connection.execute(
-            f"""
-            SELECT {COLUMNS} FROM appointments
-            WHERE owner_id = %(owner_id)s
-              AND (start_at, id) > (%(after_start)s, %(after_id)s)
-              AND start_at < %(until)s AND end_at > %(since)s
-              AND (deleted_at IS NULL OR %(show_deleted)s)
-            ORDER BY start_at, id
-            LIMIT %(limit)s
-            """,
-            values,
-        )
-        rows = [from_row(row) for row in await cursor.fetchall()]
+    rows = list(map(from_row, await db.fetch(ALL if window.show_deleted else LIVE, values)))
     if len(rows) <= limit:
         return Page(rows, "")
     last = rows[limit - 1]
-    return Page(rows[:limit], paging.encode(paging.Key(last.plan.start_at, last.id), window))
+    return Page(rows[:limit], paging.encode(paging.Key(last.start_at, last.id), window))
 
 
 def _after(window: Window, size: int, token: str) -> paging.Key:

@@ -3,13 +3,13 @@
 The only place that knows the columns' order: statements select :data:`COLUMNS` and hand each row to :func:`from_row`.
 """
 
-from dataclasses import asdict, dataclass
+import json
+from dataclasses import asdict
 from datetime import datetime
-from typing import Any, LiteralString
+from typing import Any, LiteralString, NamedTuple
 from uuid import UUID
 
-from psycopg.types.json import Jsonb
-
+from appointments.db import Row
 from appointments.plan import Attendee, Plan
 
 COLUMNS: LiteralString = """
@@ -18,17 +18,30 @@ COLUMNS: LiteralString = """
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Appointment:
-    """A row of ``appointments``. ``version`` counts its changes from 1."""
+class Appointment(NamedTuple):
+    """A row of ``appointments``, column by column. ``version`` counts its changes from 1.
+
+    A tuple and not a dataclass: a list makes hundreds, and the driver hands over tuples.
+    """
 
     id: UUID
     owner_id: UUID
-    plan: Plan
+    title: str
+    start_at: datetime
+    end_at: datetime
+    time_zone: str
+    description: str
+    location: str
+    attendees: tuple[Attendee, ...]
     created_at: datetime
     updated_at: datetime
     deleted_at: datetime | None
     version: int
+
+    @property
+    def plan(self) -> Plan:
+        """What a person decided about it."""
+        return Plan(*self[2:9])
 
     @property
     def etag(self) -> str:
@@ -36,12 +49,18 @@ class Appointment:
         return f'"{self.version}"'
 
 
-def from_row(row: tuple[Any, ...]) -> Appointment:
+def from_row(row: Row) -> Appointment:
     """Read a row of :data:`COLUMNS`."""
-    appointment_id, owner_id, title, start_at, end_at, time_zone, description, location, guests, *rest = row
-    attendees = tuple(Attendee(**guest) for guest in guests)
-    plan = Plan(title, start_at, end_at, time_zone, description, location, attendees)
-    return Appointment(appointment_id, owner_id, plan, *rest)
+    attendees = tuple(Attendee(**guest) for guest in row[8]) if row[8] else ()
+    return Appointment._make((*row[:8], attendees, *row[9:]))
+
+
+def booked(appointment_id: UUID, owner_id: UUID, plan: Plan, created_at: datetime) -> Appointment:
+    """What a plan is as soon as it is booked."""
+    return Appointment(
+        appointment_id, owner_id, plan.title, plan.start_at, plan.end_at, plan.time_zone, plan.description,
+        plan.location, plan.attendees, created_at, created_at, None, 1,
+    )  # fmt: skip
 
 
 def to_values(plan: Plan) -> dict[str, Any]:
@@ -53,5 +72,5 @@ def to_values(plan: Plan) -> dict[str, Any]:
         "start_at": plan.start_at,
         "end_at": plan.end_at,
         "time_zone": plan.time_zone,
-        "attendees": Jsonb([asdict(attendee) for attendee in plan.attendees]),
+        "attendees": json.dumps(list(map(asdict, plan.attendees))).encode() if plan.attendees else b"[]",
     }

@@ -17,8 +17,8 @@ from uuid import UUID
 import psycopg
 from uuid_utils.compat import uuid7
 
-from appointments.appointment import COLUMNS, Appointment, from_row, to_values
-from appointments.db import Connection, Database
+from appointments.appointment import COLUMNS, Appointment, booked, from_row, to_values
+from appointments.db import Connection, Database, Row, Statement
 from appointments.errors import Collision, Conflict, Invalid, NotFound, Stale, Taken, Unauthenticated
 from appointments.plan import Plan, violations
 
@@ -48,7 +48,7 @@ async def create(db: Database, owner_id: UUID, plan: Plan, *, request_id: UUID |
         async with db.connection() as connection:
             created_at = await _insert(connection, values)
             if created_at:
-                return Appointment(appointment_id, owner_id, plan, created_at, created_at, None, 1)
+                return booked(appointment_id, owner_id, plan, created_at)
             if request_id and (earlier := await _replay(connection, owner_id, plan, request_id)):
                 return earlier
             if collisions := await _collisions(connection, owner_id, plan):
@@ -56,55 +56,58 @@ async def create(db: Database, owner_id: UUID, plan: Plan, *, request_id: UUID |
         # Whatever was in the way has gone in the meantime, so the time may be free now.
 
 
+# The booking comes first: where the time is taken it yields no row, and so there is no appointment. Its foreign keys
+# are checked when the statement ends.
+CREATE = Statement(
+    """
+    WITH taken AS (
+        INSERT INTO bookings (appointment_id, subject_id, during)
+        VALUES (%(id)s::uuid, %(owner_id)s::uuid, tstzrange(%(start_at)s::timestamptz, %(end_at)s::timestamptz))
+        ON CONFLICT ON CONSTRAINT bookings_no_overlap DO NOTHING
+        RETURNING appointment_id
+    )
+    INSERT INTO appointments (
+        id, owner_id, title, description, location, start_at, end_at, time_zone, attendees,
+        created_at, updated_at, version, request_id, request_digest
+    )
+    SELECT appointment_id, %(owner_id)s::uuid, %(title)s::text, %(description)s::text, %(location)s::text,
+           %(start_at)s::timestamptz, %(end_at)s::timestamptz, %(time_zone)s::text, %(attendees)s::jsonb,
+           now(), now(), 1, %(request_id)s::uuid, %(request_digest)s::bytea
+    FROM taken
+    RETURNING created_at
+    """
+)
+
+
 async def _insert(connection: Connection, values: dict[str, Any]) -> datetime | None:
-    # The booking comes first: where the time is taken it yields no row, and so there is no appointment. Its foreign
-    # keys are checked when the statement ends.
     try:
-        cursor = await connection.execute(
-            """
-            WITH taken AS (
-                INSERT INTO bookings (appointment_id, subject_id, during)
-                VALUES (%(id)s, %(owner_id)s, tstzrange(%(start_at)s, %(end_at)s))
-                ON CONFLICT ON CONSTRAINT bookings_no_overlap DO NOTHING
-                RETURNING appointment_id
-            )
-            INSERT INTO appointments (
-                id, owner_id, title, description, location, start_at, end_at, time_zone, attendees,
-                created_at, updated_at, version, request_id, request_digest
-            )
-            SELECT appointment_id, %(owner_id)s, %(title)s, %(description)s, %(location)s, %(start_at)s, %(end_at)s,
-                   %(time_zone)s, %(attendees)s, now(), now(), 1, %(request_id)s::uuid, %(request_digest)s::bytea
-            FROM taken
-            RETURNING created_at
-            """,
-            values,
-        )
+        rows = await connection.fetch(CREATE, values)
     except psycopg.errors.UniqueViolation as error:
         if error.diag.constraint_name != "appointments_request_id":
             raise
         return None
     except psycopg.errors.ForeignKeyViolation as error:
         raise Unauthenticated("The account has been deleted.") from error
-    row = await cursor.fetchone()
-    return row[0] if row else None
+    return rows[0][0] if rows else None
+
+
+REPLAY = Statement(
+    """
+    SELECT id, created_at, request_digest FROM appointments
+    WHERE owner_id = %(owner_id)s::uuid AND request_id = %(request_id)s::uuid
+    """
+)
 
 
 async def _replay(connection: Connection, owner_id: UUID, plan: Plan, request_id: UUID) -> Appointment | None:
-    cursor = await connection.execute(
-        """
-        SELECT id, created_at, request_digest FROM appointments
-        WHERE owner_id = %(owner_id)s AND request_id = %(request_id)s
-        """,
-        {"owner_id": owner_id, "request_id": request_id},
-    )
-    row = await cursor.fetchone()
-    if row is None:
+    rows = await connection.fetch(REPLAY, {"owner_id": owner_id, "request_id": request_id})
+    if not rows:
         return None
-    appointment_id, created_at, digest = row
+    appointment_id, created_at, digest = rows[0]
     if digest != _digest(plan):
         raise Invalid.field("request_id", "was used before with another body", reason="REQUEST_ID_REUSED")
     # The body is the same, so with these two the first answer is complete.
-    return Appointment(appointment_id, owner_id, plan, created_at, created_at, None, 1)
+    return booked(appointment_id, owner_id, plan, created_at)
 
 
 async def get(db: Database, owner_id: UUID, appointment_id: UUID) -> Appointment:
@@ -113,16 +116,14 @@ async def get(db: Database, owner_id: UUID, appointment_id: UUID) -> Appointment
     Raises:
         NotFound: the owner has no such appointment.
     """
-    async with db.connection() as connection:
-        return await _read(connection, owner_id, appointment_id)
+    return _found(await db.fetch(GET, {"id": appointment_id, "owner_id": owner_id}))
+
+
+GET = Statement(f"SELECT {COLUMNS} FROM appointments WHERE id = %(id)s::uuid AND owner_id = %(owner_id)s::uuid")
 
 
 async def _read(connection: Connection, owner_id: UUID, appointment_id: UUID) -> Appointment:
-    cursor = await connection.execute(
-        f"SELECT {COLUMNS} FROM appointments WHERE id = %(id)s AND owner_id = %(owner_id)s",
-        {"id": appointment_id, "owner_id": owner_id},
-    )
-    return _found(await cursor.fetchone())
+    return _found(await connection.fetch(GET, {"id": appointment_id, "owner_id": owner_id}))
 
 
 async def update(
@@ -137,36 +138,50 @@ async def update(
         Conflict: the new time overlaps other appointments of the owner; its own old time does not count.
     """
 
-    async def work(connection: Connection) -> Appointment:
-        current = await _lock(connection, owner_id, appointment_id)
+    def decide(current: Appointment) -> Plan:
         if etag and etag != current.etag:
             raise Stale("The appointment has changed since it was read.")
         plan = change(current.plan)
+        if plan != current.plan and (found := violations(plan)):
+            raise Invalid(found)
+        return plan
+
+    async def work(connection: Connection) -> Appointment:
+        current = _found(await connection.fetch(LOCK, {"id": appointment_id, "owner_id": owner_id}))
+        plan = decide(current)
         if plan == current.plan:
             return current
-        if found := violations(plan):
-            raise Invalid(found)
-        if (plan.start_at, plan.end_at) != (current.plan.start_at, current.plan.end_at):
+        if not _same_time(plan, current):
             await _move(connection, owner_id, appointment_id, plan)
-        return await _rewrite(connection, appointment_id, plan)
+        return _found(await connection.fetch(REWRITE, _rewriting(current, plan)))
 
+    current = await get(db, owner_id, appointment_id)
+    if current.deleted_at is None and _same_time(plan := decide(current), current):
+        # Nothing can be in the way, so no lock is needed: the row itself tells whether it is still the one just read.
+        if plan == current.plan:
+            return current
+        if rows := await db.fetch(REWRITE, _rewriting(current, plan)):
+            return from_row(rows[0])
     return await db.transact(work)
 
 
-async def _lock(connection: Connection, owner_id: UUID, appointment_id: UUID) -> Appointment:
-    # The subject first and then the appointment, always in this order.
-    cursor = await connection.execute(
-        f"""
-        WITH subject AS MATERIALIZED (
-            SELECT subjects.id AS subject_id FROM subjects WHERE subjects.id = %(owner_id)s FOR NO KEY UPDATE
-        )
-        SELECT {COLUMNS} FROM appointments JOIN subject ON owner_id = subject_id
-        WHERE id = %(id)s AND deleted_at IS NULL
-        FOR NO KEY UPDATE OF appointments
-        """,
-        {"id": appointment_id, "owner_id": owner_id},
+# The subject first and then the appointment, always in this order.
+LOCK = Statement(
+    f"""
+    WITH subject AS MATERIALIZED (
+        SELECT subjects.id AS subject_id FROM subjects WHERE subjects.id = %(owner_id)s::uuid FOR NO KEY UPDATE
     )
-    return _found(await cursor.fetchone())
+    SELECT {COLUMNS} FROM appointments JOIN subject ON owner_id = subject_id
+    WHERE id = %(id)s::uuid AND deleted_at IS NULL
+    FOR NO KEY UPDATE OF appointments
+    """
+)
+MOVE = Statement(
+    """
+    UPDATE bookings SET during = tstzrange(%(start_at)s::timestamptz, %(end_at)s::timestamptz)
+    WHERE appointment_id = %(id)s::uuid AND subject_id = %(owner_id)s::uuid
+    """
+)
 
 
 async def _move(connection: Connection, owner_id: UUID, appointment_id: UUID, plan: Plan) -> None:
@@ -174,31 +189,30 @@ async def _move(connection: Connection, owner_id: UUID, appointment_id: UUID, pl
         raise Conflict(collisions)
     try:
         async with connection.transaction():
-            await connection.execute(
-                """
-                UPDATE bookings SET during = tstzrange(%(start_at)s, %(end_at)s)
-                WHERE appointment_id = %(id)s AND subject_id = %(owner_id)s
-                """,
-                to_values(plan) | {"id": appointment_id, "owner_id": owner_id},
-            )
+            await connection.fetch(MOVE, to_values(plan) | {"id": appointment_id, "owner_id": owner_id})
     except psycopg.errors.ExclusionViolation as error:
         # A create, which takes no lock, was faster.
         raise Conflict(await _collisions(connection, owner_id, plan, besides=appointment_id)) from error
 
 
-async def _rewrite(connection: Connection, appointment_id: UUID, plan: Plan) -> Appointment:
-    cursor = await connection.execute(
-        f"""
-        UPDATE appointments
-        SET title = %(title)s, description = %(description)s, location = %(location)s, start_at = %(start_at)s,
-            end_at = %(end_at)s, time_zone = %(time_zone)s, attendees = %(attendees)s,
-            updated_at = now(), version = version + 1
-        WHERE id = %(id)s
-        RETURNING {COLUMNS}
-        """,
-        to_values(plan) | {"id": appointment_id},
-    )
-    return _found(await cursor.fetchone())
+REWRITE = Statement(
+    f"""
+    UPDATE appointments
+    SET title = %(title)s::text, description = %(description)s::text, location = %(location)s::text,
+        start_at = %(start_at)s::timestamptz, end_at = %(end_at)s::timestamptz, time_zone = %(time_zone)s::text,
+        attendees = %(attendees)s::jsonb, updated_at = now(), version = version + 1
+    WHERE id = %(id)s::uuid AND owner_id = %(owner_id)s::uuid AND version = %(version)s::bigint AND deleted_at IS NULL
+    RETURNING {COLUMNS}
+    """
+)
+
+
+def _rewriting(current: Appointment, plan: Plan) -> dict[str, Any]:
+    return to_values(plan) | {"id": current.id, "owner_id": current.owner_id, "version": current.version}
+
+
+def _same_time(plan: Plan, current: Appointment) -> bool:
+    return (plan.start_at, plan.end_at) == (current.start_at, current.end_at)
 
 
 async def delete(db: Database, owner_id: UUID, appointment_id: UUID, *, etag: str = "") -> Appointment:
@@ -209,26 +223,28 @@ async def delete(db: Database, owner_id: UUID, appointment_id: UUID, *, etag: st
         Stale: ``etag`` is given and not the current one.
     """
     async with db.connection() as connection:
-        cursor = await connection.execute(
-            f"""
-            WITH gone AS (
-                UPDATE appointments SET deleted_at = now(), updated_at = now(), version = version + 1
-                WHERE id = %(id)s AND owner_id = %(owner_id)s AND deleted_at IS NULL
-                  AND (%(etag)s = '' OR %(etag)s = format('"%%s"', version))
-                RETURNING {COLUMNS}
-            ), freed AS (
-                DELETE FROM bookings USING gone WHERE appointment_id = gone.id
-            )
-            SELECT {COLUMNS} FROM gone
-            """,
-            {"id": appointment_id, "owner_id": owner_id, "etag": etag},
-        )
-        if row := await cursor.fetchone():
-            return from_row(row)
+        values = {"id": appointment_id, "owner_id": owner_id, "etag": etag}
+        if rows := await connection.fetch(DELETE, values):
+            return from_row(rows[0])
         current = await _read(connection, owner_id, appointment_id)
     if current.deleted_at is None and etag:
         raise Stale("The appointment has changed since it was read.")
     raise NotFound("No such appointment.")
+
+
+DELETE = Statement(
+    f"""
+    WITH gone AS (
+        UPDATE appointments SET deleted_at = now(), updated_at = now(), version = version + 1
+        WHERE id = %(id)s::uuid AND owner_id = %(owner_id)s::uuid AND deleted_at IS NULL
+          AND (%(etag)s::text = '' OR %(etag)s::text = format('"%%s"', version))
+        RETURNING {COLUMNS}
+    ), freed AS (
+        DELETE FROM bookings USING gone WHERE appointment_id = gone.id
+    )
+    SELECT {COLUMNS} FROM gone
+    """
+)
 
 
 async def undelete(db: Database, owner_id: UUID, appointment_id: UUID) -> Appointment:
@@ -241,26 +257,8 @@ async def undelete(db: Database, owner_id: UUID, appointment_id: UUID) -> Appoin
     """
     while True:
         async with db.connection() as connection:
-            cursor = await connection.execute(
-                f"""
-                WITH gone AS MATERIALIZED (
-                    SELECT id, owner_id, start_at, end_at FROM appointments
-                    WHERE id = %(id)s AND owner_id = %(owner_id)s AND deleted_at IS NOT NULL
-                    FOR NO KEY UPDATE
-                ), taken AS (
-                    INSERT INTO bookings (appointment_id, subject_id, during)
-                    SELECT id, owner_id, tstzrange(start_at, end_at) FROM gone
-                    ON CONFLICT ON CONSTRAINT bookings_no_overlap DO NOTHING
-                    RETURNING appointment_id
-                )
-                UPDATE appointments SET deleted_at = NULL, updated_at = now(), version = version + 1
-                FROM taken WHERE id = taken.appointment_id
-                RETURNING {COLUMNS}
-                """,
-                {"id": appointment_id, "owner_id": owner_id},
-            )
-            if row := await cursor.fetchone():
-                return from_row(row)
+            if rows := await connection.fetch(UNDELETE, {"id": appointment_id, "owner_id": owner_id}):
+                return from_row(rows[0])
             current = await _read(connection, owner_id, appointment_id)
             if current.deleted_at is None:
                 raise Taken("The appointment is not deleted.", reason="APPOINTMENT_NOT_DELETED")
@@ -269,30 +267,50 @@ async def undelete(db: Database, owner_id: UUID, appointment_id: UUID) -> Appoin
         # What was in the way has gone in the meantime.
 
 
-async def _collisions(connection: Connection, owner_id: UUID, plan: Plan, *, besides: UUID = _NO_ID) -> list[Collision]:
-    cursor = await connection.execute(
-        """
-        SELECT appointment_id, lower(during), upper(during) FROM bookings
-        WHERE subject_id = %(owner_id)s AND during && tstzrange(%(start_at)s, %(end_at)s)
-          AND appointment_id <> %(besides)s
-        ORDER BY during
-        LIMIT %(limit)s
-        """,
-        {
-            "owner_id": owner_id,
-            "start_at": plan.start_at,
-            "end_at": plan.end_at,
-            "besides": besides,
-            "limit": MAX_COLLISIONS,
-        },
+UNDELETE = Statement(
+    f"""
+    WITH gone AS MATERIALIZED (
+        SELECT id, owner_id, start_at, end_at FROM appointments
+        WHERE id = %(id)s::uuid AND owner_id = %(owner_id)s::uuid AND deleted_at IS NOT NULL
+        FOR NO KEY UPDATE
+    ), taken AS (
+        INSERT INTO bookings (appointment_id, subject_id, during)
+        SELECT id, owner_id, tstzrange(start_at, end_at) FROM gone
+        ON CONFLICT ON CONSTRAINT bookings_no_overlap DO NOTHING
+        RETURNING appointment_id
     )
-    return [Collision(*row) for row in await cursor.fetchall()]
+    UPDATE appointments SET deleted_at = NULL, updated_at = now(), version = version + 1
+    FROM taken WHERE id = taken.appointment_id
+    RETURNING {COLUMNS}
+    """
+)
+COLLISIONS = Statement(
+    """
+    SELECT appointment_id, lower(during), upper(during) FROM bookings
+    WHERE subject_id = %(owner_id)s::uuid
+      AND during && tstzrange(%(start_at)s::timestamptz, %(end_at)s::timestamptz)
+      AND appointment_id <> %(besides)s::uuid
+    ORDER BY during
+    LIMIT %(limit)s::bigint
+    """
+)
 
 
-def _found(row: tuple[Any, ...] | None) -> Appointment:
-    if row is None:
+async def _collisions(connection: Connection, owner_id: UUID, plan: Plan, *, besides: UUID = _NO_ID) -> list[Collision]:
+    values = {
+        "owner_id": owner_id,
+        "start_at": plan.start_at,
+        "end_at": plan.end_at,
+        "besides": besides,
+        "limit": MAX_COLLISIONS,
+    }
+    return [Collision(*row) for row in await connection.fetch(COLLISIONS, values)]
+
+
+def _found(rows: list[Row]) -> Appointment:
+    if not rows:
         raise NotFound("No such appointment.")
-    return from_row(row)
+    return from_row(rows[0])
 
 
 def _digest(plan: Plan) -> bytes:

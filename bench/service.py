@@ -1,0 +1,47 @@
+"""The product's own server with one more RPC: the floor that the others are compared with.
+
+``python -m bench.service serve`` is ``appointments serve``, process for process; only, the service ``bench.v1.Floor`` is
+registered beside the real ones. Its method ``Empty`` answers an empty message to an empty message, through the same
+policy: request id, deadline, identity, log line. What it lacks is what the others are for: conversion and database.
+"""
+
+from google.protobuf import descriptor_pb2, descriptor_pool, empty_pb2
+from google.protobuf.descriptor import ServiceDescriptor
+
+from appointments import app, cli
+from appointments.api.caller import Caller
+from appointments.api.rpc import Policy, Registrar
+
+
+def _descriptor() -> ServiceDescriptor:
+    file = descriptor_pb2.FileDescriptorProto(
+        name="bench/v1/floor.proto", package="bench.v1", dependency=["google/protobuf/empty.proto"], syntax="proto3"
+    )
+    service = file.service.add(name="Floor")
+    service.method.add(name="Empty", input_type=".google.protobuf.Empty", output_type=".google.protobuf.Empty")
+    pool = descriptor_pool.Default()
+    pool.AddSerializedFile(file.SerializeToString())
+    return pool.FindServiceByName("bench.v1.Floor")
+
+
+FLOOR = _descriptor()
+
+
+class Floor:
+    """Does nothing."""
+
+    async def Empty(self, request: empty_pb2.Empty, caller: Caller) -> empty_pb2.Empty:  # noqa: N802, ARG002
+        """Answer."""
+        return empty_pb2.Empty()
+
+
+class _WithFloor(Policy):
+    def register(self, service: ServiceDescriptor, servicer: object, *servers: Registrar, public: bool = False) -> None:
+        super().register(service, servicer, *servers, public=public)
+        if service is app.APPOINTMENTS:
+            super().register(FLOOR, Floor(), *servers)
+
+
+if __name__ == "__main__":
+    app.Policy = _WithFloor  # type: ignore[misc]
+    cli.main()

@@ -1,0 +1,207 @@
+"""Statements that run often: prepared once per connection, parameters and results in binary, nothing done twice.
+
+The driver's cursors do more than a service needs that runs the same few statements all day, at five times the cost
+(docs/performance.md). So these go straight to libpq, through the driver's own binding: the driver still connects,
+decodes values and names errors.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import count
+from operator import attrgetter
+from struct import Struct
+from typing import Any, LiteralString, TypeVar
+
+import psycopg
+from psycopg import abc, pq
+from psycopg.adapt import Transformer
+from psycopg.rows import TupleRow
+
+T = TypeVar("T")
+Row = tuple[Any, ...]
+Values = Mapping[str, Any]
+
+_PARAMETER = re.compile(r"%\((\w+)\)s::(\w+)|%(.)")
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_int8 = Struct(">q").pack
+
+_ENCODERS: dict[str, Callable[[Any], bytes]] = {
+    "bigint": _int8,
+    "boolean": partial(int.to_bytes, length=1),
+    "bytea": bytes,
+    "jsonb": lambda value: b"\x01" + value,  # the format's version, then the text
+    "text": str.encode,
+    "timestamptz": lambda value: _int8((value - _EPOCH) // _MICROSECOND),
+    "uuid": attrgetter("bytes"),
+}
+"""PostgreSQL's binary format of what a parameter can be cast to. JSON is given as bytes."""
+
+CANCEL_SECONDS = 5.0
+"""How long a statement that nobody waits for any more gets to end, before its connection is given up."""
+
+_GOOD = {pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK}
+_numbers = count(1)
+_log = logging.getLogger(__name__)
+
+
+class Statement:
+    """SQL in the driver's spelling, in which every parameter is cast: ``%(id)s::uuid``. The cast is its type."""
+
+    def __init__(self, sql: LiteralString) -> None:
+        self.sql = sql
+        self._parameters: dict[str, Callable[[Any], bytes]] = {}
+        self.text = _PARAMETER.sub(self._placeholder, sql).encode()
+        self.formats = [pq.Format.BINARY] * len(self._parameters)
+
+    def _placeholder(self, match: re.Match[str]) -> str:
+        name, type_, escaped = match.groups()
+        if not name:
+            if escaped != "%":
+                raise ValueError(f"a parameter without a cast in {self.sql}")
+            return "%"
+        self._parameters[name] = _ENCODERS[type_]
+        return f"${[*self._parameters].index(name) + 1}::{type_}"
+
+    def encode(self, values: Values) -> list[bytes | None]:
+        """The parameters, in their order."""
+        return [
+            None if (value := values[name]) is None else encoded(value) for name, encoded in self._parameters.items()
+        ]
+
+
+class Connection(psycopg.AsyncConnection[TupleRow]):
+    """A connection that also runs statements the short way. Whoever has it has it alone."""
+
+    prepares = True
+    """Whether statements are prepared. Behind a pooler that changes servers between transactions they must not be."""
+
+    def __init__(self, pgconn: pq.abc.PGconn) -> None:
+        super().__init__(pgconn)
+        self._statement_names: dict[Statement, bytes] = {}
+        self._statement_loaders: dict[Statement, abc.Transformer] = {}
+        self._answer: asyncio.Future[pq.abc.PGresult | None] | None = None
+        self._result: pq.abc.PGresult | None = None
+        self._watched: int | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way on it, not even a transaction."""
+        return self.pgconn.transaction_status == pq.TransactionStatus.IDLE
+
+    async def fetch(self, statement: Statement, values: Values) -> list[Row]:
+        """Run a statement and return its rows. If its caller is cancelled meanwhile it is ended in the database too.
+
+        Raises:
+            psycopg.Error: the statement failed, or the connection was lost.
+        """
+        parameters = statement.encode(values)
+        name = (self._statement_names.get(statement) or await self._prepare(statement)) if self.prepares else None
+        if name:
+            self.pgconn.send_query_prepared(name, parameters, statement.formats, result_format=pq.Format.BINARY)
+        else:
+            self.pgconn.send_query_params(
+                statement.text, parameters, param_formats=statement.formats, result_format=pq.Format.BINARY
+            )
+        result = await self._received()
+        if loader := self._statement_loaders.get(statement):
+            # A statement's columns have the same types every time.
+            loader.set_pgresult(result, set_loaders=False)
+        else:
+            loader = self._statement_loaders[statement] = Transformer(self)
+            loader.set_pgresult(result)
+        return loader.load_rows(0, result.ntuples, tuple)
+
+    async def _prepare(self, statement: Statement) -> bytes:
+        # A name for each attempt: one that was cancelled may have got there or not.
+        name = b"appointments_%d" % next(_numbers)
+        self.pgconn.send_prepare(name, statement.text)
+        await self._received()
+        self._statement_names[statement] = name
+        return name
+
+    async def _received(self) -> pq.abc.PGresult:
+        loop = asyncio.get_running_loop()
+        while self.pgconn.flush():  # the request is larger than the socket's buffer
+            await _writable(loop, self.pgconn.socket)
+        try:
+            result = await self._read(loop)
+        except asyncio.CancelledError:
+            await self._abandon(loop)
+            raise
+        if result is None:
+            raise psycopg.OperationalError("the connection was lost")
+        if result.status not in _GOOD:
+            raise psycopg.errors.error_from_result(result)
+        return result
+
+    async def _read(self, loop: asyncio.AbstractEventLoop) -> pq.abc.PGresult | None:
+        self._answer, self._result = loop.create_future(), None
+        if self._watched is None:
+            self._watched = self.pgconn.socket
+            loop.add_reader(self._watched, self._readable, loop)
+        return await self._answer
+
+    def _readable(self, loop: asyncio.AbstractEventLoop) -> None:
+        answer, pgconn = self._answer, self.pgconn
+        if answer is None or answer.done():
+            # Nobody has asked: the server has hung up, which whoever takes the connection next will see.
+            self._unwatch(loop)
+            return
+        try:
+            pgconn.consume_input()
+            while not pgconn.is_busy():
+                result = pgconn.get_result()
+                # After a fatal error there is a second one, which only says that the connection is gone.
+                if self._result is None:
+                    self._result = result
+                if result is None:
+                    answer.set_result(self._result)
+                    break
+        except psycopg.Error as error:
+            answer.set_exception(error)
+        if pgconn.status == pq.ConnStatus.BAD:
+            self._unwatch(loop)  # before the socket's number is somebody else's
+
+    def _unwatch(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._watched is not None:
+            loop.remove_reader(self._watched)
+            self._watched = None
+
+    async def wait(self, gen: abc.PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
+        """Run an operation of the driver's, which watches the socket by itself: there can be one watcher."""
+        self._unwatch(asyncio.get_running_loop())
+        return await super().wait(gen, interval, timeout)
+
+    async def close(self) -> None:
+        """Hang up."""
+        self._unwatch(asyncio.get_running_loop())
+        await super().close()
+
+    async def _abandon(self, loop: asyncio.AbstractEventLoop) -> None:
+        # Its caller has gone. The answer is read all the same: the connection's next user must not get it.
+        if self.pgconn.transaction_status != pq.TransactionStatus.ACTIVE:
+            return
+        try:
+            async with asyncio.timeout(CANCEL_SECONDS):
+                await self.cancel_safe(timeout=CANCEL_SECONDS)
+                await self._read(loop)
+        except (TimeoutError, psycopg.Error) as error:
+            _log.warning("a statement could not be cancelled, closing its connection: %s", error)
+            await self.close()
+        except BaseException:
+            await self.close()
+            raise
+
+
+async def _writable(loop: asyncio.AbstractEventLoop, socket: int) -> None:
+    writable = asyncio.Event()
+    loop.add_writer(socket, writable.set)
+    try:
+        await writable.wait()
+    finally:
+        loop.remove_writer(socket)
