@@ -1,7 +1,8 @@
 # The image that serves: Python, the pinned requirements and our wheel with the page in it. What builds them stays behind.
 
 FROM python:3.13-slim AS base
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
+# Node trusts whom the system trusts, as pip does: a mirror may stand behind a certificate of one's own.
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore NODE_USE_SYSTEM_CA=1
 
 # The page, by the Node of a Python package, and the wheel that carries it.
 FROM base AS wheel

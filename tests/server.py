@@ -18,12 +18,10 @@ ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60.0
 
 
-@dataclass
-class Server:
-    """A running ``appointments serve``."""
+@dataclass(kw_only=True)
+class Target:
+    """A service that is there: whose it is, its ports do not tell."""
 
-    process: subprocess.Popen[bytes]
-    output: IO[bytes]
     grpc: str
     http: str
 
@@ -31,6 +29,18 @@ class Server:
     def url(self) -> str:
         """The base URL of the HTTP port."""
         return f"http://{self.http}"
+
+    def log(self) -> str:
+        """What of its log can be read from here: nothing."""
+        return ""
+
+
+@dataclass(kw_only=True)
+class Server(Target):
+    """A running ``appointments serve`` of the test's own."""
+
+    process: subprocess.Popen[bytes]
+    output: IO[bytes]
 
     def log(self) -> str:
         """Everything that it has printed."""
@@ -82,7 +92,7 @@ def start(dsn: str | None, environment: Mapping[str, str] | None = None, *, wait
         process = subprocess.Popen(
             [sys.executable, "-m", "appointments", "serve"], env=env, stdout=output, stderr=output, cwd=ROOT
         )
-        server = Server(process, output, env["GRPC_BIND"], env["HTTP_BIND"])
+        server = Server(process=process, output=output, grpc=env["GRPC_BIND"], http=env["HTTP_BIND"])
         try:
             if wait:
                 server.wait_until_ready()
