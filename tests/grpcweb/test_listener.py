@@ -121,6 +121,18 @@ async def test_silent_stream_is_not_idle(monkeypatch: pytest.MonkeyPatch) -> Non
     assert (0, 1) == (answer.status, len(answer.messages))
 
 
+async def test_connection_ends_with_its_client() -> None:
+    """Its socket and its tasks are not kept for the idle time."""
+    async with doors() as running:
+        await post(running, "Unary", framed(b""))
+        before = len(asyncio.all_tasks())
+        for _ in range(10):
+            await post(running, "Unary", framed(b""))
+        async with asyncio.timeout(listener.IDLE / 3):
+            while len(asyncio.all_tasks()) > before:  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.02)
+
+
 async def test_server_does_not_say_what_it_is() -> None:
     """No header names the software."""
     async with doors() as running:

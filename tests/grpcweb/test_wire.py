@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from h2.connection import H2Connection
 
 from tests.grpcweb.echo.v1.echo_pb2 import EchoRequest, Failure
 from tests.grpcweb.server import SERVICE, Doors, doors
@@ -258,6 +259,26 @@ async def test_client_that_goes_away_stops_the_handler(running: Doors, http2: bo
         call.cancel()
         await asyncio.wait([call])
     await eventually(running, "gone", "cancelled", seconds=1)
+
+
+async def test_reset_of_a_stream_stops_the_handler(running: Doors) -> None:
+    """Over HTTP/2 a client takes back one call and keeps the connection."""
+    connection = H2Connection()
+    connection.initiate_connection()
+    reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+    path = f"{SERVICE}/ServerStream"
+    headers = {":method": "POST", ":scheme": "http", ":authority": "a", ":path": path, "content-type": BINARY}
+    for stream, request in [(1, EchoRequest(key="reset", count=-1, pause_ms=600_000)), (3, EchoRequest(key="other"))]:
+        connection.send_headers(stream, list(headers.items()))
+        connection.send_data(stream, framed(request), end_stream=True)
+    writer.write(connection.data_to_send())
+    await eventually(running, "reset", "running")
+    connection.reset_stream(1)
+    writer.write(connection.data_to_send())
+    await eventually(running, "reset", "cancelled", seconds=1)
+    await eventually(running, "other", "done")
+    writer.close()
+    await reader.read()
 
 
 async def test_stream_waits_for_a_client_that_does_not_read(running: Doors) -> None:

@@ -12,6 +12,8 @@ from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
+from hypercorn.events import Event as ConnectionEvent
+from hypercorn.events import Updated
 from hypercorn.typing import ConnectionState
 
 from appointments.api.exchange import App, Event, Receive, Scope, Send
@@ -46,6 +48,19 @@ def configure(bind: str, *, graceful_timeout: float = 3.0) -> Config:
     config.read_timeout = None
     config.graceful_timeout = graceful_timeout
     return config
+
+
+class _Connection(TCPServer):
+    """hypercorn's connection, which would keep socket and tasks for the whole idle time after its client has closed."""
+
+    async def protocol_send(self, event: ConnectionEvent) -> None:
+        if isinstance(event, Updated) and event.idle and self.reader.at_eof():
+            return
+        await super().protocol_send(event)
+
+    async def _read_data(self) -> None:
+        await super()._read_data()
+        await self.idle_task.stop()
 
 
 class Listener:
@@ -100,7 +115,7 @@ class Listener:
         app = ASGIWrapper(self._serve_request)  # type: ignore[arg-type] # its events are TypedDicts
         loop, state = asyncio.get_running_loop(), ConnectionState({})
         with suppress(asyncio.CancelledError):
-            await TCPServer(app, loop, self._config, self._context, state, reader, writer)
+            await _Connection(app, loop, self._config, self._context, state, reader, writer)
 
     async def _serve_request(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def last(event: Event) -> None:
