@@ -154,7 +154,7 @@ def _stop_by_signal(*, worker: bool) -> asyncio.Future[bool]:
 
 
 def _database(settings: Settings, dsn: str) -> Database:
-    return Database(dsn, size=settings.database_pool_size)
+    return Database(dsn, size=settings.database_pool_size, prepare=settings.database_pool_mode == "session")
 
 
 def _build(settings: Settings, db: Database, identities: Auth, limiter: Limiter, *, share_port: bool) -> _Servers:

@@ -44,7 +44,8 @@ _log = logging.getLogger(__name__)
 class Database:
     """Connections to one PostgreSQL, each lent to one user at a time.
 
-    ``prepare`` must be off behind a pooler that changes servers between transactions.
+    ``prepare`` must be off behind a pooler that changes servers between transactions. There is no session to set
+    anything for then either: the pooler brings the time limits (deploy/pgbouncer.ini).
     """
 
     def __init__(self, dsn: str, *, size: int = 10, prepare: bool = True) -> None:
@@ -165,6 +166,8 @@ class Database:
 
     async def _configure(self, connection: Connection) -> None:
         connection.prepares = self._prepare
+        if not self._prepare:
+            return
         # By SET, not by a start-up parameter: pgbouncer refuses those it does not know.
         await connection.execute(
             "SELECT set_config('statement_timeout', %s, false), set_config('lock_timeout', %s, false),"
