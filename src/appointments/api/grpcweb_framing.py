@@ -185,7 +185,7 @@ def decode_metadata(headers: Headers) -> list[Metadatum]:
     Raises:
         Refusal: INVALID_ARGUMENT for a binary value that is not base64, padded or not.
     """
-    metadata = []
+    metadata: list[Metadatum] = []
     for name, value in headers:
         if name in _NOT_METADATA:
             continue
