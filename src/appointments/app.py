@@ -10,6 +10,7 @@ import asyncio
 import gc
 import signal
 import socket
+import ssl
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
@@ -211,8 +212,11 @@ def _listen(server: grpc.aio.Server, settings: Settings) -> str:
 def _credentials(certificate: Path, key: Path) -> grpc.ServerCredentials:
     try:
         pair = key.read_bytes(), certificate.read_bytes()
+        # gRPC would say that the port cannot be had.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
     except OSError as error:
-        raise StartFault(f"GRPC_TLS_CERT, GRPC_TLS_KEY: {error.filename}: {error.strerror}") from error
+        what = error.filename or f"{certificate}, {key}"
+        raise StartFault(f"GRPC_TLS_CERT, GRPC_TLS_KEY: {what}: {error.strerror}") from error
     return grpc.ssl_server_credentials([pair])
 
 
