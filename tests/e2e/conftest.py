@@ -1,0 +1,133 @@
+"""The built page, a server that serves it, and a real Chromium to open it in.
+
+All of it lasts for the whole run, so these tests share one event loop; each has its own people and browser contexts.
+"""
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+import psycopg
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, BrowserContext, async_playwright
+
+from tests import clients, server
+from tests.conftest import database_dsn
+from tests.e2e.desk import NOW, Desk
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+# The tests are many people behind one address; the limiter counts by what their proxy says.
+BEHIND_A_PROXY = {"TRUSTED_PROXY_HOPS": "1"}
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run these tests on asyncio's own loop: uvloop forks, and Python code between fork and exec can hang in gRPC."""
+    return {"asyncio": asyncio.new_event_loop}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The browser belongs to one loop, so every test that uses it runs on that one."""
+    for item in items:
+        if "/tests/e2e/" in item.path.as_posix() and pytest_asyncio.is_async_test(item):
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
+@pytest.fixture(scope="session")
+def built() -> None:
+    """The page, built from the sources as they are."""
+    build = subprocess.run(
+        [sys.executable, "scripts/build_page.py"], cwd=server.ROOT, capture_output=True, text=True, check=False
+    )
+    assert build.returncode == 0, build.stdout + build.stderr
+
+
+@pytest.fixture(scope="session")
+def database(postgres_dsn: str, template: str) -> Iterator[str]:
+    """A database for all of these tests."""
+    name = f"{template}_e2e"
+    with psycopg.connect(postgres_dsn, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        yield database_dsn(postgres_dsn, name)
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def running(built: None, database: str) -> Iterator[server.Server]:
+    """A server with the page."""
+    with server.start(database, BEHIND_A_PROXY) as started:
+        yield started
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def chromium() -> AsyncIterator[Browser]:
+    """The system's Chromium, or the one that playwright brought. CI must have one."""
+    async with async_playwright() as playwright:
+        names = ("chromium", "chromium-browser", "google-chrome")
+        found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+        path = found or playwright.chromium.executable_path
+        if not await asyncio.to_thread(os.path.exists, path):
+            message = "there is no Chromium here: install one, or name it in CHROMIUM"
+            pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)
+        browser = await playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield browser
+        await browser.close()
+
+
+Opener = Callable[..., Awaitable[Desk]]
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def open_desk(chromium: Browser, running: server.Server) -> AsyncIterator[Opener]:
+    """Opens the page in a browser of its own; ``beside`` opens a further tab of another desk's browser instead."""
+    contexts: list[BrowserContext] = []
+
+    async def opener(beside: Desk | None = None, url: str = running.url, **options: object) -> Desk:
+        if beside:
+            context = beside.page.context
+        else:
+            defaults = {
+                "locale": "en-GB",
+                "timezone_id": "Europe/Zurich",
+                "viewport": {"width": 1280, "height": 900},
+                "reduced_motion": "reduce",
+                "extra_http_headers": dict(clients.new_address()),
+            }
+            context = await chromium.new_context(**(defaults | options))  # type: ignore[arg-type]
+            context.set_default_timeout(20_000)
+            contexts.append(context)
+        page = await context.new_page()
+        await page.clock.set_fixed_time(NOW)
+        desk = Desk(page)
+        await page.goto(url)
+        return desk
+
+    yield opener
+    for context in contexts:
+        await context.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def ada(running: server.Server) -> AsyncIterator[clients.Person]:
+    """Somebody with an account, who also has the native port for arranging things."""
+    async with clients.person(running.grpc) as person:
+        yield person
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def desk(open_desk: Opener, ada: clients.Person) -> Desk:
+    """Ada's calendar, opened at the week of 13 May 2030."""
+    opened = await open_desk()
+    await opened.sign_in(ada.email)
+    return opened
