@@ -280,12 +280,12 @@ async def test_a_request_id_comes_back(ada: Person) -> None:
 
 async def test_a_hundred_clients_for_one_slot(server: Server, ada: Person) -> None:
     """One wins, ninety-nine are told that it is taken; each round well within two seconds."""
-    for round_ in range(5):
+    for round_ in range(20):
         started = monotonic()
         results = await asyncio.gather(*(ada.create(TEN + round_ * HOUR) for _ in range(100)), return_exceptions=True)
         codes = Counter(each.code() if isinstance(each, grpc.aio.AioRpcError) else Code.OK for each in results)
         assert {Code.OK: 1, Code.ALREADY_EXISTS: 99} == codes
-        assert monotonic() - started < 10
+        assert monotonic() - started < 5  # it takes a tenth of a second on a quiet machine
 
 
 async def test_a_call_without_identity_is_refused(server: Server, ada: Person) -> None:

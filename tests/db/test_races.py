@@ -16,8 +16,9 @@ from appointments.errors import Conflict, NotFound, Taken
 from appointments.plan import Plan
 from tests.db.people import HOUR, TEN, add_user, plan
 
-ROUNDS = 5
+ROUNDS = 20
 RACERS = 100
+STORM_SECONDS = 30
 
 
 async def outcomes(*attempts: Awaitable[Appointment]) -> Counter[str]:
@@ -168,7 +169,7 @@ async def test_a_storm_leaves_exactly_what_was_acknowledged(db: Database) -> Non
     """Twenty users, three workers each, at random: no overlap, every acknowledged write there, no refused one."""
     users = [await add_user(db) for _ in range(20)]
     workers = [Worker(db, users[seed % 20], seed) for seed in range(60)]
-    until = monotonic() + 5
+    until = monotonic() + STORM_SECONDS
 
     async def live(worker: Worker) -> None:
         while monotonic() < until:
