@@ -121,6 +121,8 @@ class Call:
         timer = None
         if self._deadline is not None:
             passed = Refusal(StatusCode.DEADLINE_EXCEEDED, "the deadline passed")
+            if self._deadline <= loop.time():
+                self.end(passed)  # before the handler has begun: a quick one would outrun the timer
             timer = loop.call_at(self._deadline, self.end, passed)
         try:
             await watch()
