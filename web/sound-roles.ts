@@ -14,6 +14,10 @@ const REPLACEMENTS: Record<string, [from: string | RegExp, to: string][]> = {
   "Calendar.svelte": [[/role="\{features\.includes\('list'\) \? 'list' : 'table'\}"/, 'role="none"']],
   "Toolbar.svelte": [[/<nav class="\{theme\.toolbar\}">[\s\S]*<\/nav>/, ""]],
   "lib/components/BaseDay.svelte": [[/^ {4}\{role\}\n/m, ""]],
+  "lib/components/BaseEvent.svelte": [
+    [/<article/g, "<div"],
+    [/<\/article>/g, "</div>"],
+  ],
   "lib/components/ColHead.svelte": [
     [/^ {4}role="\{ariaHidden \? null : 'columnheader'\}"\n/m, ""],
     [/^ {4}aria-colspan=.*\n/m, ""],

@@ -32,7 +32,7 @@ async def crowd(ada: Person) -> None:
     await ada.create(at(13, 9), HOUR / 2, title="Stand-up")
     await ada.create(at(14, 10), title="Design review", location="Studio")
     await ada.create(at(15, 14), title="Call", time_zone="Asia/Tokyo")
-    await ada.create(at(11, 20), 60 * HOUR - HOUR * 10, title="Conference")
+    await ada.create(at(24, 20), 40 * HOUR, title="Conference")
     for number in range(8):
         await ada.create(at(23, 9 + number), title=f"Busy {number}")
 

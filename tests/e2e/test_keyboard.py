@@ -1,5 +1,7 @@
 """Everything by keyboard alone."""
 
+import re
+
 from playwright.async_api import expect
 
 from tests.clients import PASSWORD, Person
@@ -26,7 +28,7 @@ async def test_from_signing_in_to_deleting_without_a_mouse(open_desk: Opener, ad
     for key in ("ArrowRight", "ArrowDown", "ArrowDown", "Shift+ArrowDown"):
         await press(key)
     await expect(focused).to_have_attribute("data-day", "2030-05-16")
-    await expect(focused).to_have_accessible_name("Thursday 16 May 2030, 11:30 – 13:00")
+    await expect(focused).to_have_accessible_name(re.compile("^Thursday,? 16 May 2030, 11:30 – 13:00$"))
     await press("Enter")
     await expect(desk.field("Title")).to_be_focused()
     await write("By hand")
@@ -54,7 +56,7 @@ async def test_arrows_walk_through_a_month_and_over_its_edge(desk: Desk, ada: Pe
     await desk.page.locator(f'[data-day="{TODAY}"]').focus()
     focused = desk.page.locator(":focus")
     await desk.page.keyboard.press("ArrowRight")
-    await expect(focused).to_have_accessible_name("Thursday 16 May 2030, 1 appointment")
+    await expect(focused).to_have_accessible_name(re.compile("^Thursday,? 16 May 2030, 1 appointment$"))
     for _ in range(3):
         await desk.page.keyboard.press("ArrowDown")
     await expect(focused).to_have_attribute("data-day", "2030-06-06")

@@ -1,7 +1,7 @@
 """Off line, or the server away: said plainly, nothing lost, retried."""
 
 import psycopg
-from playwright.async_api import expect
+from playwright.async_api import Route, expect
 
 from tests import server
 from tests.clients import Person
@@ -43,7 +43,7 @@ async def test_a_lost_answer_does_not_book_twice_or_look_like_a_conflict(desk: D
     """The server has booked, the answer is lost: the retry has the same request id and gets the first answer."""
     calls: list[str] = []
 
-    async def lose_the_first(route) -> None:  # type: ignore[no-untyped-def]
+    async def lose_the_first(route: Route) -> None:
         calls.append(route.request.url)
         if len(calls) == 1:
             await route.fetch()
@@ -63,7 +63,7 @@ async def test_a_lost_answer_to_a_change_is_recognised(desk: Desk, ada: Person) 
     await desk.reload()
     calls: list[str] = []
 
-    async def lose_the_first(route) -> None:  # type: ignore[no-untyped-def]
+    async def lose_the_first(route: Route) -> None:
         calls.append(route.request.url)
         if len(calls) == 1:
             await route.fetch()

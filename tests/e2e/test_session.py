@@ -2,9 +2,9 @@
 
 import asyncio
 
-from playwright.async_api import BrowserContext, Request, Response, expect
+from playwright.async_api import Browser, BrowserContext, Request, Route, expect
 
-from tests.clients import Person
+from tests.clients import PASSWORD, Person
 from tests.e2e.conftest import Opener
 from tests.e2e.desk import HTTP_ERROR, Desk, at
 
@@ -55,60 +55,45 @@ async def test_a_change_with_an_expired_token_is_made_once(desk: Desk) -> None:
     assert [] == desk.errors
 
 
-async def test_a_refresh_whose_answer_is_lost_is_tried_again_as_the_same_attempt(desk: Desk) -> None:
+async def test_a_refresh_whose_answer_is_lost_is_tried_again_as_the_same_attempt(desk: Desk, chromium: Browser) -> None:
     """The server has rotated, the browser has not heard: the same X-Refresh-Id brings the same successor."""
     ids: list[str] = []
+    elsewhere = await chromium.new_context()
 
-    async def lose_the_first(route) -> None:  # type: ignore[no-untyped-def]
-        ids.append(route.request.headers["x-refresh-id"])
+    async def lose_the_first(route: Route) -> None:
+        headers = await route.request.all_headers()
+        ids.append(headers["x-refresh-id"])
         if len(ids) > 1:
             await route.continue_()
             return
-        # Sent with the browser's cookies, but what comes back never reaches it.
-        headers = await route.request.all_headers()
-        await desk.page.context.request.storage_state()
-        lost = await lonely.post(route.request.url, headers=headers, data="{}")
-        assert lost.ok
+        # With the browser's cookies, but the answer's cookies go elsewhere.
+        answer = await elsewhere.request.post(route.request.url, headers=headers, data="{}")
+        assert answer.ok
         await route.abort()
 
-    browser = desk.page.context.browser
-    assert browser is not None
-    lonely = (await browser.new_context()).request
     await sleep_16_minutes(desk.page.context)
     await desk.page.route("**/auth/refresh", lose_the_first)
     await desk.button("Next").click()
     await desk.settled()
     await expect(desk.button("New appointment")).to_be_visible()
-    assert 2 == len(ids)
-    assert 1 == len(set(ids))
+    assert (2, 1) == (len(ids), len(set(ids)))
+    await elsewhere.close()
 
 
 async def test_a_losing_401_asks_before_it_gives_up(desk: Desk) -> None:
     """A refused refresh while the session lives, because another was answered first, signs nobody out."""
-
-    async def lose(route) -> None:  # type: ignore[no-untyped-def]
-        cookies = await desk.page.context.cookies()
-        assert "refresh_token" in {cookie["name"] for cookie in cookies}
-        await route.continue_()  # the winner, whose cookies arrive
-        await route.request.response()
-
-    async def refuse(response: Response) -> None:
-        del response
-
     refused: list[str] = []
 
-    async def winner_elsewhere(route) -> None:  # type: ignore[no-untyped-def]
-        # Another program of this browser renews first; ours is told no.
-        answer = await desk.page.context.request.post(
-            route.request.url, headers={"x-refresh-id": "somebody-else", "origin": desk.page.url.rstrip("/")}, data={}
-        )
+    async def lose(route: Route) -> None:
+        # Another of this browser's requests renews first; ours is told no.
+        headers = {"x-refresh-id": "somebody-else", "origin": desk.page.url.rstrip("/")}
+        answer = await desk.page.context.request.post(route.request.url, headers=headers, data={})
         assert answer.ok
         refused.append(route.request.url)
         await route.fulfill(status=401, json={"title": "Unauthorized", "reason": "INVALID_REFRESH_TOKEN"})
 
-    del lose, refuse
     await sleep_16_minutes(desk.page.context)
-    await desk.page.route("**/auth/refresh", winner_elsewhere)
+    await desk.page.route("**/auth/refresh", lose)
     await desk.button("Next").click()
     await desk.settled()
     await expect(desk.button("New appointment")).to_be_visible()
@@ -122,7 +107,7 @@ async def test_a_session_that_ends_while_writing_loses_nothing(desk: Desk, ada: 
     await desk.button("Save").click()
     await expect(desk.page.get_by_text("Your session has ended. Please sign in again.")).to_be_visible()
     await desk.field("Email").fill(ada.email)
-    await desk.field("Password").fill("correct horse battery staple")
+    await desk.field("Password").fill(PASSWORD)
     await desk.button("Sign in").click()
     await expect(desk.field("Title")).to_have_value("Unfinished symphony")
     await desk.save()

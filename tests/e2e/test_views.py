@@ -71,10 +71,10 @@ async def test_another_display_zone_moves_everything(desk: Desk, ada: Person) ->
     await desk.field("Times shown in").select_option("Asia/Tokyo")
     assert "18:00 – 20:00" == await desk.span_of("Call")
     await expect(desk.appointment("Call").get_by_text("11:00 Zurich")).to_be_visible()
-    await desk.drag(await desk.point(TODAY, 18.25), await desk.point("2030-05-16", 9.25))
-    await expect(desk.toast).to_contain_text("Thu 16 May, 09:00 – 11:00")
+    await desk.drag(await desk.point(TODAY, 18.25), await desk.point("2030-05-16", 15.25))
+    await expect(desk.toast).to_contain_text("Thu 16 May, 15:00 – 17:00")
     await desk.field("Times shown in").select_option("Europe/Zurich")
-    assert "02:00 – 04:00" == await desk.span_of("Call")
+    assert "08:00 – 10:00" == await desk.span_of("Call")
 
 
 async def test_hours_are_right_on_the_days_when_clocks_change(desk: Desk, ada: Person) -> None:

@@ -84,14 +84,15 @@ async function exclusively(work: () => Promise<void>): Promise<void> {
 /**
  * Renew the session, unless a tab did since the count was `seen`.
  *
- * `stillSignedIn` asks the server who we are, without renewing: a refused refresh may only mean that another tab's
- * was answered first. Throws a Fault "signedOut" if it is really over, and "unreachable" if nobody can say.
+ * `stillSignedIn` asks the server who we are, without renewing: another tab may have renewed just now, and a refused
+ * refresh may only mean that another one was answered first. Throws a Fault "signedOut" if it is really over, and "unreachable" if nobody can say.
  */
 export async function renew(seen: number, stillSignedIn: () => Promise<boolean>): Promise<void> {
   await exclusively(async () => {
     if (renewals() !== seen) return;
     try {
-      await refresh();
+      // A note of another tab may arrive after its lock has been let go; the cookies are never late.
+      if (!(await stillSignedIn())) await refresh();
     } catch (error) {
       const refused = error instanceof Fault && error.kind === "signedOut";
       if (refused) localStorage.removeItem(ATTEMPT);
