@@ -3,7 +3,7 @@
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 from playwright.async_api import Browser, async_playwright
@@ -19,6 +19,12 @@ CHROMIUM_ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]] | None:
+    """Run the tests that start programs on asyncio's own loop: uvloop's fork runs Python code beside gRPC's threads."""
+    starts_programs = {"browser", "clients"} & set(getattr(item, "fixturenames", ()))
+    return {"asyncio": asyncio.new_event_loop} if starts_programs else None
 
 
 @pytest.fixture(scope="session")

@@ -43,7 +43,7 @@ async def test_client_passes_every_case_under_node(client: str) -> None:
     """Unary calls, streams, metadata, errors, deadlines and cancellation, as this client sees them."""
     async with doors() as running:
         process = await asyncio.create_subprocess_exec(
-            *(str(toolchain.NODE), str(toolchain.FOR_NODE), client, running.url), stdout=asyncio.subprocess.PIPE
+            *(str(toolchain.NODE), str(toolchain.FOR_NODE), "echo", client, running.url), stdout=asyncio.subprocess.PIPE
         )
         output, _ = await process.communicate()
     assert {} == faults(json.loads(output))

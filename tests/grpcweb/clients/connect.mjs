@@ -1,12 +1,11 @@
 // connect-web's gRPC-Web transport.
 import { createClient, ConnectError } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
-import { EchoService } from "./build/es/echo/v1/echo_pb.js";
 import { Failed } from "./failed.mjs";
 
-export function connectWeb(baseUrl) {
+export function connectWeb(baseUrl, service) {
   const withCookies = (input, init) => fetch(input, { ...init, credentials: "include" });
-  const client = createClient(EchoService, createGrpcWebTransport({ baseUrl, useBinaryFormat: true, fetch: withCookies }));
+  const client = createClient(service, createGrpcWebTransport({ baseUrl, useBinaryFormat: true, fetch: withCookies }));
 
   function options({ metadata, timeoutMs, signal }, seen) {
     return {

@@ -2,14 +2,13 @@
 // the messages are protobuf-es'.
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import grpcWeb from "grpc-web";
-import { EchoService } from "./build/es/echo/v1/echo_pb.js";
 import { Failed } from "./failed.mjs";
 
 const { GrpcWebClientBase, MethodDescriptor, MethodType } = grpcWeb;
 
-function descriptor(method) {
+function descriptor(service, method) {
   return new MethodDescriptor(
-    `/${EchoService.typeName}/${method.name}`,
+    `/${service.typeName}/${method.name}`,
     method.methodKind === "unary" ? MethodType.UNARY : MethodType.SERVER_STREAMING,
     Object,
     Object,
@@ -18,14 +17,15 @@ function descriptor(method) {
   );
 }
 
-export function googleGrpcWeb(baseUrl, format) {
+export function googleGrpcWeb(baseUrl, format, service) {
   const client = new GrpcWebClientBase({ format, withCredentials: true });
 
   function start(kind, name, request, { metadata, timeoutMs, signal }, callback) {
-    const method = EchoService.method[name];
+    const method = service.method[name];
     const deadline = timeoutMs === undefined ? {} : { deadline: String(Date.now() + timeoutMs) };
-    const url = `${baseUrl}/${EchoService.typeName}/${method.name}`;
-    const call = client[kind](url, create(method.input, request), { ...metadata, ...deadline }, descriptor(method), callback);
+    const url = `${baseUrl}/${service.typeName}/${method.name}`;
+    const headers = { ...metadata, ...deadline };
+    const call = client[kind](url, create(method.input, request), headers, descriptor(service, method), callback);
     signal?.addEventListener("abort", () => call.cancel());
     return call;
   }

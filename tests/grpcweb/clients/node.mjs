@@ -1,8 +1,16 @@
-// node build/node.mjs CLIENT BASE_URL: run every case, print the outcomes as JSON.
-import { run } from "./clients.mjs";
+// node build/node.mjs echo CLIENT BASE_URL: run every case, print the outcomes as JSON.
+// node build/node.mjs visit CLIENT BASE_URL ACCOUNT: visit the appointment service with cookies; fail if something is wrong.
+import { keepCookies } from "./cookies.mjs";
+import { run } from "./echo.mjs";
+import { visit } from "./visit.mjs";
 import { XMLHttpRequest } from "./xmlhttprequest.mjs";
 
 globalThis.XMLHttpRequest = XMLHttpRequest;
-const [name, baseUrl] = process.argv.slice(2);
-console.log(JSON.stringify(await run(name, baseUrl)));
+const [what, name, baseUrl, account] = process.argv.slice(2);
+if (what === "visit") {
+  keepCookies();
+  await visit(name, baseUrl, JSON.parse(account));
+} else {
+  console.log(JSON.stringify(await run(name, baseUrl)));
+}
 process.exit(0);

@@ -1,11 +1,10 @@
 // protobuf-ts' fetch transport, in either format.
 import { GrpcStatusCode, GrpcWebFetchTransport } from "@protobuf-ts/grpcweb-transport";
-import { EchoServiceClient } from "./build/ts/echo/v1/echo.client.js";
 import { Failed } from "./failed.mjs";
 
-export function protobufTs(baseUrl, format) {
+export function protobufTs(baseUrl, format, Client) {
   const transport = new GrpcWebFetchTransport({ baseUrl, format, fetchInit: { credentials: "include" } });
-  const client = new EchoServiceClient(transport);
+  const client = new Client(transport);
   const options = ({ metadata, timeoutMs, signal }) => ({ meta: metadata, timeout: timeoutMs, abort: signal });
 
   function start(name, request, given) {
