@@ -1,17 +1,16 @@
 """People and appointments for the benchmark, by COPY with every constraint on; and tokens for them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import psycopg
-from psycopg.types.json import Jsonb
-from uuid_utils.compat import uuid7
+from uuid_utils import uuid7
 
 from appointments.auth.tokens import AccessTokens
 
-SECRET = "the benchmark's own secret, 32 bytes"  # noqa: S105
+SECRET = "the benchmark's own secret, 32 bytes"
 FIRST = datetime(2020, 1, 1, tzinfo=UTC)
 EVERY = timedelta(hours=2)
 """From one appointment of a busy person to the next, so 12 a day and 360 in 30 days."""
@@ -29,48 +28,57 @@ class Person:
 
     user_id: UUID
     session_id: UUID
-    appointments: tuple[UUID, ...] = ()
+    appointments: tuple[str, ...] = ()
 
     def token(self) -> str:
         """A fresh access token; the product's own code signs it."""
         return AccessTokens(SECRET).issue(self.user_id, self.session_id)[0]
 
 
-def add_people(dsn: str, count: int) -> list[Person]:
-    """People who are signed in and have no appointments."""
-    people = [Person(uuid4(), uuid4()) for _ in range(count)]
+def add_people(dsn: str, count: int, *, first_id: int | None = None) -> list[Person]:
+    """People who are signed in and have no appointments, with ids from ``first_id`` on, else random ones."""
+    ids = [uuid4() if first_id is None else UUID(int=first_id + index) for index in range(count)]
+    people = [Person(user_id, uuid4()) for user_id in ids]
     now = datetime.now(UTC)
-    with psycopg.connect(dsn) as connection, connection.cursor() as cursor:
-        _copy(cursor, "subjects (id, kind)", ((each.user_id, "user") for each in people))
+    later = now + timedelta(days=7)
+    with psycopg.connect(dsn) as connection:
+        _copy(connection, "subjects (id, kind)", (f"{each.user_id}\tuser\n" for each in people))
         _copy(
-            cursor,
+            connection,
             "users (id, email, display_name, time_zone, password_hash, created_at, updated_at)",
-            ((each.user_id, f"{each.user_id}@example.com", "Ada", "UTC", "", now, now) for each in people),
+            (f"{each.user_id}\t{each.user_id}@example.com\tAda\tUTC\t\t{now}\t{now}\n" for each in people),
         )
         _copy(
-            cursor,
+            connection,
             "sessions (id, user_id, user_agent, ip_address, created_at, last_used_at, expires_at)",
-            ((each.session_id, each.user_id, "", "", now, now, now + timedelta(days=7)) for each in people),
+            (f"{each.session_id}\t{each.user_id}\t\t\t{now}\t{now}\t{later}\n" for each in people),
         )
     return people
 
 
 def add_busy_people(dsn: str, count: int) -> list[Person]:
-    """People with BUSY appointments each."""
-    people = []
+    """People with BUSY appointments each, from FIRST on."""
+    now, people = datetime.now(UTC), []
+    starts = [FIRST + index * EVERY for index in range(BUSY)]
+    tails = [
+        f"Appointment {index}\tAs agreed on the phone\tRoom 1\t{start}\t{start + EVERY / 2}\tEurope/Zurich\t[]"
+        f"\t{now}\t{now}\t1\n"
+        for index, start in enumerate(starts)
+    ]
+    ranges = [f'["{start}","{start + EVERY / 2}")\n' for start in starts]
     for person in add_people(dsn, count):
-        ids = [uuid7() for _ in range(BUSY)]
-        with psycopg.connect(dsn) as connection, connection.cursor() as cursor:
+        ids = [str(uuid7()) for _ in range(BUSY)]
+        with psycopg.connect(dsn) as connection:
             _copy(
-                cursor,
+                connection,
                 "appointments (id, owner_id, title, description, location, start_at, end_at, time_zone, attendees,"
                 " created_at, updated_at, version)",
-                _appointments(person.user_id, ids),
+                (f"{each}\t{person.user_id}\t{tail}" for each, tail in zip(ids, tails, strict=True)),
             )
-            cursor.execute(
-                "INSERT INTO bookings SELECT id, owner_id, tstzrange(start_at, end_at) FROM appointments"
-                " WHERE owner_id = %s ORDER BY start_at",
-                [person.user_id],
+            _copy(
+                connection,
+                "bookings (appointment_id, subject_id, during)",
+                (f"{each}\t{person.user_id}\t{during}" for each, during in zip(ids, ranges, strict=True)),
             )
         people.append(Person(person.user_id, person.session_id, tuple(ids[:: BUSY // SAMPLE])))
     return people
@@ -83,17 +91,6 @@ def settle(dsn: str) -> None:
         connection.execute("CHECKPOINT")
 
 
-def _appointments(owner_id: UUID, ids: list[UUID]) -> Iterator[tuple[object, ...]]:
-    nobody, now = Jsonb([]), datetime.now(UTC)
-    for index, appointment_id in enumerate(ids):
-        start = FIRST + index * EVERY
-        yield (
-            appointment_id, owner_id, f"Appointment {index}", "As agreed on the phone", "Room 1", start,
-            start + EVERY / 2, "Europe/Zurich", nobody, now, now, 1,
-        )  # fmt: skip
-
-
-def _copy(cursor: psycopg.Cursor[tuple[object, ...]], target: str, rows: Iterator[tuple[object, ...]]) -> None:
-    with cursor.copy(f"COPY {target} FROM STDIN") as copy:  # type: ignore[call-overload]
-        for row in rows:
-            copy.write_row(row)
+def _copy(connection: psycopg.Connection, target: str, lines: Iterable[str]) -> None:
+    with connection.cursor() as cursor, cursor.copy(f"COPY {target} FROM STDIN") as copy:  # type: ignore[call-overload]
+        copy.write("".join(lines))

@@ -1,7 +1,7 @@
 """The product's own server with one more RPC: the floor that the others are compared with.
 
-``python -m bench.service serve`` is ``appointments serve``, process for process; only, the service ``bench.v1.Floor`` is
-registered beside the real ones. Its method ``Empty`` answers an empty message to an empty message, through the same
+``python -m bench.service serve`` is ``appointments serve``, process for process; only, the service ``bench.v1.Floor``
+is registered beside the real ones. Its method ``Empty`` answers an empty message to an empty message, through the same
 policy: request id, deadline, identity, log line. What it lacks is what the others are for: conversion and database.
 """
 

@@ -12,6 +12,7 @@ from typing import Protocol, cast
 
 import hpack
 
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HUGE = 2**31 - 1
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY = 0, 1, 3, 4, 6, 7
 END_STREAM, ACK = 0x1, 0x1
@@ -56,16 +57,16 @@ class Native(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         settings = struct.pack(">HIHI", 0x4, HUGE, 0x5, 2**20)  # initial window, largest frame
-        self._transport.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(SETTINGS, 0, 0, settings) + _window(HUGE - 65535))
+        self._transport.write(
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(SETTINGS, 0, 0, settings) + _window(HUGE - 65535)
+        )
 
     def call(self, message: bytes, done: Done) -> None:
         self._stream += 2
         self._calls[self._stream] = done
         block = self._encoder.encode(self._headers)
         data = struct.pack(">BI", 0, len(message)) + message
-        self._transport.write(
-            _frame(HEADERS, 0x4, self._stream, block) + _frame(DATA, END_STREAM, self._stream, data)
-        )
+        self._transport.write(_frame(HEADERS, 0x4, self._stream, block) + _frame(DATA, END_STREAM, self._stream, data))
 
     def data_received(self, data: bytes) -> None:
         buffer = self._buffer + data

@@ -6,9 +6,17 @@ and cookies are never handed to a logger; nothing here could find them again.
 
 import logging
 import sys
+from json import JSONEncoder
 
 import structlog
 from structlog.typing import Processor
+
+# One encoder for all lines: json.dumps would make another for each, because of the default.
+_encoder = JSONEncoder(default=repr)
+
+
+def _encode(event: object, **_: object) -> str:
+    return _encoder.encode(event)
 
 
 def configure(*, json: bool, level: str) -> None:
@@ -19,7 +27,7 @@ def configure(*, json: bool, level: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     rendering: list[Processor] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_encode)]
         if json
         else [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())]
     )

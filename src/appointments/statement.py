@@ -101,12 +101,15 @@ class Connection(psycopg.AsyncConnection[TupleRow]):
         """
         parameters = statement.encode(values)
         name = (self._statement_names.get(statement) or await self._prepare(statement)) if self.prepares else None
-        if name:
-            self.pgconn.send_query_prepared(name, parameters, statement.formats, result_format=pq.Format.BINARY)
-        else:
-            self.pgconn.send_query_params(
-                statement.text, parameters, param_formats=statement.formats, result_format=pq.Format.BINARY
-            )
+        try:
+            if name:
+                self.pgconn.send_query_prepared(name, parameters, statement.formats, result_format=pq.Format.BINARY)
+            else:
+                self.pgconn.send_query_params(
+                    statement.text, parameters, param_formats=statement.formats, result_format=pq.Format.BINARY
+                )
+        finally:
+            self._check()
         result = await self._received()
         if loader := self._statement_loaders.get(statement):
             # A statement's columns have the same types every time.
@@ -119,14 +122,17 @@ class Connection(psycopg.AsyncConnection[TupleRow]):
     async def _prepare(self, statement: Statement) -> bytes:
         # A name for each attempt: one that was cancelled may have got there or not.
         name = b"appointments_%d" % next(_numbers)
-        self.pgconn.send_prepare(name, statement.text)
+        try:
+            self.pgconn.send_prepare(name, statement.text)
+        finally:
+            self._check()
         await self._received()
         self._statement_names[statement] = name
         return name
 
     async def _received(self) -> pq.abc.PGresult:
         loop = asyncio.get_running_loop()
-        while self.pgconn.flush():  # the request is larger than the socket's buffer
+        while self._flush():  # the request is larger than the socket's buffer
             await _writable(loop, self.pgconn.socket)
         try:
             result = await self._read(loop)
@@ -138,6 +144,19 @@ class Connection(psycopg.AsyncConnection[TupleRow]):
         if result.status not in _GOOD:
             raise psycopg.errors.error_from_result(result)
         return result
+
+    def _flush(self) -> bool:
+        try:
+            return bool(self.pgconn.flush())
+        finally:
+            self._check()
+
+    def _check(self) -> None:
+        # A failed send may close the socket at once, and its number may be the next connection's: a reader that stays
+        # on it would never be called, and would take that connection's away when it goes.
+        if self.pgconn.status == pq.ConnStatus.BAD:
+            self._unwatch(asyncio.get_running_loop())
+            raise psycopg.OperationalError("the connection was lost")
 
     async def _read(self, loop: asyncio.AbstractEventLoop) -> pq.abc.PGresult | None:
         self._answer, self._result = loop.create_future(), None

@@ -53,9 +53,10 @@ class AppointmentService:
         page = await agenda.page(
             self._db, _window(request, caller.user_id), size=request.page_size, token=request.page_token
         )
-        return pb.ListAppointmentsResponse(
-            appointments=map(convert.appointment, page.appointments), next_page_token=page.next_token
-        )
+        response = pb.ListAppointmentsResponse(next_page_token=page.next_token)
+        for each in page.appointments:
+            convert.appointment(each, response.appointments.add)
+        return response
 
     async def UpdateAppointment(
         self, request: pb.UpdateAppointmentRequest, caller: Caller

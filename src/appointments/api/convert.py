@@ -3,6 +3,7 @@
 A plan is converted whatever it holds: what is out of bounds stays so, and the feature names all of it at once.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -29,8 +30,9 @@ _FROM_RESPONSE = {text: number for number, text in _TO_RESPONSE.items()}
 
 def timestamp(value: datetime) -> Timestamp:
     """An aware datetime as a Timestamp."""
-    since = value - _EPOCH
-    return Timestamp(seconds=since.days * 86_400 + since.seconds, nanos=since.microseconds * 1000)
+    message = Timestamp()
+    _set(message, value)
+    return message
 
 
 def instant(value: Timestamp) -> datetime | None:
@@ -83,25 +85,29 @@ def attendees(message: pb.Appointment) -> tuple[Attendee, ...]:
     )
 
 
-def appointment(value: Appointment) -> pb.Appointment:
-    """An appointment as the contract has it."""
-    plan = value.plan
-    message = pb.Appointment(
+def appointment(value: Appointment, make: Callable[..., pb.Appointment] = pb.Appointment) -> pb.Appointment:
+    """An appointment as the contract has it; ``make`` may add it to a list where it is, which saves a copy."""
+    message = make(
         id=str(value.id),
         owner_id=str(value.owner_id),
-        title=plan.title,
-        description=plan.description,
-        location=plan.location,
-        start_time=timestamp(plan.start_at),
-        end_time=timestamp(plan.end_at),
-        time_zone=plan.time_zone,
-        create_time=timestamp(value.created_at),
-        update_time=timestamp(value.updated_at),
+        title=value.title,
+        description=value.description,
+        location=value.location,
+        time_zone=value.time_zone,
         etag=value.etag,
     )
-    for guest in plan.attendees:
+    _set(message.start_time, value.start_at)
+    _set(message.end_time, value.end_at)
+    _set(message.create_time, value.created_at)
+    _set(message.update_time, value.updated_at)
+    for guest in value.attendees:
         response = _FROM_RESPONSE[guest.response]
         message.attendees.add(email=guest.email, display_name=guest.display_name, response=response)
     if value.deleted_at:
-        message.delete_time.CopyFrom(timestamp(value.deleted_at))
+        _set(message.delete_time, value.deleted_at)
     return message
+
+
+def _set(message: Timestamp, value: datetime) -> None:
+    since = value - _EPOCH
+    message.seconds, message.nanos = since.days * 86_400 + since.seconds, since.microseconds * 1000

@@ -7,8 +7,8 @@ Messages cross as bytes and are parsed here, so that garbage is the caller's fau
 
 import asyncio
 import re
-import uuid
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from time import perf_counter
 from typing import Any, NoReturn, Protocol
 
@@ -17,6 +17,7 @@ import structlog
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
+from uuid_utils import uuid4
 
 from appointments.api.address import client_address
 from appointments.api.caller import Caller, Visitor
@@ -115,8 +116,8 @@ class Policy:
     def _visitor(self, headers: dict[str, str], context: Context) -> Visitor:
         given = headers.get("x-request-id", "")
         return Visitor(
-            request_id=given if _SANE_ID.fullmatch(given) else str(uuid.uuid4()),
-            address=client_address(_peer_address(context.peer()), headers.get("x-forwarded-for"), self._hops),
+            request_id=given if _SANE_ID.fullmatch(given) else str(uuid4()),
+            address=_address(context.peer(), headers.get("x-forwarded-for"), self._hops),
             user_agent=headers.get("user-agent", ""),
             attempt_id=headers.get("x-refresh-id"),
         )
@@ -134,6 +135,11 @@ class Policy:
             identity.user_id,
             identity.session_id,
         )
+
+
+@lru_cache(maxsize=4096)  # the calls of a connection share it
+def _address(peer: str, forwarded_for: str | None, hops: int) -> str:
+    return client_address(_peer_address(peer), forwarded_for, hops)
 
 
 def _headers(context: Context) -> dict[str, str]:

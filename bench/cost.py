@@ -1,0 +1,89 @@
+"""Cost: processor time per call, of the server and of PostgreSQL. And what bounds it: throughput and latency."""
+
+from collections.abc import Iterator
+
+from bench.limit import pgbench
+from bench.results import Row, interleaved
+from bench.stage import Stage
+
+KINDS = ("empty", "get", "create", "update", "list 20", "list 200")
+IN_FLIGHT = (1, 16, 64, 256)
+LIMIT = "pgbench, the same create, 16 clients"
+
+
+def cost(stage: Stage, *, rounds: int, calls: int) -> Iterator[Row]:
+    """Per call at 16 in flight, from the operating system's accounting; each kind against the empty call."""
+    postgres: dict[str, list[float]] = {}
+
+    def case(kind: str, web: bool) -> float:
+        count = max(calls // 4, 100) if kind == "list 200" else calls
+        before = stage.usage()
+        stage.drive(kind, count, web=web)
+        server, database = (
+            (after.cpu_seconds - start.cpu_seconds) / count * 1e6
+            for start, after in zip(before, stage.usage(), strict=True)
+        )
+        postgres.setdefault(f"{_door(web)} {kind}", []).append(database)
+        return server
+
+    cases = {(kind, web): (lambda kind=kind, web=web: case(kind, web)) for web in (False, True) for kind in KINDS}
+    for kind, web in cases:  # connections, prepared statements, caches
+        stage.drive(kind, 200, web=web)
+    medians = interleaved(rounds, {f"{_door(web)} {kind}": run for (kind, web), run in cases.items()})
+    for name, value in medians.items():
+        floor = f"{name.split()[0]} empty"
+        yield Row(f"server CPU: {name}", value, "µs/call", floor, value / medians[floor])
+    for name, values in postgres.items():
+        if not name.endswith("empty") and name.startswith("native"):
+            yield Row(f"PostgreSQL CPU: {name}", sorted(values)[len(values) // 2], "µs/call")
+
+
+def throughput(stage: Stage, *, rounds: int, seconds: float) -> Iterator[Row]:
+    """Creates and gets per second by one server and by two, beside pgbench's; latencies."""
+    latencies: dict[str, list[tuple[float, float]]] = {}
+
+    def case(kind: str, in_flight: int, servers: int, rate: float = 0.0) -> float:
+        name = _case(kind, in_flight, servers)
+        guess = peaks.get(name) or 1000.0
+        outcome = stage.drive(
+            kind, max(200, int((rate or guess) * seconds)), in_flight=in_flight, servers=servers, rate=rate
+        )
+        peaks[name] = outcome.ok / outcome.seconds
+        key = f"{name}, open loop" if rate else name
+        latencies.setdefault(key, []).append((outcome.percentile(0.5), outcome.percentile(0.99)))
+        return outcome.ok / outcome.seconds
+
+    peaks: dict[str, float] = {}
+    shapes = [(kind, in_flight, 1) for kind in ("create", "get") for in_flight in IN_FLIGHT]
+    shapes += [("create", in_flight, 2) for in_flight in (16, 64)]
+    for shape in shapes:
+        case(*shape)
+    latencies.clear()
+    cases = {_case(*shape): (lambda shape=shape: case(*shape)) for shape in shapes}
+    medians = interleaved(rounds, {LIMIT: lambda: pgbench(stage, seconds)} | cases)
+    yield Row(LIMIT, medians[LIMIT], "calls/s")
+    for kind, in_flight, servers in shapes:
+        name = _case(kind, in_flight, servers)
+        against = LIMIT if kind == "create" else ""
+        yield Row(name, medians[name], "calls/s", against, medians[name] / medians[against] if against else None)
+        yield from _latency_rows(name, latencies[name])
+    best = max(IN_FLIGHT, key=lambda in_flight: medians[_case("create", in_flight, 1)])
+    name = _case("create", best, 1)
+    rate = 0.7 * medians[name]
+    for _ in range(rounds):
+        case("create", best, 1, rate)
+    yield Row("create, open loop at 70% of the peak", rate, "calls/s", name, 0.7)
+    yield from _latency_rows("create, open loop at 70% of the peak", latencies[f"{name}, open loop"])
+
+
+def _latency_rows(name: str, found: list[tuple[float, float]]) -> Iterator[Row]:
+    for index, label in enumerate(("p50", "p99")):
+        yield Row(f"  {label}: {name}", sorted(each[index] for each in found)[len(found) // 2] * 1000, "ms")
+
+
+def _case(kind: str, in_flight: int, servers: int) -> str:
+    return f"{kind}, {in_flight} in flight, {servers} process{'es' if servers > 1 else ''}"
+
+
+def _door(web: bool) -> str:
+    return "web" if web else "native"

@@ -1,0 +1,67 @@
+"""Memory that a server holds, and how long it takes to start."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, ExitStack
+from statistics import median
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from appointments import devdb
+from bench.machine import usage
+from bench.results import Row
+from bench.server import Server, serve, wait_until_ready
+from bench.stage import Stage, new_database
+
+MIB = 2**20
+STREAMS = 500
+MIX = ("get", "create", "list 20", "update")
+
+
+def memory(stage: Stage, *, calls: int) -> Iterator[Row]:
+    """The resident set of the server: at the beginning, after many calls, with open streams."""
+    pid = stage.server.pid
+    idle = usage(pid).resident_bytes / MIB
+    yield Row("memory: so far", idle, "MiB")
+    warm_up, part = max(calls // 10, 1000), 5000
+    for index in range(warm_up // part + 1):
+        stage.drive(MIX[index % len(MIX)], part, in_flight=64)
+    warm = usage(pid).resident_bytes / MIB
+    yield Row("memory: warm", warm, "MiB")
+    for index in range(-(-calls // part)):
+        stage.drive(MIX[index % len(MIX)], part, in_flight=64)
+    full = usage(pid).resident_bytes / MIB
+    yield Row(f"memory: {calls:,} calls later", full, "MiB", "memory: warm", full / warm)
+    streams = asyncio.run(_with_streams(stage.server))
+    yield Row(f"memory: per open stream, of {STREAMS}", (streams / MIB - full) * 1024 / STREAMS, "KiB")
+
+
+async def _with_streams(server: Server) -> int:
+    async with AsyncExitStack() as stack:
+        for index in range(STREAMS):
+            if index % 50 == 0:
+                options = [("grpc.use_local_subchannel_pool", 1)]
+                channel = await stack.enter_async_context(grpc.aio.insecure_channel(server.grpc, options=options))
+            call = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+            await call.read()
+            stack.callback(call.cancel)
+        return usage(server.pid).resident_bytes
+
+
+def start(postgres: devdb.Server, warm_dsn: str, *, rounds: int) -> Iterator[Row]:
+    """From the command to ready."""
+    times = []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        with serve(warm_dsn, program="appointments"):
+            times.append(time.perf_counter() - started)
+    yield Row("start: serve to ready, warm database", median(times), "s")
+    dsn = new_database(postgres, "bench_start")
+    started = time.perf_counter()
+    with ExitStack() as stack:
+        servers = [stack.enter_context(serve(dsn, program="appointments", wait=False)) for _ in range(10)]
+        for server in servers:
+            wait_until_ready(server)
+        yield Row("start: ten processes, empty database", time.perf_counter() - started, "s")

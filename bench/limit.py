@@ -1,0 +1,50 @@
+"""The limit: PostgreSQL's own load generator with the very statement that the service runs."""
+
+import re
+import subprocess
+import tempfile
+
+from appointments import booking, devdb
+from bench import data
+from bench.stage import Stage
+
+FIRST_ID = 0x1000
+CLIENTS = 16
+
+# A client books minute after minute for a person of its own.
+_VALUES = {
+    "id": "uuidv7()",
+    "owner_id": f"lpad(to_hex({FIRST_ID} + :client_id), 32, '0')",
+    "title": "'Haircut'",
+    "description": "'As agreed on the phone'",
+    "location": "'Room 1'",
+    "start_at": "(timestamptz '2020-01-01 00:00+00' + :minute * interval '1 minute')",
+    "end_at": "(timestamptz '2020-01-01 00:01+00' + :minute * interval '1 minute')",
+    "time_zone": "'Europe/Zurich'",
+    "attendees": "'[]'",
+    "request_id": "null",
+    "request_digest": "null",
+}
+_prepared: set[str] = set()
+
+
+def pgbench(stage: Stage, seconds: float) -> float:
+    """Creates per second over 16 connections, prepared."""
+    if stage.dsn not in _prepared:
+        data.add_people(stage.dsn, CLIENTS, first_id=FIRST_ID)
+        _prepared.add(stage.dsn)
+    script = f"\\set minute :minute + 1\n{booking.CREATE.sql % _VALUES};\n"
+    with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:
+        file.write(script)
+        file.flush()
+        minute = stage.minutes(1_000_000)
+        command = [
+            devdb.binaries() / "pgbench", "--no-vacuum", "--protocol=prepared", f"--client={CLIENTS}", "--jobs=1",
+            f"--time={max(2, round(seconds))}", f"--define=minute={minute}", f"--file={file.name}", stage.dsn,
+        ]  # fmt: skip
+        result = subprocess.run(command,
+                                capture_output=True, text=True, check=False)  # fmt: skip
+    found = re.search(r"tps = ([\d.]+) \(without", result.stdout)
+    if not found or result.returncode:
+        raise SystemExit(f"pgbench failed:\n{result.stdout}\n{result.stderr}")
+    return float(found[1])

@@ -1,0 +1,88 @@
+"""What every measurement needs: a database with people in it, servers on it, and something that calls them."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+
+from appointments import devdb
+from appointments.migrate import migrate
+from bench import data
+from bench.load import Generator, Job, Outcome
+from bench.machine import Usage, usage
+from bench.server import Server, serve
+
+POSTGRES = {
+    # As durable as a production server: a commit is on the disk before it is answered.
+    "fsync": "on", "full_page_writes": "on", "synchronous_commit": "on",
+    # And sized like one.
+    "shared_buffers": "1GB", "max_wal_size": "8GB", "checkpoint_timeout": "15min", "max_connections": "300",
+}  # fmt: skip
+WRITERS = 16
+READERS = 4
+
+
+@dataclass
+class Stage:
+    """A database, the servers on it and the people in it."""
+
+    postgres: devdb.Server
+    dsn: str
+    servers: Sequence[Server]
+    generator: Generator
+    writers: list[data.Person]
+    readers: list[data.Person]
+    minute: int = field(default=10_000_000)  # long after everything that COPY has put there
+
+    @property
+    def server(self) -> Server:
+        """The only one, or the first."""
+        return self.servers[0]
+
+    def drive(
+        self, kind: str, count: int, *, in_flight: int = 16, web: bool = False, rate: float = 0.0, servers: int = 1
+    ) -> Outcome:
+        """Have the generator make ``count`` calls; all of them have to succeed."""
+        addresses = tuple(each.http if web else each.grpc for each in self.servers[:servers])
+        people = self.writers if kind in {"create", "empty"} else self.readers
+        callers = tuple((person, person.token()) for person in people)
+        outcome = self.generator.run(
+            Job(addresses, kind, callers, count, in_flight, self.minutes(count), web=web, rate=rate)
+        )
+        if outcome.ok != count:
+            raise SystemExit(f"{kind}: not every call succeeded: {dict(outcome.ended)}")
+        return outcome
+
+    def minutes(self, count: int) -> int:
+        """The first of ``count`` minutes in which nobody has anything yet."""
+        first, self.minute = self.minute, self.minute + count
+        return first
+
+    def usage(self) -> tuple[Usage, Usage]:
+        """What the first server and PostgreSQL have used."""
+        return usage(self.server.pid), usage(self.postgres.pid)
+
+
+@contextmanager
+def stage(
+    postgres: devdb.Server, generator: Generator, name: str, *, busy: int = READERS, servers: int = 1
+) -> Iterator[Stage]:
+    """Set up a database of its own with ``busy`` busy people, and servers on it."""
+    dsn = new_database(postgres, name)
+    asyncio.run(migrate(dsn))
+    readers = data.add_busy_people(dsn, busy)
+    writers = data.add_people(dsn, WRITERS)
+    data.settle(dsn)
+    with ExitStack() as stack:
+        running = [stack.enter_context(serve(dsn)) for _ in range(servers)]
+        yield Stage(postgres, dsn, running, generator, writers, readers[:READERS])
+
+
+def new_database(postgres: devdb.Server, name: str) -> str:
+    """An empty database; the DSN."""
+    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")  # type: ignore[call-overload]
+    return urlunsplit(urlsplit(postgres.dsn)._replace(path=f"/{name}"))
