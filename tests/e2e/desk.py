@@ -7,6 +7,9 @@ from playwright.async_api import ConsoleMessage, Locator, Page, expect
 
 from tests.clients import PASSWORD
 
+# Machines of tests are busy; nothing here says how fast the page is.
+expect.set_options(timeout=20_000)
+
 # A Wednesday, 10:20 in Zurich; the week runs from the 13th to the 19th.
 NOW = datetime(2030, 5, 15, 8, 20, tzinfo=UTC)
 TODAY = "2030-05-15"

@@ -42,7 +42,8 @@ def test_a_build_in_a_path_with_a_space_and_a_second_one_that_does_nothing(tmp_p
     assert (page / "index.html").is_file()
     assert (page / "favicon.svg").is_file()
     assert "The page is up to date.\n" == run(root, tmp_path).stdout
-    (root / "web" / "src" / "page.css").open("a").write("\n")
+    css = root / "web" / "src" / "page.css"
+    css.write_text(css.read_text() + "\n")
     assert run(root, tmp_path).stdout.startswith("Built the page")
 
 

@@ -70,6 +70,9 @@ class Book {
         const found = await connection.answered(() => list(window), load.signal);
         if (load.signal.aborted) return;
         if (edits !== this.#edits) continue;
+        // Most looks find nothing new; then nothing is drawn again.
+        const before = [...this.#known.values()].filter((booked) => overlap(booked, window));
+        if (same(before, found)) continue;
         const kept = [...this.#known.values()].filter((booked) => !overlap(booked, window));
         this.#known = new Map([...kept, ...found].map((booked) => [booked.id, booked]));
       }
@@ -222,6 +225,11 @@ class Book {
       if (this.#queues.get(id) === turn) this.#queues.delete(id);
     }
   }
+}
+
+function same(some: readonly Booked[], others: readonly Booked[]): boolean {
+  const etags = new Map(some.map(({ id, etag }) => [id, etag]));
+  return some.length === others.length && others.every(({ id, etag }) => etags.get(id) === etag);
 }
 
 async function list(window: Span): Promise<Booked[]> {
