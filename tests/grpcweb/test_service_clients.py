@@ -26,7 +26,7 @@ SITES = ["same-site", "cross-site"]
 
 @pytest.fixture(scope="module")
 def service(postgres_dsn: str, template: str) -> Iterator[Server]:
-    """The service, on a database of its own. Nobody stands before it: all people are one address, which is let in."""
+    """The service, on a database of its own."""
     name = f"{template}_clients"
     with psycopg.connect(postgres_dsn, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")

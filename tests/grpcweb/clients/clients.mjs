@@ -1,4 +1,4 @@
-// The clients by name. Each is made for a service: `es` is its descriptor of protobuf-es, `Ts` its client of protobuf-ts.
+// The clients by name. Each is made for a service: `es` is what protobuf-es knows of it, `Ts` its client by protobuf-ts.
 import { connectWeb } from "./connect.mjs";
 import { googleGrpcWeb } from "./grpcweb.mjs";
 import { protobufTs } from "./protobufts.mjs";

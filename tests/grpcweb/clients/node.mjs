@@ -1,5 +1,5 @@
 // node build/node.mjs echo CLIENT BASE_URL: run every case, print the outcomes as JSON.
-// node build/node.mjs visit CLIENT BASE_URL ACCOUNT: visit the appointment service with cookies; fail if something is wrong.
+// node build/node.mjs visit CLIENT BASE_URL ACCOUNT: visit the appointment service; fail if something is wrong.
 import { keepCookies } from "./cookies.mjs";
 import { run } from "./echo.mjs";
 import { visit } from "./visit.mjs";

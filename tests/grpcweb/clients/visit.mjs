@@ -53,8 +53,8 @@ export async function visit(name, baseUrl, account) {
 
   const change = { appointment: { id: booked.id, title: "New" }, updateMask: { paths: ["title"] } };
   equal("New", (await call("updateAppointment", change)).appointment.title, "the new title");
-  const stale = { id: booked.id, etag: booked.etag };
-  equal("STALE_ETAG", detail(await fails(code.aborted, call("deleteAppointment", stale)), ErrorInfoSchema).reason, "why");
+  const stale = await fails(code.aborted, call("deleteAppointment", { id: booked.id, etag: booked.etag }));
+  equal("STALE_ETAG", detail(stale, ErrorInfoSchema).reason, "why");
   await fails(code.notFound, call("getAppointment", { id: crypto.randomUUID() }));
 
   const { appointment: deleted } = await call("deleteAppointment", { id: booked.id });
