@@ -1,21 +1,21 @@
 """The composition root: one process, one loop, both servers.
 
-:func:`serve` builds everything from the settings, announces when it is ready, and drains when it is told to stop. The
-order of the drain is the one in which nothing is lost: readiness and health turn first, so that balancers look
-elsewhere; HTTP clients are asked to leave by every answer; streams are ended with UNAVAILABLE, so that their clients go
-too; calls in flight end; the HTTP server closes last.
+:func:`serve` builds everything from the settings, announces when it is ready, and drains when it is told to stop.
 """
 
 import asyncio
 import gc
+import os
 import signal
 import socket
 import ssl
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import grpc
 import structlog
@@ -28,8 +28,8 @@ from appointments.api import cookies, http, listener
 from appointments.api.account import AccountService
 from appointments.api.appointments import AppointmentService
 from appointments.api.auth import AuthService
+from appointments.api.drain import Servers, drain
 from appointments.api.exchange import bounded
-from appointments.api.gate import Gate
 from appointments.api.grpcweb import Front
 from appointments.api.health import Health, Readiness
 from appointments.api.listener import Listener
@@ -51,20 +51,12 @@ SERVICES = (APPOINTMENTS, ACCOUNT, AUTH)
 
 HOUSEKEEPING_SECONDS = 3600.0
 
-QUIET_SECONDS = 1.0
-"""How long HTTP clients get to send what they had begun to send, and to learn that they should leave."""
-
 GRPC_OPTIONS = (
     ("grpc.max_receive_message_length", 4 * 1024 * 1024),
     # A client may ping an idle connection every 10 seconds without being sent away.
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
 )
-SHUT_SECONDS = 0.5
-"""How long newcomers may be refused: well within the patience of a client that retries."""
-
-FLUSH_SECONDS = 0.2
-"""What the last answers, and the word to those who watch the health, get to reach the wire."""
 
 Announce = Callable[[Settings, str, str], None]
 
@@ -78,28 +70,18 @@ class Shared:
     http: socket.socket
 
 
-@dataclass(frozen=True)
-class _Servers:
-    """What listens, and what it takes to make it stop."""
-
-    native: grpc.aio.Server
-    front: Front
-    gate: Gate
-    readiness: Readiness
-    health: Health
-
-
 async def serve(settings: Settings, dsn: str, *, announce: Announce, shared: Shared | None = None) -> None:
     """Serve until SIGTERM or SIGINT, then drain. ``announce`` is told both addresses once calls are welcome.
 
     A worker (``shared``) also drains on SIGUSR1, when a successor has taken over, and leaves SIGHUP to its supervisor.
-    Its native server may still be up on return, refusing calls, and is to end with the process.
+    It does not return: when it has drained, the process ends.
 
     Raises:
         StartFault: a port is taken, or the certificate cannot be used.
         MigrationFault: the database cannot be reached or migrated.
     """
-    stop = _stop_by_signal(worker=shared is not None)
+    worker = shared is not None
+    stop = _stop_by_signal(worker=worker)
     async with AsyncExitStack() as stack:
         http_socket = stack.enter_context(shared.http if shared else ports.bind("HTTP_BIND", settings.http_bind))
         await migrate(settings.direct(dsn), patience=settings.database_wait_seconds)
@@ -111,16 +93,13 @@ async def serve(settings: Settings, dsn: str, *, announce: Announce, shared: Sha
         )
         limiter = Limiter(redis_url=_secret(settings.redis_url) or None)
         stack.push_async_callback(limiter.close)
-        servers = _build(settings, db, identities, limiter, share_port=shared is not None)
+        http_address = ports.name(http_socket)
+        # The listener closes what it is given.
+        servers = _build(settings, db, identities, limiter, f"fd://{http_socket.detach()}", share_port=worker)
         grpc_address = _listen(servers.native, settings)
         await servers.health.report()
         await servers.native.start()
-        http_address = ports.name(http_socket)
-        # The listener closes what it is given.
-        config = listener.configure(f"fd://{http_socket.detach()}", graceful_timeout=settings.drain_seconds)
-        web, closed = Listener(servers.front, config), asyncio.Event()
-        await web.start()
-        serving = asyncio.create_task(web.serve(closed))
+        await servers.web.start()
         background = [
             asyncio.create_task(servers.health.keep_reporting()),
             asyncio.create_task(_keep_house(identities)),
@@ -130,11 +109,20 @@ async def serve(settings: Settings, dsn: str, *, announce: Announce, shared: Sha
         gc.freeze()
         announce(settings, grpc_address, http_address)
         _log.info("serving", grpc=grpc_address, http=http_address, environment=settings.environment)
-        await _drain(servers, web, settings, worker=shared is not None, succeeded=await stop)
-        closed.set()
+        succeeded = await stop
+        patience = {"seconds": settings.drain_seconds, "lame_duck": settings.lame_duck_seconds}
+        await drain(servers, **patience, succeeded=succeeded, ending=worker)
+        if worker:
+            _vanish()
         await _cancel(background)
-        await serving
     _log.info("stopped")
+
+
+def _vanish() -> NoReturn:
+    """End the process as it stands: a tidy end would cancel the calls that are being refused, and answer so."""
+    _log.info("stopped")
+    sys.stdout.flush()
+    os._exit(0)
 
 
 def _stop_by_signal(*, worker: bool) -> asyncio.Future[bool]:
@@ -158,7 +146,9 @@ def _database(settings: Settings, dsn: str) -> Database:
     return Database(dsn, size=settings.database_pool_size, prepare=settings.database_pool_mode == "session")
 
 
-def _build(settings: Settings, db: Database, identities: Auth, limiter: Limiter, *, share_port: bool) -> _Servers:
+def _build(
+    settings: Settings, db: Database, identities: Auth, limiter: Limiter, http_bind: str, *, share_port: bool
+) -> Servers:
     origins, readiness = Origins(settings.allowed_origins), Readiness(db)
     site = http.build(
         identities,
@@ -182,7 +172,8 @@ def _build(settings: Settings, db: Database, identities: Auth, limiter: Limiter,
     if not settings.production:
         known = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
         reflection.enable_server_reflection([*names, known, reflection.SERVICE_NAME], native)
-    return _Servers(native, front, policy.gate, readiness, health)
+    web = Listener(front, listener.configure(http_bind))
+    return Servers(native, web, front, policy.gate, readiness, health)
 
 
 def _cookie_token(production: bool) -> Callable[[Sequence[tuple[bytes, bytes]]], str | None]:
@@ -218,36 +209,6 @@ def _credentials(certificate: Path, key: Path) -> grpc.ServerCredentials:
         what = error.filename or f"{certificate}, {key}"
         raise StartFault(f"GRPC_TLS_CERT, GRPC_TLS_KEY: {what}: {error.strerror}") from error
     return grpc.ssl_server_credentials([pair])
-
-
-async def _drain(servers: _Servers, web: Listener, settings: Settings, *, worker: bool, succeeded: bool) -> None:
-    _log.info("draining", seconds=settings.drain_seconds, succeeded=succeeded)
-    servers.readiness.draining = True
-    await servers.health.drain()
-    web.retire()
-    if succeeded:
-        web.stop_accepting()
-    else:
-        await asyncio.sleep(settings.lame_duck_seconds)
-    # A connection at rest may have a request on its way. The answer asks it to leave; few last longer than that.
-    await web.quiet(QUIET_SECONDS)
-    seconds = settings.drain_seconds
-    await asyncio.gather(servers.front.drain(seconds), _leave(servers, seconds, worker=worker))
-
-
-async def _leave(servers: _Servers, seconds: float, *, worker: bool) -> None:
-    """Stop the native server without failing a call that its client would not try again.
-
-    Any stop answers with CANCELLED what arrives before the client has seen the GOAWAY (grpc issue 41785), and retry
-    policies name UNAVAILABLE. So a worker in which no call is left keeps its server up, refusing, until its process
-    ends: a connection that the kernel closes is UNAVAILABLE too. Only where long calls are inside it is the stop.
-    """
-    if not await servers.gate.shut(min(SHUT_SECONDS, seconds)):
-        await servers.native.stop(seconds)
-        return
-    await asyncio.sleep(FLUSH_SECONDS)
-    if not worker:
-        await servers.native.stop(None)
 
 
 async def _keep_house(identities: Auth) -> None:

@@ -59,13 +59,7 @@ def worker(http: int, ready: int) -> None:
             os.write(ready, b".")
             os.close(ready)
 
-        async def serve_and_vanish() -> None:
-            await app.serve(settings, dsn, announce=announce, shared=app.Shared(socket.socket(fileno=http)))
-            # The loop's end would cancel the calls that are being refused, and answer so: see app._leave.
-            sys.stdout.flush()
-            os._exit(0)
-
-        _run(serve_and_vanish())
+        _run(app.serve(settings, dsn, announce=announce, shared=app.Shared(socket.socket(fileno=http))))
 
 
 @main.command("migrate")

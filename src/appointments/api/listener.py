@@ -64,7 +64,7 @@ class _Connection(TCPServer):
 
 
 class Listener:
-    """Serves an application. Without loss it is left in steps: `retire`, `stop_accepting`, `quiet`, then the stop."""
+    """Serves an application. Without loss it is left in steps: `retire`, `stop_accepting`, `quiet`, `close`."""
 
     def __init__(self, app: App, config: Config) -> None:
         self._app = app
@@ -95,17 +95,20 @@ class Listener:
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Serve until ``stop`` is set, and at most the graceful timeout longer."""
-        if self._server is None:
-            await self.start()
+        await self.start()
         try:
             await stop.wait()
         finally:
-            self.stop_accepting()
-            await self._context.terminated.set()  # resting connections end at once
-            await self.quiet(self._config.graceful_timeout)
-            for connection in self._connections:
-                connection.cancel()
-            await asyncio.gather(*self._connections, return_exceptions=True)
+            await self.close(self._config.graceful_timeout)
+
+    async def close(self, seconds: float) -> None:
+        """End resting connections at once, and the others when they rest, but after so many seconds in any case."""
+        self.stop_accepting()
+        await self._context.terminated.set()
+        await self.quiet(seconds)
+        for connection in self._connections:
+            connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
