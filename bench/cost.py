@@ -1,6 +1,7 @@
 """Cost: processor time per call, of the server and of PostgreSQL. And what bounds it: throughput and latency."""
 
 from collections.abc import Iterator
+from functools import partial
 
 from bench.limit import pgbench
 from bench.results import Row, interleaved
@@ -26,10 +27,11 @@ def cost(stage: Stage, *, rounds: int, calls: int) -> Iterator[Row]:
         postgres.setdefault(f"{_door(web)} {kind}", []).append(database)
         return server
 
-    cases = {(kind, web): (lambda kind=kind, web=web: case(kind, web)) for web in (False, True) for kind in KINDS}
-    for kind, web in cases:  # connections, prepared statements, caches
-        stage.drive(kind, 200, web=web)
-    medians = interleaved(rounds, {f"{_door(web)} {kind}": run for (kind, web), run in cases.items()})
+    for web in (False, True):
+        for kind in KINDS:  # connections, prepared statements, caches
+            stage.drive(kind, 200, web=web)
+    cases = {f"{_door(web)} {kind}": partial(case, kind, web) for web in (False, True) for kind in KINDS}
+    medians = interleaved(rounds, cases)
     for name, value in medians.items():
         floor = f"{name.split()[0]} empty"
         yield Row(f"server CPU: {name}", value, "µs/call", floor, value / medians[floor])
@@ -59,8 +61,8 @@ def throughput(stage: Stage, *, rounds: int, seconds: float) -> Iterator[Row]:
     for shape in shapes:
         case(*shape)
     latencies.clear()
-    cases = {_case(*shape): (lambda shape=shape: case(*shape)) for shape in shapes}
-    medians = interleaved(rounds, {LIMIT: lambda: pgbench(stage, seconds)} | cases)
+    cases = {_case(*shape): partial(case, *shape) for shape in shapes}
+    medians = interleaved(rounds, {LIMIT: partial(pgbench, stage, seconds), **cases})
     yield Row(LIMIT, medians[LIMIT], "calls/s")
     for kind, in_flight, servers in shapes:
         name = _case(kind, in_flight, servers)

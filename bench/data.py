@@ -1,6 +1,8 @@
 """People and appointments for the benchmark, by COPY with every constraint on; and tokens for them."""
 
+import os
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
@@ -58,7 +60,7 @@ def add_people(dsn: str, count: int, *, first_id: int | None = None) -> list[Per
 
 def add_busy_people(dsn: str, count: int) -> list[Person]:
     """People with BUSY appointments each, from FIRST on."""
-    now, people = datetime.now(UTC), []
+    now = datetime.now(UTC)
     starts = [FIRST + index * EVERY for index in range(BUSY)]
     tails = [
         f"Appointment {index}\tAs agreed on the phone\tRoom 1\t{start}\t{start + EVERY / 2}\tEurope/Zurich\t[]"
@@ -66,7 +68,8 @@ def add_busy_people(dsn: str, count: int) -> list[Person]:
         for index, start in enumerate(starts)
     ]
     ranges = [f'["{start}","{start + EVERY / 2}")\n' for start in starts]
-    for person in add_people(dsn, count):
+
+    def fill(person: Person) -> Person:
         ids = [str(uuid7()) for _ in range(BUSY)]
         with psycopg.connect(dsn) as connection:
             _copy(
@@ -80,8 +83,10 @@ def add_busy_people(dsn: str, count: int) -> list[Person]:
                 "bookings (appointment_id, subject_id, during)",
                 (f"{each}\t{person.user_id}\t{during}" for each, during in zip(ids, ranges, strict=True)),
             )
-        people.append(Person(person.user_id, person.session_id, tuple(ids[:: BUSY // SAMPLE])))
-    return people
+        return Person(person.user_id, person.session_id, tuple(ids[:: BUSY // SAMPLE]))
+
+    with ThreadPoolExecutor(os.cpu_count()) as threads:  # the work is PostgreSQL's
+        return list(threads.map(fill, add_people(dsn, count)))
 
 
 def settle(dsn: str) -> None:
@@ -92,5 +97,5 @@ def settle(dsn: str) -> None:
 
 
 def _copy(connection: psycopg.Connection, target: str, lines: Iterable[str]) -> None:
-    with connection.cursor() as cursor, cursor.copy(f"COPY {target} FROM STDIN") as copy:  # type: ignore[call-overload]
+    with connection.cursor() as cursor, cursor.copy(f"COPY {target} FROM STDIN") as copy:
         copy.write("".join(lines))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 
 from appointments import devdb
 from bench.data import BUSY
@@ -29,7 +30,7 @@ def growth(
                 case(where, kind)
         # The sizes of one kind come one after the other, so that they share the machine's moods.
         cases = {
-            f"{kind}, {size:,} appointments": (lambda where=where, kind=kind: case(where, kind))
+            f"{kind}, {size:,} appointments": partial(case, where, kind)
             for kind in KINDS
             for size, where in stages.items()
         }

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, ExitStack
 from statistics import median
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -44,7 +45,8 @@ async def _with_streams(server: Server) -> int:
             if index % 50 == 0:
                 options = [("grpc.use_local_subchannel_pool", 1)]
                 channel = await stack.enter_async_context(grpc.aio.insecure_channel(server.grpc, options=options))
-            call = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+            stub: Any = health_pb2_grpc.HealthStub(channel)
+            call = stub.Watch(health_pb2.HealthCheckRequest())
             await call.read()
             stack.callback(call.cancel)
         return usage(server.pid).resident_bytes

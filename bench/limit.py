@@ -39,7 +39,7 @@ def pgbench(stage: Stage, seconds: float) -> float:
         file.flush()
         minute = stage.minutes(1_000_000)
         command = [
-            devdb.binaries() / "pgbench", "--no-vacuum", "--protocol=prepared", f"--client={CLIENTS}", "--jobs=1",
+            str(devdb.binaries() / "pgbench"), "--no-vacuum", "--protocol=prepared", f"--client={CLIENTS}", "--jobs=1",
             f"--time={max(2, round(seconds))}", f"--define=minute={minute}", f"--file={file.name}", stage.dsn,
         ]  # fmt: skip
         result = subprocess.run(command,

@@ -43,5 +43,5 @@ class _WithFloor(Policy):
 
 
 if __name__ == "__main__":
-    app.Policy = _WithFloor  # type: ignore[misc]
+    app.Policy = _WithFloor  # type: ignore[attr-defined]
     cli.main()

@@ -84,5 +84,5 @@ def stage(
 def new_database(postgres: devdb.Server, name: str) -> str:
     """An empty database; the DSN."""
     with psycopg.connect(postgres.dsn, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")  # type: ignore[call-overload]
+        connection.execute(f"CREATE DATABASE {name}")
     return urlunsplit(urlsplit(postgres.dsn)._replace(path=f"/{name}"))

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 
 from bench.load import Job, Outcome
 from bench.results import Row, interleaved
@@ -28,9 +29,7 @@ def storm(stage: Stage, *, rounds: int) -> Iterator[Row]:
         "200 clients, each its own slot": (200, 0),
         "200 clients on 20 slots": (200, 20),
     }
-    medians = interleaved(
-        rounds, {name: (lambda name=name, shape=shape: case(name, *shape)) for name, shape in shapes.items()}
-    )
+    medians = interleaved(rounds, {name: partial(case, name, *shape) for name, shape in shapes.items()})
     for name, (clients, slots) in shapes.items():
         against = f"{clients:,} clients, each its own slot" if slots else ""
         yield Row(f"storm: {name}", medians[name], "ms", against, medians[name] / medians[against] if against else None)

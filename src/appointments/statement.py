@@ -8,6 +8,7 @@ decodes values and names errors.
 import asyncio
 import logging
 import re
+import select
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -54,9 +55,9 @@ class Statement:
 
     def __init__(self, sql: LiteralString) -> None:
         self.sql = sql
-        self._parameters: dict[str, Callable[[Any], bytes]] = {}
+        self.parameters: dict[str, Callable[[Any], bytes]] = {}
         self.text = _PARAMETER.sub(self._placeholder, sql).encode()
-        self.formats = [pq.Format.BINARY] * len(self._parameters)
+        self.formats = [pq.Format.BINARY] * len(self.parameters)
 
     def _placeholder(self, match: re.Match[str]) -> str:
         name, type_, escaped = match.groups()
@@ -64,13 +65,13 @@ class Statement:
             if escaped != "%":
                 raise ValueError(f"a parameter without a cast in {self.sql}")
             return "%"
-        self._parameters[name] = _ENCODERS[type_]
-        return f"${[*self._parameters].index(name) + 1}::{type_}"
+        self.parameters[name] = _ENCODERS[type_]
+        return f"${[*self.parameters].index(name) + 1}::{type_}"
 
     def encode(self, values: Values) -> list[bytes | None]:
         """The parameters, in their order."""
         return [
-            None if (value := values[name]) is None else encoded(value) for name, encoded in self._parameters.items()
+            None if (value := values[name]) is None else encoded(value) for name, encoded in self.parameters.items()
         ]
 
 
@@ -173,18 +174,25 @@ class Connection(psycopg.AsyncConnection[TupleRow]):
             return
         try:
             pgconn.consume_input()
-            while not pgconn.is_busy():
-                result = pgconn.get_result()
-                # After a fatal error there is a second one, which only says that the connection is gone.
-                if self._result is None:
-                    self._result = result
-                if result is None:
-                    answer.set_result(self._result)
-                    break
+            self._take_result(answer)
+            while not answer.done() and _is_broken(pgconn.socket):
+                # uvloop reports a socket in error once, so what is left on it has to be read now.
+                pgconn.consume_input()
+                self._take_result(answer)
         except psycopg.Error as error:
             answer.set_exception(error)
         if pgconn.status == pq.ConnStatus.BAD:
             self._unwatch(loop)  # before the socket's number is somebody else's
+
+    def _take_result(self, answer: asyncio.Future[pq.abc.PGresult | None]) -> None:
+        while not self.pgconn.is_busy():
+            result = self.pgconn.get_result()
+            # After a fatal error there is a second one, which only says that the connection is gone.
+            if self._result is None:
+                self._result = result
+            if result is None:
+                answer.set_result(self._result)
+                break
 
     def _unwatch(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._watched is not None:
@@ -224,3 +232,9 @@ async def _writable(loop: asyncio.AbstractEventLoop, socket: int) -> None:
         await writable.wait()
     finally:
         loop.remove_writer(socket)
+
+
+def _is_broken(socket: int) -> bool:
+    poller = select.poll()
+    poller.register(socket, 0)  # errors and hang-ups are always reported
+    return bool(poller.poll(0))
