@@ -12,7 +12,6 @@ import ssl
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -63,27 +62,20 @@ Announce = Callable[[Settings, str, str], None]
 _log = structlog.get_logger("appointments")
 
 
-@dataclass(frozen=True)
-class Shared:
-    """What a worker is given instead of ports of its own: the HTTP socket; the native port is shared by its number."""
-
-    http: socket.socket
-
-
-async def serve(settings: Settings, dsn: str, *, announce: Announce, shared: Shared | None = None) -> None:
+async def serve(settings: Settings, dsn: str, *, announce: Announce, inherited: socket.socket | None = None) -> None:
     """Serve until SIGTERM or SIGINT, then drain. ``announce`` is told both addresses once calls are welcome.
 
-    A worker (``shared``) also drains on SIGUSR1, when a successor has taken over, and leaves SIGHUP to its supervisor.
-    It does not return: when it has drained, the process ends.
+    A worker has ``inherited`` a bound socket for HTTP, and shares the native port by its number. It also drains on
+    SIGUSR1, when a successor has taken over, leaves SIGHUP to its supervisor, and ends the process when it has drained.
 
     Raises:
         StartFault: a port is taken, or the certificate cannot be used.
         MigrationFault: the database cannot be reached or migrated.
     """
-    worker = shared is not None
+    worker = inherited is not None
     stop = _stop_by_signal(worker=worker)
     async with AsyncExitStack() as stack:
-        http_socket = stack.enter_context(shared.http if shared else ports.bind("HTTP_BIND", settings.http_bind))
+        http_socket = stack.enter_context(inherited or ports.bind("HTTP_BIND", settings.http_bind))
         await migrate(settings.direct(dsn), patience=settings.database_wait_seconds)
         db = await stack.enter_async_context(_database(settings, dsn))
         passwords = Passwords(cost=settings.bcrypt_cost)

@@ -59,7 +59,7 @@ def worker(http: int, ready: int) -> None:
             os.write(ready, b".")
             os.close(ready)
 
-        _run(app.serve(settings, dsn, announce=announce, shared=app.Shared(socket.socket(fileno=http))))
+        _run(app.serve(settings, dsn, announce=announce, inherited=socket.socket(fileno=http)))
 
 
 @main.command("migrate")

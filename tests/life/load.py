@@ -1,7 +1,7 @@
 """A steady load of careful clients: native ones with round robin and retry, HTTP ones that obey Connection: close."""
 
 import asyncio
-import json
+import re
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,25 +12,10 @@ import grpc
 
 from appointments.v1 import appointments_pb2 as pb
 from tests.clients import HOUR, TEN, Person, register
+from tests.server import ROOT
 
-SERVICE_CONFIG = json.dumps(
-    {
-        "loadBalancingConfig": [{"round_robin": {}}],
-        "methodConfig": [
-            {
-                "name": [{}],
-                "retryPolicy": {
-                    "maxAttempts": 5,
-                    "initialBackoff": "0.1s",
-                    "maxBackoff": "1s",
-                    "backoffMultiplier": 2,
-                    "retryableStatusCodes": ["UNAVAILABLE"],
-                },
-            }
-        ],
-    }
-)
-"""As docs/operations.md gives it."""
+SERVICE_CONFIG = re.findall(r"```json\n(.*?)```", (ROOT / "docs/operations.md").read_text(), re.DOTALL)[0]
+"""The one to paste."""
 
 CLIENTS = 4
 
@@ -51,7 +36,7 @@ async def native(address: str, *, per_second: float, careful: bool = True) -> As
             else:
                 await person.create(TEN + HOUR * number)
         except grpc.aio.AioRpcError as error:
-            seen[error.code().name] += 1
+            seen[f"{error.code().name}: {error.details()}"] += 1
         else:
             seen["OK"] += 1
 

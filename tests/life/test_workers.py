@@ -81,8 +81,9 @@ async def test_a_killed_worker_is_replaced(dsn: str) -> None:
             seconds = time.monotonic() - killed
             await asyncio.sleep(0.5)
         now = children(server.process.pid)
-    assert set(calls) <= {"OK", "UNAVAILABLE"}
-    assert calls["UNAVAILABLE"] < calls["OK"] / 4
+    failed = {status: times for status, times in calls.items() if status != "OK"}
+    assert all(status.startswith("UNAVAILABLE") for status in failed)
+    assert sum(failed.values()) < calls["OK"] / 4
     assert (2, True, False) == (len(now), survivor in now, victim in now)
     assert seconds < 20  # a second where nobody else wants the processor
 

@@ -1,7 +1,8 @@
 """How a server leaves so that nothing is lost: the order is everything.
 
-Readiness and health turn first, so that balancers look elsewhere. HTTP clients are asked to leave by every answer; then
-streams are ended with UNAVAILABLE, so that their clients go too, and calls in flight end. Native calls come last.
+Readiness and health turn first, so that balancers look elsewhere; but not where another server has taken over the same
+ports, for then elsewhere is here. HTTP clients are asked to leave by every answer; then streams are ended with
+UNAVAILABLE, so that their clients go too, and calls in flight end. Native calls come last.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ QUIET_SECONDS = 1.0
 SHUT_SECONDS = 0.5
 """How long native newcomers may be refused: well within the patience of a client that retries."""
 
-FLUSH_SECONDS = 0.2
+FLUSH_SECONDS = 0.05
 """What the last answers, and the word to those who watch the health, get to reach the wire."""
 
 _log = structlog.get_logger("appointments")
@@ -47,18 +48,16 @@ async def drain(servers: Servers, *, seconds: float, lame_duck: float, succeeded
     once after this, and the native server may be left to that.
     """
     _log.info("draining", seconds=seconds, succeeded=succeeded)
-    servers.readiness.draining = True
     servers.web.retire()
     if succeeded:
         servers.web.stop_accepting()
     else:
+        servers.readiness.draining = True
         await servers.health.drain()
         await asyncio.sleep(lame_duck)
     # A connection at rest may have a request on its way. The answer asks it to leave; few last longer than that.
     await servers.web.quiet(QUIET_SECONDS)
     await asyncio.gather(servers.front.drain(seconds), servers.web.close(seconds))
-    # With a successor only now: a client that watches the health holds its calls back until its connection ends.
-    await servers.health.drain()
     await _leave_native(servers, seconds, ending=ending)
 
 
