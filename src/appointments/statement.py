@@ -9,7 +9,7 @@ import asyncio
 import logging
 import re
 import select
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import count
@@ -26,10 +26,12 @@ T = TypeVar("T")
 Row = tuple[Any, ...]
 Values = Mapping[str, Any]
 
-_PARAMETER = re.compile(r"%\((\w+)\)s::(\w+)|%(.)")
+_PARAMETER = re.compile(r"%\((\w+)\)s::(\w+)(\[\])?|%(.)")
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _int8 = Struct(">q").pack
+_int4s = Struct(">iiiii").pack  # of an array: dimensions, whether it has nulls, type, length, first index
+_NULL = b"\xff\xff\xff\xff"
 
 _ENCODERS: dict[str, Callable[[Any], bytes]] = {
     "bigint": _int8,
@@ -46,6 +48,9 @@ CANCEL_SECONDS = 5.0
 """How long a statement that nobody waits for any more gets to end, before its connection is given up."""
 
 _GOOD = {pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK}
+_OIDS = {"bytea": 17, "jsonb": 3802, "text": 25, "timestamptz": 1184, "uuid": 2950}
+"""Of the types that arrays are made of: PostgreSQL's own numbers for them never change."""
+
 _numbers = count(1)
 _log = logging.getLogger(__name__)
 
@@ -60,19 +65,28 @@ class Statement:
         self.formats = [pq.Format.BINARY] * len(self.parameters)
 
     def _placeholder(self, match: re.Match[str]) -> str:
-        name, type_, escaped = match.groups()
+        name, type_, array, escaped = match.groups()
         if not name:
             if escaped != "%":
                 raise ValueError(f"a parameter without a cast in {self.sql}")
             return "%"
-        self.parameters[name] = _ENCODERS[type_]
-        return f"${[*self.parameters].index(name) + 1}::{type_}"
+        self.parameters[name] = partial(_array, type_) if array else _ENCODERS[type_]
+        return f"${[*self.parameters].index(name) + 1}::{type_}{array or ''}"
 
     def encode(self, values: Values) -> list[bytes | None]:
         """The parameters, in their order."""
         return [
             None if (value := values[name]) is None else encoded(value) for name, encoded in self.parameters.items()
         ]
+
+
+def _array(type_: str, values: Sequence[Any]) -> bytes:
+    encode = _ENCODERS[type_]
+    parts = [_int4s(1, any(value is None for value in values), _OIDS[type_], len(values), 1)]
+    for value in values:
+        encoded = None if value is None else encode(value)
+        parts += (_NULL,) if encoded is None else (len(encoded).to_bytes(4), encoded)
+    return b"".join(parts)
 
 
 class Connection(psycopg.AsyncConnection[TupleRow]):
