@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 import psycopg
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, async_playwright
+from playwright.async_api import Browser, BrowserContext, async_playwright, expect
 
 from tests import clients, server
 from tests.conftest import database_dsn
@@ -90,10 +90,15 @@ Opener = Callable[..., Awaitable[Desk]]
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def open_desk(chromium: Browser, running: server.Server) -> AsyncIterator[Opener]:
-    """Opens the page in a browser of its own; ``beside`` opens a further tab of another desk's browser instead."""
+    """Opens the page in a browser of its own; ``beside`` opens a further tab of another desk's browser instead.
+
+    With ``email`` the browser has that person's session already.
+    """
     contexts: list[BrowserContext] = []
 
-    async def opener(beside: Desk | None = None, url: str = running.url, **options: object) -> Desk:
+    async def opener(
+        beside: Desk | None = None, url: str = running.url, email: str | None = None, **options: object
+    ) -> Desk:
         if beside:
             context = beside.page.context
         else:
@@ -107,6 +112,9 @@ async def open_desk(chromium: Browser, running: server.Server) -> AsyncIterator[
             context = await chromium.new_context(**(defaults | options))  # type: ignore[arg-type]
             context.set_default_timeout(20_000)
             contexts.append(context)
+        if email:
+            credentials = {"email": email, "password": clients.PASSWORD}
+            assert (await context.request.post(f"{url}/auth/login", data=credentials)).ok
         page = await context.new_page()
         await page.clock.set_fixed_time(NOW)
         desk = Desk(page)
@@ -128,6 +136,7 @@ async def ada(running: server.Server) -> AsyncIterator[clients.Person]:
 @pytest_asyncio.fixture(loop_scope="session")
 async def desk(open_desk: Opener, ada: clients.Person) -> Desk:
     """Ada's calendar, opened at the week of 13 May 2030."""
-    opened = await open_desk()
-    await opened.sign_in(ada.email)
+    opened = await open_desk(email=ada.email)
+    await expect(opened.button("New appointment")).to_be_visible()
+    await opened.settled()
     return opened

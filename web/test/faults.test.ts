@@ -44,6 +44,7 @@ test("no answer is told apart from a refusal", () => {
   assert.ok(passing(faultOf(silence)));
   assert.ok(passing(faultOf(new ConnectError("draining", Code.Unavailable))));
   assert.ok(!passing(faultOf(new ConnectError("no", Code.InvalidArgument))));
+  assert.ok(!passing(faultOf(new ConnectError("too large", Code.ResourceExhausted))));
   assert.equal(faultOf(new ConnectError("over", Code.Unauthenticated)).kind, "signedOut");
 });
 

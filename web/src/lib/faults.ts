@@ -75,9 +75,11 @@ export function faultOf(error: unknown): Fault {
   if (status.cause instanceof TypeError) return unreachable();
   const reason = status.findDetails(ErrorInfoSchema)[0]?.reason ?? "";
   const conflict = status.findDetails(ConflictInfoSchema)[0];
-  const kind = conflict ? "conflict" : (KINDS[status.code] ?? "other");
-  if (kind === "unreachable") return unreachable();
   const delay = status.findDetails(RetryInfoSchema)[0]?.retryDelay;
+  let kind = conflict ? "conflict" : (KINDS[status.code] ?? "other");
+  if (kind === "unreachable") return unreachable();
+  // What is too large stays too large: only with a delay is it a matter of time.
+  if (kind === "throttled" && !delay) kind = "other";
   return new Fault(kind, sentence(status.rawMessage), {
     reason,
     fields: status.findDetails(BadRequestSchema).flatMap((detail) => detail.fieldViolations),
