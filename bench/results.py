@@ -1,7 +1,7 @@
 """Results: rows with what they are compared with, as a table for people and as JSON for machines."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -18,7 +18,7 @@ class Row:
     ratio: float | None = None
 
 
-def interleaved(rounds: int, cases: dict[str, Callable[[], float]]) -> dict[str, float]:
+def interleaved(rounds: int, cases: Mapping[str, Callable[[], float]]) -> dict[str, float]:
     """Measure every case once a round, each round from another beginning, and take the medians."""
     names, found = list(cases), {name: list[float]() for name in cases}
     for number in range(rounds):

@@ -45,10 +45,9 @@ async def create(db: Database, owner_id: UUID, plan: Plan, *, request_id: UUID |
         "request_digest": _digest(plan) if request_id else None,
     }
     while True:
+        if created_at := await _insert(db, values):
+            return booked(appointment_id, owner_id, plan, created_at)
         async with db.connection() as connection:
-            created_at = await _insert(connection, values)
-            if created_at:
-                return booked(appointment_id, owner_id, plan, created_at)
             if request_id and (earlier := await _replay(connection, owner_id, plan, request_id)):
                 return earlier
             if collisions := await _collisions(connection, owner_id, plan):
@@ -79,16 +78,46 @@ CREATE = Statement(
 )
 
 
-async def _insert(connection: Connection, values: dict[str, Any]) -> datetime | None:
+# The same for several at once. They are inserted in the order of the arrays.
+CREATE_MANY = Statement(
+    """
+    WITH asked AS MATERIALIZED (
+        SELECT * FROM unnest(
+            %(id)s::uuid[], %(owner_id)s::uuid[], %(title)s::text[], %(description)s::text[], %(location)s::text[],
+            %(start_at)s::timestamptz[], %(end_at)s::timestamptz[], %(time_zone)s::text[], %(attendees)s::jsonb[],
+            %(request_id)s::uuid[], %(request_digest)s::bytea[]
+        ) AS asked (
+            id, owner_id, title, description, location, start_at, end_at, time_zone, attendees,
+            request_id, request_digest
+        )
+    ), taken AS (
+        INSERT INTO bookings (appointment_id, subject_id, during)
+        SELECT id, owner_id, tstzrange(start_at, end_at) FROM asked
+        ON CONFLICT ON CONSTRAINT bookings_no_overlap DO NOTHING
+        RETURNING appointment_id
+    )
+    INSERT INTO appointments (
+        id, owner_id, title, description, location, start_at, end_at, time_zone, attendees,
+        created_at, updated_at, version, request_id, request_digest
+    )
+    SELECT id, owner_id, title, description, location, start_at, end_at, time_zone, attendees,
+           now(), now(), 1, request_id, request_digest
+    FROM asked JOIN taken ON id = appointment_id
+    RETURNING id, created_at
+    """
+)
+
+
+async def _insert(db: Database, values: dict[str, Any]) -> datetime | None:
     try:
-        rows = await connection.fetch(CREATE, values)
+        row = await db.together(CREATE, CREATE_MANY).run(values["id"], values["owner_id"], values)
     except psycopg.errors.UniqueViolation as error:
         if error.diag.constraint_name != "appointments_request_id":
             raise
         return None
     except psycopg.errors.ForeignKeyViolation as error:
         raise Unauthenticated("The account has been deleted.") from error
-    return rows[0][0] if rows else None
+    return row[0] if row else None
 
 
 REPLAY = Statement(

@@ -21,6 +21,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from appointments.errors import Unavailable
 from appointments.statement import Connection, Row, Statement, Values
+from appointments.together import Together
 
 __all__ = ["Connection", "Database", "Row", "Statement"]
 
@@ -73,6 +74,7 @@ class Database:
             reconnect_timeout=1.0,
         )
         self._free = size
+        self._together: dict[Statement, Together] = {}
         self._queue: deque[asyncio.Future[Connection | None]] = deque()
 
     async def __aenter__(self) -> "Database":
@@ -98,6 +100,12 @@ class Database:
         """
         async with Loan(self) as connection:
             return await connection.fetch(statement, values)
+
+    def together(self, one: Statement, many: Statement) -> Together:
+        """Run ``one``, which concurrent requests may share as ``many``."""
+        if (found := self._together.get(one)) is None:
+            found = self._together[one] = Together(self.fetch, one, many)
+        return found
 
     async def transact(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Run ``work`` in a transaction, again if PostgreSQL broke it off to resolve a deadlock.
