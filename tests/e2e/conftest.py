@@ -4,8 +4,6 @@ All of it lasts for the whole run, so these tests share one event loop; each has
 """
 
 import asyncio
-import os
-import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -13,21 +11,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 import psycopg
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, expect
 
 from tests import clients, server
+from tests.browser import launch
 from tests.conftest import database_dsn
 from tests.e2e.desk import NOW, Desk
 
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 # The tests are many people behind one address; the limiter counts by what their proxy says.
 BEHIND_A_PROXY = {"TRUSTED_PROXY_HOPS": "1"}
 
@@ -72,17 +62,9 @@ def running(built: None, database: str) -> Iterator[server.Server]:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def chromium() -> AsyncIterator[Browser]:
-    """The system's Chromium, or the one that playwright brought. CI must have one."""
-    async with async_playwright() as playwright:
-        names = ("chromium", "chromium-browser", "google-chrome")
-        found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
-        path = found or playwright.chromium.executable_path
-        if not await asyncio.to_thread(os.path.exists, path):
-            message = "there is no Chromium here: install one, or name it in CHROMIUM"
-            pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)
-        browser = await playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+    """A Chromium for all of these tests."""
+    async with launch() as browser:
         yield browser
-        await browser.close()
 
 
 Opener = Callable[..., Awaitable[Desk]]
