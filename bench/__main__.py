@@ -15,7 +15,7 @@ from bench.load import generator
 from bench.machine import facts
 from bench.results import Row, table, write
 from bench.server import POOL
-from bench.stage import POSTGRES, stage
+from bench.stage import POSTGRES, READERS, stage
 from bench.storm import storm
 
 RESULTS = Path(__file__).with_name("results.json")
@@ -38,14 +38,14 @@ def main() -> None:
 def measure(postgres: devdb.Server, *, quick: bool) -> Iterator[Row]:
     """Everything, one after the other; within each part, side by side."""
     with generator() as clients:
-        with stage(postgres, clients, "bench_main", busy=1 if quick else 4, servers=2) as main_stage:
-            yield from cost(main_stage, rounds=3 if quick else 7, calls=500 if quick else 4000)
-            yield from throughput(main_stage, rounds=1 if quick else 5, seconds=0.4 if quick else 2)
-            yield from storm(main_stage, rounds=3 if quick else 10)
-            yield from memory(main_stage, calls=10_000 if quick else 1_000_000)
-            yield from start(postgres, main_stage.dsn, rounds=1 if quick else 5)
-        sizes = (10_000, 100_000) if quick else (10_000, 1_000_000, 10_000_000)
-        yield from growth(postgres, clients, sizes, rounds=2 if quick else 5, calls=60 if quick else 500)
+        with stage(postgres, clients, "bench_main", busy=1 if quick else READERS, servers=2) as main_stage:
+            yield from cost(main_stage, rounds=3 if quick else 7, calls=300 if quick else 4000)
+            yield from throughput(main_stage, rounds=1 if quick else 5, seconds=0.25 if quick else 2)
+            yield from storm(main_stage, rounds=2 if quick else 10)
+            yield from memory(main_stage, calls=5_000 if quick else 1_000_000)
+            yield from start(postgres, main_stage.dsn, rounds=1 if quick else 5, processes=3 if quick else 10)
+        sizes = (10_000, 50_000) if quick else (10_000, 1_000_000, 10_000_000)
+        yield from growth(postgres, clients, sizes, rounds=3 if quick else 5, calls=30 if quick else 500)
 
 
 def _version(dsn: str) -> str:

@@ -26,7 +26,7 @@ def memory(stage: Stage, *, calls: int) -> Iterator[Row]:
     pid = stage.server.pid
     idle = usage(pid).resident_bytes / MIB
     yield Row("memory: so far", idle, "MiB")
-    warm_up, part = max(calls // 10, 1000), 5000
+    warm_up, part = calls // 10, min(5000, calls // 4)
     for index in range(warm_up // part + 1):
         stage.drive(MIX[index % len(MIX)], part, in_flight=64)
     warm = usage(pid).resident_bytes / MIB
@@ -52,7 +52,7 @@ async def _with_streams(server: Server) -> int:
         return usage(server.pid).resident_bytes
 
 
-def start(postgres: devdb.Server, warm_dsn: str, *, rounds: int) -> Iterator[Row]:
+def start(postgres: devdb.Server, warm_dsn: str, *, rounds: int, processes: int) -> Iterator[Row]:
     """From the command to ready."""
     times = []
     for _ in range(rounds):
@@ -63,7 +63,7 @@ def start(postgres: devdb.Server, warm_dsn: str, *, rounds: int) -> Iterator[Row
     dsn = new_database(postgres, "bench_start")
     started = time.perf_counter()
     with ExitStack() as stack:
-        servers = [stack.enter_context(serve(dsn, program="appointments", wait=False)) for _ in range(10)]
+        servers = [stack.enter_context(serve(dsn, program="appointments", wait=False)) for _ in range(processes)]
         for server in servers:
             wait_until_ready(server)
-        yield Row("start: ten processes, empty database", time.perf_counter() - started, "s")
+        yield Row(f"start: {processes} processes, empty database", time.perf_counter() - started, "s")

@@ -8,7 +8,7 @@ looked at. The servers cannot tell the difference.
 import asyncio
 import struct
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import hpack
 
@@ -47,7 +47,7 @@ class Native(asyncio.Protocol):
             ("authorization", f"Bearer {token}"),
         ]
         self._encoder = hpack.Encoder()
-        self._decoder = hpack.Decoder() if statuses else None
+        self._decoder: Any = hpack.Decoder() if statuses else None
         self._buffer = b""
         self._stream = -1
         self._calls: dict[int, Done] = {}
@@ -104,7 +104,7 @@ class Native(asyncio.Protocol):
 
     def _status(self, block: bytes) -> str | None:
         assert self._decoder
-        headers = dict(self._decoder.decode(block))
+        headers: dict[Any, Any] = dict(self._decoder.decode(block))
         return _CODES.get(str(headers["grpc-status"]), "OTHER") if "grpc-status" in headers else None
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
