@@ -47,6 +47,14 @@ class Server(Target):
         self.output.seek(0)
         return self.output.read().decode(errors="replace")
 
+    def wait_for_line(self, text: str, times: int = 1) -> None:
+        """Return when it has printed something so many times."""
+        until = time.monotonic() + START_SECONDS
+        while self.log().count(text) < times:
+            assert time.monotonic() < until, self.log()
+            assert self.process.poll() is None, self.log()
+            time.sleep(0.02)
+
     def wait_until_ready(self) -> None:
         """Return when ``/readyz`` says yes."""
         until = time.monotonic() + START_SECONDS

@@ -31,7 +31,7 @@ START_SECONDS = 60.0
 """How long a worker may take to be ready, beyond the wait for the database."""
 
 STEADY_SECONDS = 10.0
-"""A worker that lived for less has failed; each failure in a row doubles the pause before the next try."""
+"""A worker that lived for less has failed. After one failure the next is tried at once, after more ever later."""
 
 FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 10.0
@@ -133,7 +133,7 @@ class Supervisor:
             # Nobody serves the queue soon: a new socket, which has none until somebody does, sends clients elsewhere.
             place.listening.close()
             place.listening = ports.share("HTTP_BIND", self._http)
-        return min(FIRST_PAUSE * 2 ** (place.failures - 1), LONGEST_PAUSE) if place.failures else 0.0
+        return min(FIRST_PAUSE * 2 ** (place.failures - 2), LONGEST_PAUSE) if place.failures > 1 else 0.0
 
     async def _roll(self) -> None:
         """Replace every worker, one after the other; stop at the first successor that does not get ready."""

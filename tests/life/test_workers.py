@@ -37,17 +37,8 @@ def is_alive(process: int) -> bool:
 def two_workers(dsn: str, **environment: str) -> Iterator[Server]:
     """A service of two workers."""
     with servers.start(dsn, {"WORKERS": "2", "TRUSTED_PROXY_HOPS": "1", "LOG_LEVEL": "info", **environment}) as server:
-        wait_for_line(server, "workers=2")
+        server.wait_for_line("workers=2")
         yield server
-
-
-def wait_for_line(server: Server, text: str, times: int = 1) -> None:
-    """Return when the server has said something so many times."""
-    until = time.monotonic() + SECONDS
-    while server.log().count(text) < times:
-        assert time.monotonic() < until, server.log()
-        assert server.process.poll() is None, server.log()
-        time.sleep(0.02)
 
 
 async def test_a_rolling_restart_under_load_fails_no_call(dsn: str) -> None:
@@ -61,7 +52,7 @@ async def test_a_rolling_restart_under_load_fails_no_call(dsn: str) -> None:
             for rolls in (1, 2):
                 await asyncio.sleep(0.5)
                 server.process.send_signal(signal.SIGHUP)
-                await asyncio.to_thread(wait_for_line, server, "rolled", rolls)
+                await asyncio.to_thread(server.wait_for_line, "rolled", rolls)
             await asyncio.sleep(0.5)
         after = set(children(server.process.pid))
     assert {"OK"} == set(calls)
@@ -77,7 +68,7 @@ async def test_a_killed_worker_is_replaced(dsn: str) -> None:
             await asyncio.sleep(0.5)
             os.kill(victim, signal.SIGKILL)
             killed = time.monotonic()
-            await asyncio.to_thread(wait_for_line, server, "worker ready", 3)
+            await asyncio.to_thread(server.wait_for_line, "worker ready", 3)
             seconds = time.monotonic() - killed
             await asyncio.sleep(0.5)
         now = children(server.process.pid)
@@ -148,7 +139,7 @@ async def test_a_roll_that_cannot_succeed_is_abandoned(dsn: str) -> None:
         with psycopg.connect(dsn) as connection:
             connection.execute("UPDATE schema_migrations SET checksum = 'edited' WHERE version = 1")
         server.process.send_signal(signal.SIGHUP)
-        await asyncio.to_thread(wait_for_line, server, "roll abandoned")
+        await asyncio.to_thread(server.wait_for_line, "roll abandoned")
         assert before == children(server.process.pid)
         async with person(server.grpc) as ada:
             assert (await ada.create()).id
