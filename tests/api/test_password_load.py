@@ -8,6 +8,8 @@ import multiprocessing.synchronize
 import time
 from collections import Counter
 
+import bcrypt
+
 from tests import server as servers
 from tests.api.rest import browser, sign_up
 from tests.clients import PASSWORD
@@ -60,24 +62,33 @@ async def storm(server: Server, email: str) -> Counter[int]:
     return statuses
 
 
+def half_a_hash() -> float:
+    """Seconds: 0.1 on a quiet machine. A loop that waited for a hash would take a whole one, on a busy machine too."""
+    began = time.perf_counter()
+    bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(12))
+    return (time.perf_counter() - began) / 2
+
+
 async def test_health_stays_prompt_under_two_hundred_logins(dsn: str) -> None:
-    """Under 100 ms, in the best of five rounds: a machine that others use may take longer for its own reasons."""
+    """In the best of five rounds it takes less than half of one hash."""
     spawn = multiprocessing.get_context("spawn")
     environment = {"BCRYPT_COST": "12", "TRUSTED_PROXY_HOPS": "1"}
     with servers.start(dsn, environment) as server, spawn.Manager() as manager, spawn.Pool(1) as pool:
         async with browser(server.url) as client:
             email = await sign_up(client)
-        slowest = []
+        prompt = False
         for _ in range(5):
+            limit = await asyncio.to_thread(half_a_hash)
             started, stop = manager.Event(), manager.Event()
             probe = pool.apply_async(slowest_health_check, (server.http, started, stop))
             await asyncio.to_thread(started.wait, 30)
             statuses = await storm(server, email)
             stop.set()
-            slowest.append(await asyncio.to_thread(probe.get, 30))
+            slowest = await asyncio.to_thread(probe.get, 30)
             # One at work and sixteen waiting, and those that came when one was done; the rest was told to come back.
             assert set(statuses) == {200, 401, 503}
             assert statuses[200] + statuses[401] >= 10
-            if min(slowest) < 0.1:
+            prompt = slowest < limit
+            if prompt:
                 break
-        assert min(slowest) < 0.1
+        assert prompt
