@@ -48,7 +48,7 @@ def throughput(stage: Stage, *, rounds: int, seconds: float) -> Iterator[Row]:
         name = _case(kind, in_flight, servers)
         guess = peaks.get(name) or 1000.0
         outcome = stage.drive(
-            kind, max(200, int((rate or guess) * seconds)), in_flight=in_flight, servers=servers, rate=rate
+            kind, max(400, int((rate or guess) * seconds)), in_flight=in_flight, servers=servers, rate=rate
         )
         peaks[name] = outcome.ok / outcome.seconds
         key = f"{name}, open loop" if rate else name

@@ -73,7 +73,7 @@ CREATE = Statement(
            %(start_at)s::timestamptz, %(end_at)s::timestamptz, %(time_zone)s::text, %(attendees)s::jsonb,
            now(), now(), 1, %(request_id)s::uuid, %(request_digest)s::bytea
     FROM taken
-    RETURNING created_at
+    RETURNING id, owner_id, created_at
     """
 )
 
@@ -103,21 +103,21 @@ CREATE_MANY = Statement(
     SELECT id, owner_id, title, description, location, start_at, end_at, time_zone, attendees,
            now(), now(), 1, request_id, request_digest
     FROM asked JOIN taken ON id = appointment_id
-    RETURNING id, created_at
+    RETURNING id, owner_id, created_at
     """
 )
 
 
 async def _insert(db: Database, values: dict[str, Any]) -> datetime | None:
     try:
-        row = await db.together(CREATE, CREATE_MANY).run(values["id"], values["owner_id"], values)
+        row = await db.share(CREATE, CREATE_MANY, values, writes=True)
     except psycopg.errors.UniqueViolation as error:
         if error.diag.constraint_name != "appointments_request_id":
             raise
         return None
     except psycopg.errors.ForeignKeyViolation as error:
         raise Unauthenticated("The account has been deleted.") from error
-    return row[0] if row else None
+    return row[2] if row else None
 
 
 REPLAY = Statement(
@@ -145,10 +145,18 @@ async def get(db: Database, owner_id: UUID, appointment_id: UUID) -> Appointment
     Raises:
         NotFound: the owner has no such appointment.
     """
-    return _found(await db.fetch(GET, {"id": appointment_id, "owner_id": owner_id}))
+    row = await db.share(GET, GET_MANY, {"id": appointment_id, "owner_id": owner_id}, writes=False)
+    return _found([row] if row else [])
 
 
 GET = Statement(f"SELECT {COLUMNS} FROM appointments WHERE id = %(id)s::uuid AND owner_id = %(owner_id)s::uuid")
+GET_MANY = Statement(
+    f"""
+    SELECT {COLUMNS} FROM appointments
+    JOIN unnest(%(id)s::uuid[], %(owner_id)s::uuid[]) AS asked (asked_id, asked_owner_id)
+        ON id = asked_id AND owner_id = asked_owner_id
+    """
+)
 
 
 async def _read(connection: Connection, owner_id: UUID, appointment_id: UUID) -> Appointment:

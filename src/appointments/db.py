@@ -101,11 +101,11 @@ class Database:
         async with Loan(self) as connection:
             return await connection.fetch(statement, values)
 
-    def together(self, one: Statement, many: Statement) -> Together:
-        """Run ``one``, which concurrent requests may share as ``many``."""
-        if (found := self._together.get(one)) is None:
-            found = self._together[one] = Together(self.fetch, one, many)
-        return found
+    async def share(self, one: Statement, many: Statement, values: Values, *, writes: bool) -> Row | None:
+        """Run ``one``, which concurrent requests share as ``many``: see :class:`~appointments.together.Together`."""
+        if (together := self._together.get(one)) is None:
+            together = self._together[one] = Together(self.fetch, one, many, writes=writes)
+        return await together.run(values)
 
     async def transact(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Run ``work`` in a transaction, again if PostgreSQL broke it off to resolve a deadlock.

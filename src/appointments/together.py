@@ -3,8 +3,8 @@ the next one is run for all of them.
 
 Each has an answer of its own, and nobody fails another: if PostgreSQL refuses the shared statement, which undoes it, it
 is run for each alone. If the connection is lost nobody knows what was done, so all are told, and nothing is sent again.
-A share of a statement has at most one row of each subject, in the subjects' order; without that two shares, or a share
-and a change of a booking, could wait for each other (docs/adr/0008).
+A share of a statement that writes has at most one row of each owner, in the owners' order; without that two shares, or
+a share and a change of a booking, could wait for each other (docs/adr/0008).
 """
 
 import asyncio
@@ -20,43 +20,55 @@ from appointments.statement import Row, Statement, Values
 LANES = 2
 """How many shared statements are under way at once: while PostgreSQL works on one, the next is gathered."""
 
+PATIENCE = 0.05
+"""Seconds after which a statement that still waits, for a lock perhaps, no longer keeps the others waiting."""
+
 MOST = 64
 """Rows in one statement: more saves nothing and makes the first wait for the last."""
 
+Key = tuple[UUID, UUID]
 Fetch = Callable[[Statement, Values], Awaitable[list[Row]]]
 
 
 @dataclass(eq=False, slots=True)
 class _Request:
-    id: UUID
-    subject: UUID
+    key: Key
     values: Values
     answer: asyncio.Future[Row | None]
     share: "_Share | None" = None
 
 
 class Together:
-    """Runs ``one``, or for several at once ``many``, whose parameters are arrays and whose rows begin with their id."""
+    """Runs ``one``, or for several at once ``many``, whose parameters are arrays.
 
-    def __init__(self, fetch: Fetch, one: Statement, many: Statement) -> None:
+    The rows of both begin with their id and their owner's, and a row is given only to who asked for exactly these two.
+    """
+
+    def __init__(self, fetch: Fetch, one: Statement, many: Statement, *, writes: bool) -> None:
         self._fetch = fetch
         self._one = one
         self._many = many
+        self._writes = writes
         self._waiting: list[_Request] = []
         self._lanes = LANES
 
-    async def run(self, id: UUID, subject: UUID, values: Values) -> Row | None:  # noqa: A002 - the row's own id
-        """Run the statement for these values, and return their row without the id, None if there is none.
+    async def run(self, values: Values) -> Row | None:
+        """Run the statement for these values, ``id`` and ``owner_id`` among them; None if it has no row for them.
 
         Raises:
             psycopg.Error: the statement was refused.
             Unavailable: there is no connection to be had, or it was lost on the way.
         """
-        request = _Request(id, subject, values, asyncio.get_running_loop().create_future())
-        self._waiting.append(request)
         if self._lanes:
             self._lanes -= 1
-            self._start()
+            lane = _Lane(self.start)
+            try:
+                return await self._run_alone(values)
+            finally:
+                lane.leave()
+        key = (values["id"], values["owner_id"])
+        request = _Request(key, values, asyncio.get_running_loop().create_future())
+        self._waiting.append(request)
         try:
             return await request.answer
         except asyncio.CancelledError:
@@ -64,26 +76,29 @@ class Together:
                 request.share.leave()
             raise
 
-    def _start(self) -> None:
+    async def _run_alone(self, values: Values) -> Row | None:
+        rows = await self._fetch(self._one, values)
+        return rows[0] if rows else None
+
+    def start(self) -> None:
         """Use a free lane for those who wait, or leave it free."""
-        chosen: dict[UUID, _Request] = {}
+        chosen: dict[object, _Request] = {}
         left: list[_Request] = []
         for request in self._waiting:
             if request.answer.done():
                 continue
-            if len(chosen) < MOST and request.subject not in chosen:
-                chosen[request.subject] = request
+            place = request.key[1] if self._writes else request
+            if len(chosen) < MOST and place not in chosen:
+                chosen[place] = request
             else:
                 left.append(request)
         self._waiting = left
         if not chosen:
             self._lanes += 1
             return
-        share = _Share(self, [chosen[subject] for subject in sorted(chosen)])
-        share.task.add_done_callback(self._ended)
-
-    def _ended(self, _: asyncio.Task[None]) -> None:
-        self._start()
+        share = _Share(self, sorted(chosen.values(), key=_owner) if self._writes else list(chosen.values()))
+        lane = _Lane(self.start)
+        share.task.add_done_callback(lambda _: lane.leave())
 
     async def serve(self, requests: Sequence[_Request]) -> None:
         """Give every request its answer."""
@@ -92,7 +107,7 @@ class Together:
             return
         values = {name: [request.values[name] for request in requests] for name in self._many.parameters}
         try:
-            rows = {row[0]: row[1:] for row in await self._fetch(self._many, values)}
+            rows = {row[:2]: row for row in await self._fetch(self._many, values)}
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
             if _undone(error):
                 await asyncio.gather(*map(self._serve_alone, requests))
@@ -102,16 +117,31 @@ class Together:
         else:
             for request in requests:
                 if not request.answer.done():
-                    request.answer.set_result(rows.get(request.id))
+                    request.answer.set_result(rows.get(request.key))
 
     async def _serve_alone(self, request: _Request) -> None:
         try:
-            rows = await self._fetch(self._one, request.values)
+            row = await self._run_alone(request.values)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is for the one who asked
             _fail(request, error)
         else:
             if not request.answer.done():
-                request.answer.set_result(rows[0] if rows else None)
+                request.answer.set_result(row)
+
+
+class _Lane:
+    """A lane in use, until it is left or PATIENCE has passed."""
+
+    def __init__(self, start: Callable[[], None]) -> None:
+        self._start: Callable[[], None] | None = start
+        self._timer = asyncio.get_running_loop().call_later(PATIENCE, self.leave)
+
+    def leave(self) -> None:
+        """Let the next one have it, once."""
+        start, self._start = self._start, None
+        if start:
+            self._timer.cancel()
+            start()
 
 
 class _Share:
@@ -127,6 +157,10 @@ class _Share:
         """One of them has gone: if it was the last, nobody needs the statement to end."""
         if all(request.answer.done() for request in self._requests):
             self.task.cancel()
+
+
+def _owner(request: _Request) -> UUID:
+    return request.key[1]
 
 
 def _fail(request: _Request, error: Exception) -> None:

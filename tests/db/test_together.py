@@ -9,7 +9,7 @@ import pytest
 from appointments import booking
 from appointments.appointment import Appointment
 from appointments.db import Database
-from appointments.errors import Conflict, Unauthenticated
+from appointments.errors import Conflict, NotFound, Unauthenticated
 from appointments.plan import Attendee, Plan
 from tests.db.people import HOUR, TEN, add_user, plan
 
@@ -120,3 +120,29 @@ async def test_one_person_may_book_several_times_at_once(db: Database, owner: UU
     """They take turns, and all are booked."""
     answers = await together(db, *((owner, plan(TEN + index * HOUR)) for index in range(count)))
     assert {Appointment} == {type(answer) for answer in answers}
+
+
+async def test_gets_that_share_a_statement_show_nobody_elses(db: Database, owner: UUID, stranger: UUID) -> None:
+    """The same appointments, asked for at once by their owner and by somebody else: found, and not found."""
+    mine = [await booking.create(db, owner, plan(TEN + index * HOUR)) for index in range(PEOPLE)]
+    for _ in range(5):
+        answers = await asyncio.gather(
+            *(booking.get(db, who, each.id) for each in mine for who in (stranger, owner, owner)),
+            return_exceptions=True,
+        )
+        assert {NotFound} == {type(answer) for answer in answers[::3]}
+        assert mine == answers[1::3] == answers[2::3]
+
+
+async def test_who_waits_for_a_lock_holds_up_nobody_else(db: Database, owner: UUID, stranger: UUID, dsn: str) -> None:
+    """Somebody's creates wait for a transaction that does not end; other people's are booked meanwhile."""
+    async with await psycopg.AsyncConnection.connect(dsn) as other:
+        # The creates' foreign keys wait for this.
+        await other.execute("SELECT FROM users WHERE id = %s FOR UPDATE", [owner])
+        stuck = [asyncio.create_task(booking.create(db, owner, plan(TEN + index * HOUR))) for index in range(4)]
+        await asyncio.sleep(0.1)
+        async with asyncio.timeout(4):  # less than lock_timeout
+            assert Appointment is type(await booking.create(db, stranger, plan()))
+        assert [False] * 4 == [call.done() for call in stuck]
+        await other.rollback()
+        assert {Appointment} == {type(answer) for answer in await asyncio.gather(*stuck)}
