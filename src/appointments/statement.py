@@ -35,7 +35,6 @@ _NULL = b"\xff\xff\xff\xff"
 
 _ENCODERS: dict[str, Callable[[Any], bytes]] = {
     "bigint": _int8,
-    "boolean": partial(int.to_bytes, length=1),
     "bytea": bytes,
     "jsonb": lambda value: b"\x01" + value,  # the format's version, then the text
     "text": str.encode,
