@@ -96,7 +96,7 @@ class Native(asyncio.Protocol):
                 self._answered.discard(stream)
                 self._calls.pop(stream)(status or ("OK" if answered else "FAILED"))
         elif kind == RST_STREAM:
-            self._calls.pop(stream, lambda _: None)("RESET")
+            self._calls.pop(stream, lambda _: None)("RESET")  # type: ignore[no-untyped-call]
         elif kind == SETTINGS and not flags & ACK:
             self._transport.write(_frame(SETTINGS, ACK, 0, b""))
         elif kind == PING and not flags & ACK:
