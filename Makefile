@@ -46,6 +46,10 @@ run: page ## Set everything up and serve, on an embedded PostgreSQL unless DATAB
 test: $(VENV)/dev.stamp page ## Set everything up and run all tests (on DATABASE_URL, if it is set)
 	@$(PY) -m pytest $(TESTS)
 
+.PHONY: bench
+bench: $(VENV)/dev.stamp ## Measure the service beside what bounds it; QUICK=1 for under a minute
+	@$(PY) -m bench $(if $(QUICK),--quick)
+
 .PHONY: check
 check: $(VENV)/dev.stamp ## Lint, types, import direction, contract, generated code
 	@$(PY) -m ruff check .

@@ -17,7 +17,7 @@ from uuid import UUID
 import psycopg
 from uuid_utils.compat import uuid7
 
-from appointments.appointment import COLUMNS, Appointment, booked, from_row, to_values
+from appointments.appointment import COLUMNS, Appointment, booked, from_row, to_values, version_of
 from appointments.db import Connection, Database, Row, Statement
 from appointments.errors import Collision, Conflict, Invalid, NotFound, Stale, Taken, Unauthenticated
 from appointments.plan import Plan, violations
@@ -260,7 +260,7 @@ async def delete(db: Database, owner_id: UUID, appointment_id: UUID, *, etag: st
         Stale: ``etag`` is given and not the current one.
     """
     async with db.connection() as connection:
-        values = {"id": appointment_id, "owner_id": owner_id, "etag": etag}
+        values = {"id": appointment_id, "owner_id": owner_id, "version": version_of(etag) if etag else None}
         if rows := await connection.fetch(DELETE, values):
             return from_row(rows[0])
         current = await _read(connection, owner_id, appointment_id)
@@ -274,7 +274,7 @@ DELETE = Statement(
     WITH gone AS (
         UPDATE appointments SET deleted_at = now(), updated_at = now(), version = version + 1
         WHERE id = %(id)s::uuid AND owner_id = %(owner_id)s::uuid AND deleted_at IS NULL
-          AND (%(etag)s::text = '' OR %(etag)s::text = format('"%%s"', version))
+          AND (%(version)s::bigint IS NULL OR version = %(version)s::bigint)
         RETURNING {COLUMNS}
     ), freed AS (
         DELETE FROM bookings USING gone WHERE appointment_id = gone.id

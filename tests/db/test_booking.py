@@ -132,6 +132,16 @@ async def test_a_stale_etag_is_refused(db: Database, owner: UUID) -> None:
     assert deleted.deleted_at is not None
 
 
+@pytest.mark.parametrize("etag", ["\x00", "1", '"0"', '"01"', '"٣"', '"' + "9" * 40 + '"', "x" * 100_000])
+async def test_a_forged_etag_is_stale(db: Database, owner: UUID, etag: str) -> None:
+    """Whatever it holds, it is not the current one."""
+    created = await booking.create(db, owner, plan())
+    with pytest.raises(Stale):
+        await booking.delete(db, owner, created.id, etag=etag)
+    with pytest.raises(Stale):
+        await booking.update(db, owner, created.id, lambda old: replace(old, title="lost"), etag=etag)
+
+
 async def test_a_deleted_time_is_free_and_can_be_restored(db: Database, owner: UUID) -> None:
     """Soft delete frees the slot; undelete takes it again."""
     created = await booking.create(db, owner, plan())
