@@ -95,7 +95,7 @@ def _after(window: Window, size: int, token: str) -> paging.Key:
     if size < 0:
         found.append(Violation("page_size", "must not be negative"))
     # What reaches into the window began at most LONGEST before it: that is where the index is entered.
-    after: paging.Key | None = paging.Key((window.since or BEGINNING) - LONGEST, NO_ID)
+    after: paging.Key | None = paging.Key(max(window.since or BEGINNING, BEGINNING) - LONGEST, NO_ID)
     if token and (after := paging.decode(token, window)) is None:
         found.append(Violation("page_token", "is not a page token of this list"))
     if found or after is None:

@@ -4,7 +4,6 @@ The only place that knows the columns' order: statements select :data:`COLUMNS` 
 """
 
 import json
-import re
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any, LiteralString, NamedTuple
@@ -17,9 +16,6 @@ COLUMNS: LiteralString = """
     id, owner_id, title, start_at, end_at, time_zone, description, location, attendees,
     created_at, updated_at, deleted_at, version
 """
-
-
-_ETAG = re.compile(r'"([1-9][0-9]{0,17})"')
 
 
 class Appointment(NamedTuple):
@@ -51,12 +47,6 @@ class Appointment(NamedTuple):
     def etag(self) -> str:
         """The version as an entity tag (AIP-154, RFC 9110 §8.8.3)."""
         return f'"{self.version}"'
-
-
-def version_of(etag: str) -> int:
-    """The version that an etag names; 0, which none has, if it is not one of ours."""
-    found = _ETAG.fullmatch(etag)
-    return int(found[1]) if found else 0
 
 
 def from_row(row: Row) -> Appointment:

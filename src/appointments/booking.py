@@ -5,7 +5,7 @@ The promise: no two live appointments of one subject overlap, whatever races. An
 the owner, and what belongs to somebody else is :class:`NotFound`, exactly as if it had never been.
 
 How races stay free of deadlocks: an insert uses ON CONFLICT DO NOTHING, which never waits while it holds a claim; what
-moves a booking locks its subject's row first.
+moves or frees a booking locks its subject's row first, and then the appointment's.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from uuid import UUID
 import psycopg
 from uuid_utils.compat import uuid7
 
-from appointments.appointment import COLUMNS, Appointment, booked, from_row, to_values, version_of
+from appointments.appointment import COLUMNS, Appointment, booked, from_row, to_values
 from appointments.db import Connection, Database, Row, Statement
 from appointments.errors import Collision, Conflict, Invalid, NotFound, Stale, Taken, Unauthenticated
 from appointments.plan import Plan, violations
@@ -176,8 +176,7 @@ async def update(
     """
 
     def decide(current: Appointment) -> Plan:
-        if etag and etag != current.etag:
-            raise Stale("The appointment has changed since it was read.")
+        _check_etag(etag, current)
         plan = change(current.plan)
         if plan != current.plan and (found := violations(plan)):
             raise Invalid(found)
@@ -259,29 +258,29 @@ async def delete(db: Database, owner_id: UUID, appointment_id: UUID, *, etag: st
         NotFound: the owner has no such live appointment.
         Stale: ``etag`` is given and not the current one.
     """
-    async with db.connection() as connection:
-        values = {"id": appointment_id, "owner_id": owner_id, "version": version_of(etag) if etag else None}
-        if rows := await connection.fetch(DELETE, values):
-            return from_row(rows[0])
-        current = await _read(connection, owner_id, appointment_id)
-    if current.deleted_at is None and etag:
-        raise Stale("The appointment has changed since it was read.")
-    raise NotFound("No such appointment.")
+
+    async def work(connection: Connection) -> Appointment:
+        current = _found(await connection.fetch(LOCK, {"id": appointment_id, "owner_id": owner_id}))
+        _check_etag(etag, current)
+        return _found(await connection.fetch(DELETE, {"id": appointment_id}))
+
+    return await db.transact(work)
 
 
+# Only under LOCK. In one statement with it, the booking would be looked for as it was before the wait for the row: one
+# that an undelete had put there meanwhile would be missed, and its time would stay taken by nothing.
 DELETE = Statement(
     f"""
-    WITH gone AS (
-        UPDATE appointments SET deleted_at = now(), updated_at = now(), version = version + 1
-        WHERE id = %(id)s::uuid AND owner_id = %(owner_id)s::uuid AND deleted_at IS NULL
-          AND (%(version)s::bigint IS NULL OR version = %(version)s::bigint)
-        RETURNING {COLUMNS}
-    ), freed AS (
-        DELETE FROM bookings USING gone WHERE appointment_id = gone.id
-    )
-    SELECT {COLUMNS} FROM gone
+    WITH freed AS (DELETE FROM bookings WHERE appointment_id = %(id)s::uuid)
+    UPDATE appointments SET deleted_at = now(), updated_at = now(), version = version + 1 WHERE id = %(id)s::uuid
+    RETURNING {COLUMNS}
     """
 )
+
+
+def _check_etag(etag: str, current: Appointment) -> None:
+    if etag and etag != current.etag:
+        raise Stale("The appointment has changed since it was read.")
 
 
 async def undelete(db: Database, owner_id: UUID, appointment_id: UUID) -> Appointment:

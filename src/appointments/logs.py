@@ -9,6 +9,7 @@ import sys
 from json import JSONEncoder
 
 import structlog
+from structlog.dev import plain_traceback
 from structlog.typing import Processor
 
 # One encoder for all lines: json.dumps would make another for each, because of the default.
@@ -29,7 +30,8 @@ def configure(*, json: bool, level: str) -> None:
     rendering: list[Processor] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_encode)]
         if json
-        else [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())]
+        # The plain traceback: the pretty ones print local variables, and among them are tokens and passwords.
+        else [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), exception_formatter=plain_traceback)]
     )
     structlog.configure(
         processors=[*shared, *rendering],

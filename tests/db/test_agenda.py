@@ -1,6 +1,6 @@
 """Lists: windows, order and pages that neither skip nor repeat."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -44,6 +44,15 @@ async def test_a_window_catches_what_reaches_into_it(db: Database, owner: UUID) 
     assert [long, inside] == await listed(db, Window(owner, TEN, TEN + 4 * HOUR))
     assert [inside] == await listed(db, Window(owner, TEN + HOUR, TEN + 4 * HOUR))
     assert [long, inside] == (await listed(db, Window(owner, TEN)))[:2]
+
+
+async def test_a_window_may_be_as_wide_as_time(db: Database, owner: UUID) -> None:
+    """From the first instant to the last that a Timestamp can say."""
+    booked = await booking.create(db, owner, plan())
+    first, last = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+    for show_deleted in (False, True):
+        assert [booked] == await listed(db, Window(owner, first, last, show_deleted))
+        assert [] == await listed(db, Window(owner, first, first + HOUR, show_deleted))
 
 
 async def test_a_list_is_the_owners_own(db: Database, owner: UUID, stranger: UUID) -> None:

@@ -70,6 +70,23 @@ async def test_one_appointment_is_restored_once(db: Database, owner: UUID) -> No
     assert {"OK": 1, "Taken": RACERS - 1} == ended
 
 
+async def test_deletes_and_undeletes_of_one_appointment_leave_it_whole(db: Database, owner: UUID) -> None:
+    """However they cross, a deleted appointment takes no time and a live one its own."""
+    created = await booking.create(db, owner, plan())
+
+    async def flip() -> None:
+        for action in (booking.delete, booking.undelete):
+            with suppress(NotFound, Taken):
+                await action(db, owner, created.id)
+
+    for _ in range(ROUNDS):
+        await asyncio.gather(*(flip() for _ in range(32)))
+        assert 0 == await audit(db)
+    with suppress(NotFound):
+        await booking.delete(db, owner, created.id)
+    await booking.create(db, owner, plan())
+
+
 async def test_a_retry_storm_gets_one_answer(db: Database, owner: UUID) -> None:
     """A hundred retries of one request at once: one booking, one answer."""
     request_id = uuid4()

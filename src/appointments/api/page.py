@@ -23,6 +23,15 @@ def serve(folder: Path = FOLDER) -> ASGIApp:
 
 
 class _Page(StaticFiles):
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        # A folder without its slash would be redirected to an address made from the Host header, which anybody can
+        # write; hidden files are the build's own.
+        if path != "." and (not Path(path).suffix or any(part.startswith(".") for part in Path(path).parts)):
+            raise HTTPException(404)
+        if scope["path"] != "/" and scope["path"].endswith("/"):
+            raise HTTPException(404)
+        return await super().get_response(path, scope)
+
     def file_response(self, full_path: Any, *args: Any, **kwargs: Any) -> Response:
         response = super().file_response(full_path, *args, **kwargs)
         # The build puts a digest of the content into the names under assets/, so they never change their meaning.

@@ -246,6 +246,8 @@ async def _erase(connection: Connection, user_id: UUID, password_hash: str) -> l
         {"id": user_id, "password_hash": password_hash},
     )
     if not cursor.rowcount:
+        # Another change was faster: the password is another one now, or nobody is there any more.
+        _there(await user.find(connection, user_id))
         raise _wrong("password")
     cursor = await connection.execute(
         "SELECT id FROM sessions WHERE user_id = %(id)s ORDER BY id FOR UPDATE", {"id": user_id}
