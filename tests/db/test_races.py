@@ -9,6 +9,8 @@ from dataclasses import replace
 from time import monotonic
 from uuid import UUID, uuid4
 
+import psycopg
+
 from appointments import booking
 from appointments.appointment import Appointment
 from appointments.db import Database
@@ -85,6 +87,39 @@ async def test_deletes_and_undeletes_of_one_appointment_leave_it_whole(db: Datab
     with suppress(NotFound):
         await booking.delete(db, owner, created.id)
     await booking.create(db, owner, plan())
+
+
+async def test_a_delete_that_waited_frees_the_booking_that_is_there_now(db: Database, dsn: str, owner: UUID) -> None:
+    """While it waits for the row, others delete and restore the appointment: the booking is another one then."""
+    created = await booking.create(db, owner, plan())
+    async with await psycopg.AsyncConnection.connect(dsn) as others:
+        await others.execute("UPDATE appointments SET version = version + 2 WHERE id = %s", [created.id])
+        await others.execute("DELETE FROM bookings WHERE appointment_id = %s", [created.id])
+        await others.execute(
+            """
+            INSERT INTO bookings (appointment_id, subject_id, during)
+            SELECT id, owner_id, tstzrange(start_at, end_at) FROM appointments WHERE id = %s
+            """,
+            [created.id],
+        )
+        deleting = asyncio.create_task(booking.delete(db, owner, created.id))
+        await until_somebody_waits(db)
+        await others.commit()
+    assert (await deleting).deleted_at is not None
+    assert 0 == await audit(db)
+    await booking.create(db, owner, plan())
+
+
+async def until_somebody_waits(db: Database) -> None:
+    """Return when a statement of this database waits for a lock; that must be soon."""
+    async with db.connection() as connection, asyncio.timeout(5):
+        while True:
+            cursor = await connection.execute(
+                "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+            if await cursor.fetchone() is not None:
+                return
+            await asyncio.sleep(0.01)
 
 
 async def test_a_retry_storm_gets_one_answer(db: Database, owner: UUID) -> None:

@@ -184,14 +184,18 @@ async def test_a_storm_through_three_crashes_keeps_every_promise(postgres: Postg
                 found = await worker.who.appointments.GetAppointment(request, metadata=worker.who.metadata)
                 assert found.appointment == known
     with psycopg.connect(postgres.server.dsn) as connection:
-        overlaps = connection.execute(
+        wrong = connection.execute(
             """
-            SELECT count(*) FROM appointments a JOIN appointments b
-                ON a.owner_id = b.owner_id AND a.id < b.id AND a.deleted_at IS NULL AND b.deleted_at IS NULL
-                AND tstzrange(a.start_at, a.end_at) && tstzrange(b.start_at, b.end_at)
+            SELECT
+                (SELECT count(*) FROM appointments a JOIN appointments b
+                    ON a.owner_id = b.owner_id AND a.id < b.id AND a.deleted_at IS NULL AND b.deleted_at IS NULL
+                    AND tstzrange(a.start_at, a.end_at) && tstzrange(b.start_at, b.end_at)),
+                (SELECT count(*) FROM appointments FULL JOIN bookings ON appointment_id = id
+                    WHERE (deleted_at IS NULL) <> (appointment_id IS NOT NULL)
+                       OR subject_id <> owner_id OR during <> tstzrange(start_at, end_at))
             """
         ).fetchone()
-    assert overlaps == (0,)
+    assert wrong == (0, 0)  # overlaps, and appointments whose booking is another or none
 
 
 async def until_queries(dsn: str, count: int) -> None:
