@@ -298,7 +298,7 @@ async def undelete(db: Database, owner_id: UUID, appointment_id: UUID) -> Appoin
             current = await _read(connection, owner_id, appointment_id)
             if current.deleted_at is None:
                 raise Taken("The appointment is not deleted.", reason="APPOINTMENT_NOT_DELETED")
-            if collisions := await _collisions(connection, owner_id, current.plan):
+            if collisions := await _collisions(connection, owner_id, current.plan, besides=appointment_id):
                 raise Conflict(collisions)
         # What was in the way has gone in the meantime.
 

@@ -116,6 +116,12 @@ async def test_the_page_is_revalidated_and_its_assets_kept(house: Auth, page: Pa
         "/link.txt",
         "/index.html%00.js",
         "/assets/",
+        "/assets",
+        "/assets/..",
+        "/.",
+        "/%2e",
+        "//evil.example/%2e%2e",
+        "/index.html/",
         "/" + "x" * 5000,
     ],
 )

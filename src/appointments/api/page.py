@@ -24,11 +24,11 @@ def serve(folder: Path = FOLDER) -> ASGIApp:
 
 class _Page(StaticFiles):
     async def get_response(self, path: str, scope: Scope) -> Response:
-        # A folder without its slash would be redirected to an address made from the Host header, which anybody can
-        # write; hidden files are the build's own.
-        if path != "." and (not Path(path).suffix or any(part.startswith(".") for part in Path(path).parts)):
-            raise HTTPException(404)
-        if scope["path"] != "/" and scope["path"].endswith("/"):
+        # Files by their plain names only. A folder without its slash would be redirected to an address made from the
+        # Host header, which anybody can write, and hidden files are the build's own.
+        asked = scope["path"]
+        named = path[:1] != "." and Path(path).suffix and asked == f"/{path}"
+        if not (named or asked == "/"):
             raise HTTPException(404)
         return await super().get_response(path, scope)
 
