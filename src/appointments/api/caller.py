@@ -1,7 +1,12 @@
 """Who asks: what the policy learns about a request before a handler sees it."""
 
+import re
 from dataclasses import dataclass
 from uuid import UUID
+
+from uuid_utils import uuid4
+
+_SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,3 +25,8 @@ class Caller(Visitor):
 
     user_id: UUID
     session_id: UUID
+
+
+def request_id(given: str) -> str:
+    """The id of a request: the client's own if it is fit for a log and a header, else a new one."""
+    return given if _SANE_ID.fullmatch(given) else str(uuid4())

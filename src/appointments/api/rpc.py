@@ -6,7 +6,6 @@ Messages cross as bytes and are parsed here, so that garbage is the caller's fau
 """
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from time import perf_counter
@@ -17,10 +16,9 @@ import structlog
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
-from uuid_utils import uuid4
 
 from appointments.api.address import client_address
-from appointments.api.caller import Caller, Visitor
+from appointments.api.caller import Caller, Visitor, request_id
 from appointments.api.gate import Gate
 from appointments.api.status import DETAILS_KEY, status, status_code
 from appointments.auth.identity import Identity
@@ -36,7 +34,6 @@ Context = grpc.aio.ServicerContext[bytes, bytes]
 Behaviour = Callable[[bytes, Context], Awaitable[bytes]]
 Method = Callable[[Message, Any], Awaitable[Message]]
 
-_SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _log = structlog.get_logger("appointments.request")
 
 
@@ -114,9 +111,8 @@ class Policy:
         return behaviour
 
     def _visitor(self, headers: dict[str, str], context: Context) -> Visitor:
-        given = headers.get("x-request-id", "")
         return Visitor(
-            request_id=given if _SANE_ID.fullmatch(given) else str(uuid4()),
+            request_id=request_id(headers.get("x-request-id", "")),
             address=_address(context.peer(), headers.get("x-forwarded-for"), self._hops),
             user_agent=headers.get("user-agent", ""),
             attempt_id=headers.get("x-refresh-id"),
