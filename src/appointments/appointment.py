@@ -13,7 +13,7 @@ from appointments.db import Row
 from appointments.plan import Attendee, Plan
 
 COLUMNS: LiteralString = """
-    id, owner_id, title, start_at, end_at, time_zone, description, location, attendees,
+    id, owner_id, title, start_at, end_at, time_zone, description, location, nullif(attendees, '[]'),
     created_at, updated_at, deleted_at, version
 """
 
@@ -51,7 +51,7 @@ class Appointment(NamedTuple):
 
 def from_row(row: Row) -> Appointment:
     """Read a row of :data:`COLUMNS`."""
-    attendees = tuple(Attendee(**guest) for guest in row[8]) if row[8] else ()
+    attendees = tuple(Attendee(**guest) for guest in row[8]) if row[8] else ()  # None is nobody: nothing to parse
     return Appointment._make((*row[:8], attendees, *row[9:]))
 
 

@@ -78,11 +78,13 @@ CREATE = Statement(
 )
 
 
-# The same for several at once. They are inserted in the order of the arrays.
+# The same for several at once, inserted in the order of the arrays. Who has to wait for a lock shall wait alone.
 CREATE_MANY = Statement(
     """
-    WITH asked AS MATERIALIZED (
-        SELECT * FROM unnest(
+    WITH impatient AS MATERIALIZED (
+        SELECT set_config('lock_timeout', '100ms', true)
+    ), asked AS MATERIALIZED (
+        SELECT asked.* FROM impatient, unnest(
             %(id)s::uuid[], %(owner_id)s::uuid[], %(title)s::text[], %(description)s::text[], %(location)s::text[],
             %(start_at)s::timestamptz[], %(end_at)s::timestamptz[], %(time_zone)s::text[], %(attendees)s::jsonb[],
             %(request_id)s::uuid[], %(request_digest)s::bytea[]
@@ -110,7 +112,7 @@ CREATE_MANY = Statement(
 
 async def _insert(db: Database, values: dict[str, Any]) -> datetime | None:
     try:
-        row = await db.share(CREATE, CREATE_MANY, values, writes=True)
+        row = await db.share(CREATE, CREATE_MANY, values)
     except psycopg.errors.UniqueViolation as error:
         if error.diag.constraint_name != "appointments_request_id":
             raise
@@ -145,18 +147,10 @@ async def get(db: Database, owner_id: UUID, appointment_id: UUID) -> Appointment
     Raises:
         NotFound: the owner has no such appointment.
     """
-    row = await db.share(GET, GET_MANY, {"id": appointment_id, "owner_id": owner_id}, writes=False)
-    return _found([row] if row else [])
+    return _found(await db.fetch(GET, {"id": appointment_id, "owner_id": owner_id}))
 
 
 GET = Statement(f"SELECT {COLUMNS} FROM appointments WHERE id = %(id)s::uuid AND owner_id = %(owner_id)s::uuid")
-GET_MANY = Statement(
-    f"""
-    SELECT {COLUMNS} FROM appointments
-    JOIN unnest(%(id)s::uuid[], %(owner_id)s::uuid[]) AS asked (asked_id, asked_owner_id)
-        ON id = asked_id AND owner_id = asked_owner_id
-    """
-)
 
 
 async def _read(connection: Connection, owner_id: UUID, appointment_id: UUID) -> Appointment:

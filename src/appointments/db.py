@@ -6,34 +6,22 @@ a caller. A statement that was sent is never sent again after a lost connection:
 """
 
 import asyncio
-import json
 import logging
 import random
-import select
-from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import psycopg
-from psycopg.types.json import set_json_loads
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from appointments.errors import Unavailable
+from appointments.lending import Lender
 from appointments.statement import Connection, Row, Statement, Values
 from appointments.together import Together
 
 __all__ = ["Connection", "Database", "Row", "Statement"]
 
 T = TypeVar("T")
-
-ACQUIRE_SECONDS = 2.0
-"""How long a request waits for a connection: shorter than people wait, longer than a restart of the database."""
-
-ASK_SECONDS = 0.25
-
-STATEMENT_TIMEOUT = "10s"
-LOCK_TIMEOUT = "5s"
 
 ATTEMPTS = 4
 """One try and three retries of a transaction that PostgreSQL ended for another's sake."""
@@ -54,35 +42,15 @@ class Database:
     """
 
     def __init__(self, dsn: str, *, size: int = 10, prepare: bool = True) -> None:
-        self._prepare = prepare
-        self._pool = AsyncConnectionPool(
-            dsn,
-            connection_class=Connection,
-            kwargs={
-                "autocommit": True,
-                "application_name": "appointments",
-                "connect_timeout": 5,
-                # We prepare ourselves, and the driver's own clean-up would take ours with it.
-                "prepare_threshold": None,
-            },
-            min_size=min(2, size),
-            max_size=size,
-            configure=self._configure,
-            open=False,
-            # The pool doubles its pause after each failed reconnection. Giving up after a second instead lets the next
-            # request try at once, so that the service is back within moments of the database's return.
-            reconnect_timeout=1.0,
-        )
-        self._free = size
+        self._lender = Lender(dsn, size=size, prepare=prepare)
         self._together: dict[Statement, Together] = {}
-        self._queue: deque[asyncio.Future[Connection | None]] = deque()
 
     async def __aenter__(self) -> "Database":
-        await self._pool.open()
+        await self._lender.open()
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        await self._pool.close(timeout=2.0)
+        await self._lender.close()
 
     def connection(self) -> "Loan":
         """Lend a connection for single statements, for the length of an ``async with``.
@@ -90,7 +58,7 @@ class Database:
         Raises:
             Unavailable: there is no connection to be had, or it was lost on the way.
         """
-        return Loan(self)
+        return Loan(self._lender)
 
     async def fetch(self, statement: Statement, values: Values) -> list[Row]:
         """Run one statement, which is a transaction of its own, and return its rows.
@@ -98,13 +66,13 @@ class Database:
         Raises:
             Unavailable: there is no connection to be had, or it was lost on the way.
         """
-        async with Loan(self) as connection:
+        async with Loan(self._lender) as connection:
             return await connection.fetch(statement, values)
 
-    async def share(self, one: Statement, many: Statement, values: Values, *, writes: bool) -> Row | None:
+    async def share(self, one: Statement, many: Statement, values: Values) -> Row | None:
         """Run ``one``, which concurrent requests share as ``many``: see :class:`~appointments.together.Together`."""
         if (together := self._together.get(one)) is None:
-            together = self._together[one] = Together(self.fetch, one, many, writes=writes)
+            together = self._together[one] = Together(self.fetch, one, many)
         return await together.run(values)
 
     async def transact(self, work: Callable[[Connection], Awaitable[T]]) -> T:
@@ -114,7 +82,7 @@ class Database:
         """
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                async with Loan(self) as connection:
+                async with Loan(self._lender) as connection:
                     return await _transaction(connection, work)
             except _BROKEN_OFF as error:
                 if attempt == ATTEMPTS:
@@ -122,106 +90,24 @@ class Database:
                 await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - jitter, not a secret
         raise AssertionError("unreachable")
 
-    async def take(self) -> Connection:
-        """Wait for a connection; whoever takes one gives it back."""
-        # A turn in the pool's own queue costs more than a statement, so that queue stays empty: there are as many
-        # permits as connections, and a connection goes from hand to hand while somebody waits for one.
-        if self._free:
-            self._free -= 1
-        elif connection := await self._turn():
-            return connection
-        try:
-            while _hung_up(fresh := await self._fresh()):
-                await fresh.close()
-                await self._pool.putconn(fresh)
-        except BaseException as error:
-            if isinstance(error, PoolTimeout):
-                self._send_away()
-            self._pass_on(None)
-            raise
-        return fresh
-
-    async def _fresh(self) -> Connection:
-        # The pool connects when it is asked, and gives up after a second; who waits on has to ask again.
-        until = asyncio.get_running_loop().time() + ACQUIRE_SECONDS
-        while True:
-            try:
-                return await self._pool.getconn(ASK_SECONDS)
-            except PoolTimeout:
-                if asyncio.get_running_loop().time() > until:
-                    raise
-
-    async def give(self, connection: Connection) -> None:
-        """Give a connection back, in whatever state it is."""
-        if self._queue and connection.idle and not _hung_up(connection) and self._pass_on(connection):
-            return
-        try:
-            await self._pool.putconn(connection)
-        finally:
-            self._pass_on(None)
-
-    async def _turn(self) -> Connection | None:
-        turn: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()
-        self._queue.append(turn)
-        try:
-            return await turn
-        except asyncio.CancelledError:
-            if not turn.cancelled() and turn.exception() is None:  # it came in the same moment: nobody else has it
-                if connection := turn.result():
-                    await self.give(connection)
-                else:
-                    self._pass_on(None)
-            raise
-
-    def _send_away(self) -> None:
-        # There was no connection to be had for ACQUIRE_SECONDS, so whoever waits for a turn waits in vain. As long as
-        # there are connections a turn comes, and only a call's deadline ends the wait for it.
-        while self._queue:
-            turn = self._queue.popleft()
-            if not turn.done():
-                turn.set_exception(PoolTimeout("there is no connection to be had"))
-
-    def _pass_on(self, connection: Connection | None) -> bool:
-        """Give the next in line a turn, with the connection or the permit alone. False: nobody took the connection."""
-        while self._queue:
-            turn = self._queue.popleft()
-            if not turn.done():
-                turn.set_result(connection)
-                return True
-        if connection is None:
-            self._free += 1
-        return False
-
-    async def _configure(self, connection: Connection) -> None:
-        connection.prepares = self._prepare
-        set_json_loads(_json, connection)
-        if not self._prepare:
-            return
-        # By SET, not by a start-up parameter: pgbouncer refuses those it does not know.
-        await connection.execute(
-            "SELECT set_config('statement_timeout', %s, false), set_config('lock_timeout', %s, false),"
-            " set_config('TimeZone', 'UTC', false)",
-            [STATEMENT_TIMEOUT, LOCK_TIMEOUT],
-        )
-
 
 class Loan:
     """A connection while a block lasts. What the driver says about a database that is away leaves it as Unavailable."""
 
-    __slots__ = ("_connection", "_db")
+    __slots__ = ("_connection", "_lender")
 
-    def __init__(self, db: Database) -> None:
-        self._db = db
+    def __init__(self, lender: Lender) -> None:
+        self._lender = lender
 
     async def __aenter__(self) -> Connection:
         try:
-            self._connection = await self._db.take()
+            self._connection = await self._lender.take()
         except psycopg.Error as error:
             raise _unavailable(error) from error
         return self._connection
 
     async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        await self._db.give(self._connection)
+        await self._lender.give(self._connection)
         if isinstance(error, _AWAY) and not isinstance(error, _BROKEN_OFF):
             raise _unavailable(error) from error
 
@@ -239,20 +125,6 @@ async def _transaction(connection: Connection, work: Callable[[Connection], Awai
     return result
 
 
-def _json(data: str | bytes) -> Any:
-    # Nearly every list of attendees is empty, and the parser takes longer than the rest of a row.
-    return [] if data == b"[]" else json.loads(data)
-
-
 def _unavailable(error: psycopg.Error) -> Unavailable:
-    _log.warning("database unavailable: %s: %s", type(error).__name__, error)
+    _log.warning("database: %s: %s", type(error).__name__, error)
     return Unavailable("The database does not answer at the moment.")
-
-
-def _hung_up(connection: Connection) -> bool:
-    # An idle connection has nothing to read, unless the server has closed it. One system call, no round trip.
-    if connection.closed:
-        return True
-    poller = select.poll()
-    poller.register(connection.pgconn.socket, select.POLLIN)
-    return bool(poller.poll(0))

@@ -101,11 +101,22 @@ class Connection(psycopg.AsyncConnection[TupleRow]):
         self._answer: asyncio.Future[pq.abc.PGresult | None] | None = None
         self._result: pq.abc.PGresult | None = None
         self._watched: int | None = None
+        self._poller: select.poll | None = None
 
     @property
     def idle(self) -> bool:
         """Whether nothing is under way on it, not even a transaction."""
         return self.pgconn.transaction_status == pq.TransactionStatus.IDLE
+
+    @property
+    def hung_up(self) -> bool:
+        """Whether the server has closed it: there is nothing else to read on an idle connection. One system call."""
+        if self.closed:
+            return True
+        if self._poller is None:
+            self._poller = select.poll()
+            self._poller.register(self.pgconn.socket, select.POLLIN)
+        return bool(self._poller.poll(0))
 
     async def fetch(self, statement: Statement, values: Values) -> list[Row]:
         """Run a statement and return its rows. If its caller is cancelled meanwhile it is ended in the database too.

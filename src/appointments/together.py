@@ -1,14 +1,14 @@
-"""Concurrent requests that share a round trip: while a statement is under way, whoever else wants it is gathered, and
-the next one is run for all of them.
+"""Concurrent writes that share a round trip: while a statement is under way, whoever else wants it is gathered, and the
+next one is run for all of them.
 
-Each has an answer of its own, and nobody fails another: if PostgreSQL refuses the shared statement, which undoes it, it
-is run for each alone. If the connection is lost nobody knows what was done, so all are told, and nothing is sent again.
-A share of a statement that writes has at most one row of each owner, in the owners' order; without that two shares, or
-a share and a change of a booking, could wait for each other (docs/adr/0008).
+Each has an answer of its own, and nobody fails another: if PostgreSQL refuses the shared statement, which undoes it,
+each gets a turn alone. If the connection is lost nobody knows what was done: all are told, and nothing is sent again. A
+share has at most one row of each owner, in the owners' order; without that two shares, or a share and a change of a
+booking, could wait for each other (docs/adr/0008).
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence, Set
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -17,11 +17,8 @@ import psycopg
 from appointments.errors import Unavailable
 from appointments.statement import Row, Statement, Values
 
-LANES = 2
-"""How many shared statements are under way at once: while PostgreSQL works on one, the next is gathered."""
-
 PATIENCE = 0.05
-"""Seconds after which a statement that still waits, for a lock perhaps, no longer keeps the others waiting."""
+"""Seconds after which a statement that still waits, for a lock perhaps, no longer keeps other people waiting."""
 
 MOST = 64
 """Rows in one statement: more saves nothing and makes the first wait for the last."""
@@ -37,6 +34,10 @@ class _Request:
     answer: asyncio.Future[Row | None]
     share: "_Share | None" = None
 
+    @property
+    def owner(self) -> UUID:
+        return self.key[1]
+
 
 class Together:
     """Runs ``one``, or for several at once ``many``, whose parameters are arrays.
@@ -44,13 +45,14 @@ class Together:
     The rows of both begin with their id and their owner's, and a row is given only to who asked for exactly these two.
     """
 
-    def __init__(self, fetch: Fetch, one: Statement, many: Statement, *, writes: bool) -> None:
+    def __init__(self, fetch: Fetch, one: Statement, many: Statement) -> None:
         self._fetch = fetch
         self._one = one
         self._many = many
-        self._writes = writes
         self._waiting: list[_Request] = []
-        self._lanes = LANES
+        self._refused: list[_Request] = []
+        self._busy = False
+        self._overdue: set[UUID] = set()
 
     async def run(self, values: Values) -> Row | None:
         """Run the statement for these values, ``id`` and ``owner_id`` among them; None if it has no row for them.
@@ -59,15 +61,14 @@ class Together:
             psycopg.Error: the statement was refused.
             Unavailable: there is no connection to be had, or it was lost on the way.
         """
-        if self._lanes:
-            self._lanes -= 1
-            lane = _Lane(self.start)
+        owner = values["owner_id"]
+        if not self._busy and owner not in self._overdue:
+            end = self._begin({owner})
             try:
                 return await self._run_alone(values)
             finally:
-                lane.leave()
-        key = (values["id"], values["owner_id"])
-        request = _Request(key, values, asyncio.get_running_loop().create_future())
+                end()
+        request = _Request((values["id"], owner), values, asyncio.get_running_loop().create_future())
         self._waiting.append(request)
         try:
             return await request.answer
@@ -76,32 +77,58 @@ class Together:
                 request.share.leave()
             raise
 
-    async def _run_alone(self, values: Values) -> Row | None:
-        rows = await self._fetch(self._one, values)
-        return rows[0] if rows else None
+    def _begin(self, owners: Set[UUID]) -> Callable[[], None]:
+        """Keep everybody waiting until the returned function is called, but after PATIENCE only these owners."""
 
-    def start(self) -> None:
-        """Use a free lane for those who wait, or leave it free."""
-        chosen: dict[object, _Request] = {}
+        def lose_patience() -> None:
+            self._overdue |= owners
+            self._busy = False
+            self._start()
+
+        def end() -> None:
+            timer.cancel()
+            # An owner has one statement under way, so either all of these are overdue or none is.
+            if owners <= self._overdue:
+                self._overdue -= owners
+            else:
+                self._busy = False
+            self._start()
+
+        self._busy = True
+        timer = asyncio.get_running_loop().call_later(PATIENCE, lose_patience)
+        return end
+
+    def _start(self) -> None:
+        """Run the next statement for those who wait, if it is time for one."""
+        if self._busy:
+            return
+        if chosen := self._next_refused() or self._next_share():
+            end = self._begin({request.owner for request in chosen})
+            _Share(self._serve(chosen), chosen).task.add_done_callback(lambda _: end())
+
+    def _next_refused(self) -> list[_Request]:
+        self._refused = [request for request in self._refused if not request.answer.done()]
+        for index, request in enumerate(self._refused):
+            if request.owner not in self._overdue:
+                return [self._refused.pop(index)]
+        return []
+
+    def _next_share(self) -> list[_Request]:
+        chosen: dict[UUID, _Request] = {}
         left: list[_Request] = []
         for request in self._waiting:
             if request.answer.done():
                 continue
-            place = request.key[1] if self._writes else request
-            if len(chosen) < MOST and place not in chosen:
-                chosen[place] = request
+            owner = request.owner
+            if len(chosen) < MOST and owner not in chosen and owner not in self._overdue:
+                chosen[owner] = request
             else:
                 left.append(request)
         self._waiting = left
-        if not chosen:
-            self._lanes += 1
-            return
-        share = _Share(self, sorted(chosen.values(), key=_owner) if self._writes else list(chosen.values()))
-        lane = _Lane(self.start)
-        share.task.add_done_callback(lambda _: lane.leave())
+        return [chosen[owner] for owner in sorted(chosen)]
 
-    async def serve(self, requests: Sequence[_Request]) -> None:
-        """Give every request its answer."""
+    async def _serve(self, requests: Sequence[_Request]) -> None:
+        """Give every request its answer, or a turn of its own."""
         if len(requests) == 1:
             await self._serve_alone(requests[0])
             return
@@ -110,7 +137,7 @@ class Together:
             rows = {row[:2]: row for row in await self._fetch(self._many, values)}
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
             if _undone(error):
-                await asyncio.gather(*map(self._serve_alone, requests))
+                self._refused += requests
                 return
             for request in requests:
                 _fail(request, error)
@@ -128,39 +155,24 @@ class Together:
             if not request.answer.done():
                 request.answer.set_result(row)
 
-
-class _Lane:
-    """A lane in use, until it is left or PATIENCE has passed."""
-
-    def __init__(self, start: Callable[[], None]) -> None:
-        self._start: Callable[[], None] | None = start
-        self._timer = asyncio.get_running_loop().call_later(PATIENCE, self.leave)
-
-    def leave(self) -> None:
-        """Let the next one have it, once."""
-        start, self._start = self._start, None
-        if start:
-            self._timer.cancel()
-            start()
+    async def _run_alone(self, values: Values) -> Row | None:
+        rows = await self._fetch(self._one, values)
+        return rows[0] if rows else None
 
 
 class _Share:
     """Those whom one statement is run for."""
 
-    def __init__(self, together: Together, requests: Sequence[_Request]) -> None:
+    def __init__(self, work: Coroutine[None, None, None], requests: Sequence[_Request]) -> None:
         self._requests = requests
         for request in requests:
             request.share = self
-        self.task = asyncio.create_task(together.serve(requests))
+        self.task = asyncio.create_task(work)
 
     def leave(self) -> None:
         """One of them has gone: if it was the last, nobody needs the statement to end."""
         if all(request.answer.done() for request in self._requests):
             self.task.cancel()
-
-
-def _owner(request: _Request) -> UUID:
-    return request.key[1]
 
 
 def _fail(request: _Request, error: Exception) -> None:

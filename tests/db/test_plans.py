@@ -43,10 +43,6 @@ def values_of(case: str, person: Person) -> tuple[Statement, Values]:
     page = {**window, "after_start": middle + timedelta(days=5)}
     cases: dict[str, tuple[Statement, Values]] = {
         "get": (booking.GET, owner | {"id": person.appointments[0]}),
-        "gets that share a statement": (
-            booking.GET_MANY,
-            {"id": list(person.appointments[:8]), "owner_id": [person.user_id] * 8},
-        ),
         "create": (
             booking.CREATE,
             owner | to_values(plan()) | {"id": person.user_id, "request_id": None, "request_digest": None},
@@ -84,7 +80,6 @@ def _nodes(node: Node) -> Iterator[Node]:
     ("case", "indexes"),
     [
         ("get", {"appointments_pkey"}),
-        ("gets that share a statement", {"appointments_pkey"}),
         ("create", set()),
         ("list of 20", {"appointments_by_owner"}),
         ("list of 20, deleted ones too", {"appointments_by_owner"}),

@@ -122,7 +122,7 @@ async def test_one_person_may_book_several_times_at_once(db: Database, owner: UU
     assert {Appointment} == {type(answer) for answer in answers}
 
 
-async def test_gets_that_share_a_statement_show_nobody_elses(db: Database, owner: UUID, stranger: UUID) -> None:
+async def test_concurrent_gets_show_nobody_elses(db: Database, owner: UUID, stranger: UUID) -> None:
     """The same appointments, asked for at once by their owner and by somebody else: found, and not found."""
     mine = [await booking.create(db, owner, plan(TEN + index * HOUR)) for index in range(PEOPLE)]
     for _ in range(5):
@@ -146,3 +146,20 @@ async def test_who_waits_for_a_lock_holds_up_nobody_else(db: Database, owner: UU
         assert [False] * 4 == [call.done() for call in stuck]
         await other.rollback()
         assert {Appointment} == {type(answer) for answer in await asyncio.gather(*stuck)}
+
+
+async def test_who_shares_a_statement_with_somebody_who_waits_is_booked(db: Database, owner: UUID, dsn: str) -> None:
+    """One of those whom a statement is run for waits for a lock: the others are booked meanwhile, again and again."""
+    people = [await add_user(db) for _ in range(PEOPLE)]
+    async with await psycopg.AsyncConnection.connect(dsn) as other:
+        await other.execute("SELECT FROM users WHERE id = %s FOR UPDATE", [owner])
+        others = [asyncio.create_task(booking.create(db, people[0], plan()))]  # has the first turn, so the rest gathers
+        stuck = asyncio.create_task(booking.create(db, owner, plan()))
+        others += [asyncio.create_task(booking.create(db, each, plan())) for each in people[1:]]
+        async with asyncio.timeout(4):  # less than lock_timeout
+            assert {Appointment} == {type(answer) for answer in await asyncio.gather(*others)}
+            answers = await together(db, *((each, plan(TEN + HOUR)) for each in people))
+            assert {Appointment} == {type(answer) for answer in answers}
+        assert not stuck.done()
+        await other.rollback()
+        assert Appointment is type(await stuck)
