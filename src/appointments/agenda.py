@@ -10,7 +10,7 @@ from uuid import UUID
 
 from appointments import paging
 from appointments.appointment import COLUMNS, Appointment, from_row
-from appointments.db import Database, Statement
+from appointments.db import Database, Statement, instant
 from appointments.errors import Invalid, Violation
 from appointments.plan import LONGEST
 
@@ -29,6 +29,9 @@ class Window:
     since: datetime | None = None
     until: datetime | None = None
     show_deleted: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.owner_id} {self.since} {self.until} {self.show_deleted}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,7 @@ async def page(db: Database, window: Window, *, size: int = 0, token: str = "") 
     if len(rows) <= limit:
         return Page(rows, "")
     last = rows[limit - 1]
-    return Page(rows[:limit], paging.encode(paging.Key(last.start_at, last.id), window))
+    return Page(rows[:limit], paging.encode(paging.Key(instant(last.start_at), last.id), window))
 
 
 def _after(window: Window, size: int, token: str) -> paging.Key:

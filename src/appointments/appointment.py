@@ -5,43 +5,56 @@ The only place that knows the columns' order: statements select :data:`COLUMNS` 
 
 import json
 from dataclasses import asdict
-from datetime import datetime
 from typing import Any, LiteralString, NamedTuple
 from uuid import UUID
 
-from appointments.db import Row
+from appointments.db import Micros, Row, instant, micros
 from appointments.plan import Attendee, Plan
 
 COLUMNS: LiteralString = """
-    id, owner_id, title, start_at, end_at, time_zone, description, location, nullif(attendees, '[]'),
-    created_at, updated_at, deleted_at, version
+    id::text AS id_text, owner_id::text AS owner_text, title, start_at, end_at, time_zone, description, location,
+    nullif(attendees, '[]') AS attendees, created_at, updated_at, deleted_at, version
 """
 
 
 class Appointment(NamedTuple):
     """A row of ``appointments``, column by column. ``version`` counts its changes from 1.
 
-    A tuple and not a dataclass: a list makes hundreds, and the driver hands over tuples.
+    A tuple of what PostgreSQL sends, which is what the contract's messages want too: a list makes hundreds of them. The
+    UUIDs and datetimes of the domain are there for the asking.
     """
 
-    id: UUID
-    owner_id: UUID
+    id_text: str
+    owner_text: str
     title: str
-    start_at: datetime
-    end_at: datetime
+    start_at: Micros
+    end_at: Micros
     time_zone: str
     description: str
     location: str
     attendees: tuple[Attendee, ...]
-    created_at: datetime
-    updated_at: datetime
-    deleted_at: datetime | None
+    created_at: Micros
+    updated_at: Micros
+    deleted_at: Micros | None
     version: int
+
+    @property
+    def id(self) -> UUID:
+        """Its id."""
+        return UUID(self.id_text)
+
+    @property
+    def owner_id(self) -> UUID:
+        """Whose it is."""
+        return UUID(self.owner_text)
 
     @property
     def plan(self) -> Plan:
         """What a person decided about it."""
-        return Plan(*self[2:9])
+        return Plan(
+            self.title, instant(self.start_at), instant(self.end_at), self.time_zone, self.description, self.location,
+            self.attendees,
+        )  # fmt: skip
 
     @property
     def etag(self) -> str:
@@ -50,16 +63,16 @@ class Appointment(NamedTuple):
 
 
 def from_row(row: Row) -> Appointment:
-    """Read a row of :data:`COLUMNS`."""
-    attendees = tuple(Attendee(**guest) for guest in row[8]) if row[8] else ()  # None is nobody: nothing to parse
+    """Read a row of :data:`COLUMNS`. Nobody is invited to most appointments: then there is nothing to parse."""
+    attendees = tuple(Attendee(**guest) for guest in row[8]) if row[8] else ()
     return Appointment._make((*row[:8], attendees, *row[9:]))
 
 
-def booked(appointment_id: UUID, owner_id: UUID, plan: Plan, created_at: datetime) -> Appointment:
+def booked(appointment_id: UUID, owner_id: UUID, plan: Plan, created_at: Micros) -> Appointment:
     """What a plan is as soon as it is booked."""
     return Appointment(
-        appointment_id, owner_id, plan.title, plan.start_at, plan.end_at, plan.time_zone, plan.description,
-        plan.location, plan.attendees, created_at, created_at, None, 1,
+        str(appointment_id), str(owner_id), plan.title, micros(plan.start_at), micros(plan.end_at), plan.time_zone,
+        plan.description, plan.location, plan.attendees, created_at, created_at, None, 1,
     )  # fmt: skip
 
 

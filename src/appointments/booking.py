@@ -10,7 +10,6 @@ moves or frees a booking locks its subject's row first, and then the appointment
 
 import hashlib
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +17,7 @@ import psycopg
 from uuid_utils.compat import uuid7
 
 from appointments.appointment import COLUMNS, Appointment, booked, from_row, to_values
-from appointments.db import Connection, Database, Row, Statement
+from appointments.db import Connection, Database, Micros, Row, Statement, instant, micros
 from appointments.errors import Collision, Conflict, Invalid, NotFound, Stale, Taken, Unauthenticated
 from appointments.plan import Plan, violations
 
@@ -45,7 +44,8 @@ async def create(db: Database, owner_id: UUID, plan: Plan, *, request_id: UUID |
         "request_digest": _digest(plan) if request_id else None,
     }
     while True:
-        if created_at := await _insert(db, values):
+        created_at = await _insert(db, values)
+        if created_at is not None:
             return booked(appointment_id, owner_id, plan, created_at)
         async with db.connection() as connection:
             if request_id and (earlier := await _replay(connection, owner_id, plan, request_id)):
@@ -110,7 +110,7 @@ CREATE_MANY = Statement(
 )
 
 
-async def _insert(db: Database, values: dict[str, Any]) -> datetime | None:
+async def _insert(db: Database, values: dict[str, Any]) -> Micros | None:
     try:
         row = await db.share(CREATE, CREATE_MANY, values)
     except psycopg.errors.UniqueViolation as error:
@@ -242,7 +242,7 @@ def _rewriting(current: Appointment, plan: Plan) -> dict[str, Any]:
 
 
 def _same_time(plan: Plan, current: Appointment) -> bool:
-    return (plan.start_at, plan.end_at) == (current.start_at, current.end_at)
+    return (micros(plan.start_at), micros(plan.end_at)) == (current.start_at, current.end_at)
 
 
 async def delete(db: Database, owner_id: UUID, appointment_id: UUID, *, etag: str = "") -> Appointment:
@@ -334,7 +334,8 @@ async def _collisions(connection: Connection, owner_id: UUID, plan: Plan, *, bes
         "besides": besides,
         "limit": MAX_COLLISIONS,
     }
-    return [Collision(*row) for row in await connection.fetch(COLLISIONS, values)]
+    rows = await connection.fetch(COLLISIONS, values)
+    return [Collision(appointment_id, instant(start_at), instant(end_at)) for appointment_id, start_at, end_at in rows]
 
 
 def _found(rows: list[Row]) -> Appointment:

@@ -16,10 +16,10 @@ import psycopg
 
 from appointments.errors import Unavailable
 from appointments.lending import Lender
-from appointments.statement import Connection, Row, Statement, Values
+from appointments.statement import Connection, Micros, Row, Statement, Values, instant, micros
 from appointments.together import Together
 
-__all__ = ["Connection", "Database", "Row", "Statement"]
+__all__ = ["Connection", "Database", "Micros", "Row", "Statement", "instant", "micros"]
 
 T = TypeVar("T")
 

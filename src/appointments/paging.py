@@ -26,7 +26,7 @@ class Key:
 
 
 def encode(key: Key, listing: object) -> str:
-    """Make the token that goes on after ``key`` in ``listing`` (anything whose repr names the list)."""
+    """Make the token that goes on after ``key`` in ``listing`` (anything whose str tells it from other lists)."""
     micros = (key.start_at - _EPOCH) // timedelta(microseconds=1)
     packed = _LAYOUT.pack(micros, key.id.bytes, _fingerprint(listing))
     return base64.urlsafe_b64encode(packed).rstrip(b"=").decode()
@@ -44,4 +44,4 @@ def decode(token: str, listing: object) -> Key | None:
 
 
 def _fingerprint(listing: object) -> bytes:
-    return hashlib.sha256(repr(listing).encode()).digest()[:8]
+    return hashlib.sha256(str(listing).encode()).digest()[:8]

@@ -21,13 +21,18 @@ import psycopg
 from psycopg import abc, pq
 from psycopg.adapt import Transformer
 from psycopg.rows import TupleRow
+from psycopg.types.numeric import Int8BinaryLoader
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
 Values = Mapping[str, Any]
 
+Micros = int
+"""An instant as PostgreSQL counts it: microseconds since :data:`EPOCH`. Statements take datetimes and return these."""
+
+EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+
 _PARAMETER = re.compile(r"%\((\w+)\)s::(\w+)(\[\])?|%(.)")
-_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _int8 = Struct(">q").pack
 _int4s = Struct(">iiiii").pack  # of an array: dimensions, whether it has nulls, type, length, first index
@@ -38,7 +43,7 @@ _ENCODERS: dict[str, Callable[[Any], bytes]] = {
     "bytea": bytes,
     "jsonb": lambda value: b"\x01" + value,  # the format's version, then the text
     "text": str.encode,
-    "timestamptz": lambda value: _int8((value - _EPOCH) // _MICROSECOND),
+    "timestamptz": lambda value: _int8(micros(value)),
     "uuid": attrgetter("bytes"),
 }
 """PostgreSQL's binary format of what a parameter can be cast to. JSON is given as bytes."""
@@ -52,6 +57,16 @@ _OIDS = {"bytea": 17, "jsonb": 3802, "text": 25, "timestamptz": 1184, "uuid": 29
 
 _numbers = count(1)
 _log = logging.getLogger(__name__)
+
+
+def micros(value: datetime) -> Micros:
+    """An aware datetime as PostgreSQL counts it."""
+    return (value - EPOCH) // _MICROSECOND
+
+
+def instant(value: Micros) -> datetime:
+    """The same as an aware datetime."""
+    return EPOCH + value * _MICROSECOND
 
 
 class Statement:
@@ -96,6 +111,8 @@ class Connection(psycopg.AsyncConnection[TupleRow]):
 
     def __init__(self, pgconn: pq.abc.PGconn) -> None:
         super().__init__(pgconn)
+        # Of binary results, so of statements alone: most instants go on to a message that wants no datetimes.
+        self.adapters.register_loader("timestamptz", Int8BinaryLoader)
         self._statement_names: dict[Statement, bytes] = {}
         self._statement_loaders: dict[Statement, abc.Transformer] = {}
         self._answer: asyncio.Future[pq.abc.PGresult | None] | None = None

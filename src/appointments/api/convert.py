@@ -10,11 +10,15 @@ from uuid import UUID
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from appointments.appointment import Appointment
+from appointments.db import Micros, micros
 from appointments.errors import Invalid
 from appointments.plan import UNSET, Attendee, Plan
 from appointments.v1 import appointments_pb2 as pb
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCHS_APART = 946_684_800
+"""Seconds from the contract's epoch, 1970, to PostgreSQL's, 2000."""
+
 _MIN_SECONDS, _MAX_SECONDS = -62_135_596_800, 253_402_300_799
 """google.protobuf.Timestamp: from 0001-01-01T00:00:00Z to 9999-12-31T23:59:59.999999999Z."""
 
@@ -31,7 +35,7 @@ _FROM_RESPONSE = {text: number for number, text in _TO_RESPONSE.items()}
 def timestamp(value: datetime) -> Timestamp:
     """An aware datetime as a Timestamp."""
     message = Timestamp()
-    _set(message, value)
+    _set(message, micros(value))
     return message
 
 
@@ -88,8 +92,8 @@ def attendees(message: pb.Appointment) -> tuple[Attendee, ...]:
 def appointment(value: Appointment, make: Callable[..., pb.Appointment] = pb.Appointment) -> pb.Appointment:
     """An appointment as the contract has it; ``make`` may add it to a list where it is, which saves a copy."""
     message = make(
-        id=str(value.id),
-        owner_id=str(value.owner_id),
+        id=value.id_text,
+        owner_id=value.owner_text,
         title=value.title,
         description=value.description,
         location=value.location,
@@ -103,11 +107,13 @@ def appointment(value: Appointment, make: Callable[..., pb.Appointment] = pb.App
     for guest in value.attendees:
         response = _FROM_RESPONSE[guest.response]
         message.attendees.add(email=guest.email, display_name=guest.display_name, response=response)
-    if value.deleted_at:
+    if value.deleted_at is not None:
         _set(message.delete_time, value.deleted_at)
     return message
 
 
-def _set(message: Timestamp, value: datetime) -> None:
-    since = value - _EPOCH
-    message.seconds, message.nanos = since.days * 86_400 + since.seconds, since.microseconds * 1000
+def _set(message: Timestamp, value: Micros) -> None:
+    seconds, rest = divmod(value, 1_000_000)
+    message.seconds = seconds + _EPOCHS_APART
+    if rest:
+        message.nanos = rest * 1000
