@@ -78,13 +78,20 @@ CREATE = Statement(
 )
 
 
-# The same for several at once, inserted in the order of the arrays. Who has to wait for a lock shall wait alone.
+# The same for several at once. It gives up soon, because who has to wait for a lock shall wait alone. In the order of
+# subjects and starts two such statements cannot wait for each other. Of whom there are several rows, that subject is
+# locked first: a booking that moves could wait for one of them while another waits for it.
 CREATE_MANY = Statement(
     """
     WITH impatient AS MATERIALIZED (
         SELECT set_config('lock_timeout', '100ms', true)
+    ), locked AS MATERIALIZED (
+        SELECT count(*) FROM (
+            SELECT subjects.id FROM impatient, subjects WHERE subjects.id = ANY (%(crowded)s::uuid[])
+            ORDER BY subjects.id FOR NO KEY UPDATE OF subjects
+        ) AS crowded
     ), asked AS MATERIALIZED (
-        SELECT asked.* FROM impatient, unnest(
+        SELECT asked.* FROM impatient, locked, unnest(
             %(id)s::uuid[], %(owner_id)s::uuid[], %(title)s::text[], %(description)s::text[], %(location)s::text[],
             %(start_at)s::timestamptz[], %(end_at)s::timestamptz[], %(time_zone)s::text[], %(attendees)s::jsonb[],
             %(request_id)s::uuid[], %(request_digest)s::bytea[]
@@ -94,7 +101,7 @@ CREATE_MANY = Statement(
         )
     ), taken AS (
         INSERT INTO bookings (appointment_id, subject_id, during)
-        SELECT id, owner_id, tstzrange(start_at, end_at) FROM asked
+        SELECT id, owner_id, tstzrange(start_at, end_at) FROM asked ORDER BY owner_id, start_at
         ON CONFLICT ON CONSTRAINT bookings_no_overlap DO NOTHING
         RETURNING appointment_id
     )

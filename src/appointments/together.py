@@ -2,14 +2,16 @@
 next one is run for all of them.
 
 Each has an answer of its own, and nobody fails another: if PostgreSQL refuses the shared statement, which undoes it,
-each gets a turn alone. If the connection is lost nobody knows what was done: all are told, and nothing is sent again. A
-share has at most one row of each owner, in the owners' order; without that two shares, or a share and a change of a
-booking, could wait for each other (docs/adr/0008).
+each gets a turn alone. If the connection is lost nobody knows what was done: all are told, and nothing is sent again.
+Everybody's first request goes before anybody's second, so that who asks for much keeps nobody waiting. The statement is
+told of whom it has several rows: it has to lock these subjects (docs/adr/0008).
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence, Set
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -40,7 +42,7 @@ class _Request:
 
 
 class Together:
-    """Runs ``one``, or for several at once ``many``, whose parameters are arrays.
+    """Runs ``one``, or for several at once ``many``, whose parameters are arrays; and ``crowded``, of owners.
 
     The rows of both begin with their id and their owner's, and a row is given only to who asked for exactly these two.
     """
@@ -114,25 +116,25 @@ class Together:
         return []
 
     def _next_share(self) -> list[_Request]:
-        chosen: dict[UUID, _Request] = {}
-        left: list[_Request] = []
-        for request in self._waiting:
-            if request.answer.done():
-                continue
-            owner = request.owner
-            if len(chosen) < MOST and owner not in chosen and owner not in self._overdue:
-                chosen[owner] = request
-            else:
-                left.append(request)
-        self._waiting = left
-        return [chosen[owner] for owner in sorted(chosen)]
+        waiting = [request for request in self._waiting if not request.answer.done()]
+        turns: Counter[UUID] = Counter()
+        ready: list[tuple[int, int]] = []
+        for place, request in enumerate(waiting):
+            if request.owner not in self._overdue:
+                ready.append((turns[request.owner], place))
+                turns[request.owner] += 1
+        chosen = {place for _, place in sorted(ready)[:MOST]}
+        self._waiting = [request for place, request in enumerate(waiting) if place not in chosen]
+        return [waiting[place] for place in sorted(chosen)]
 
     async def _serve(self, requests: Sequence[_Request]) -> None:
         """Give every request its answer, or a turn of its own."""
         if len(requests) == 1:
             await self._serve_alone(requests[0])
             return
-        values = {name: [request.values[name] for request in requests] for name in self._many.parameters}
+        values: dict[str, Any] = {name: [request.values[name] for request in requests] for name in self._one.parameters}
+        rows_of = Counter(request.owner for request in requests)
+        values["crowded"] = [owner for owner, rows in rows_of.items() if rows > 1]
         try:
             rows = {row[:2]: row for row in await self._fetch(self._many, values)}
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever

@@ -1,16 +1,20 @@
 """Creates that share a statement: each has an answer of its own, and nobody is the worse for the company."""
 
 import asyncio
+from collections import Counter
+from dataclasses import replace
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 
 from appointments import booking
-from appointments.appointment import Appointment
-from appointments.db import Database
+from appointments.appointment import Appointment, to_values
+from appointments.db import Database, Row, Statement
 from appointments.errors import Conflict, NotFound, Unauthenticated
 from appointments.plan import Attendee, Plan
+from appointments.statement import Values
+from appointments.together import Together
 from tests.db.people import HOUR, TEN, add_user, plan
 
 PEOPLE = 30
@@ -115,11 +119,116 @@ async def _waiting(watcher: psycopg.AsyncConnection) -> int:
     return int(row[0])
 
 
-@pytest.mark.parametrize("count", [1, 2, 7])
+@pytest.mark.parametrize("count", [1, 2, 7, 200])
 async def test_one_person_may_book_several_times_at_once(db: Database, owner: UUID, count: int) -> None:
-    """They take turns, and all are booked."""
+    """They share statements too, and all are booked."""
     answers = await together(db, *((owner, plan(TEN + index * HOUR)) for index in range(count)))
     assert {Appointment} == {type(answer) for answer in answers}
+    assert await statements(db) <= 2 + count // 20
+
+
+async def test_one_person_in_ones_own_way_is_booked_once(db: Database, owner: UUID, stranger: UUID) -> None:
+    """Overlapping creates of one person in one statement: one is booked, the others are told; a neighbour fits."""
+    wanted = [
+        (stranger, plan()),
+        *((owner, plan(TEN + index * HOUR / 4)) for index in range(4)),
+        (owner, plan(TEN + HOUR)),
+    ]
+    answers = await together(db, *wanted)
+    kinds = Counter(type(answer) for answer in answers[1:5])
+    assert {Appointment: 1, Conflict: 3} == kinds
+    assert Appointment is type(answers[0])
+    assert type(answers[5]) is (Appointment if isinstance(answers[1], Appointment) else Conflict)
+
+
+async def test_a_request_id_sent_twice_at_once_books_once(db: Database, owner: UUID, stranger: UUID) -> None:
+    """A retry that shares a statement with its original gets the same answer."""
+    request_id = uuid4()
+    answers = await asyncio.gather(
+        booking.create(db, stranger, plan()),
+        *(booking.create(db, owner, plan(), request_id=request_id) for _ in range(5)),
+        booking.create(db, owner, plan(TEN + HOUR), request_id=uuid4()),
+    )
+    assert 1 == len({answer.id for answer in answers[1:6]})
+    assert 3 == len({answer.id for answer in answers})
+
+
+async def test_who_asks_for_much_keeps_nobody_waiting(db: Database, owner: UUID, stranger: UUID) -> None:
+    """Somebody who comes after five hundred creates of one person is booked before most of them."""
+    many = [asyncio.create_task(booking.create(db, owner, plan(TEN + index * HOUR))) for index in range(500)]
+    await asyncio.sleep(0)
+    await booking.create(db, stranger, plan())
+    assert sum(call.done() for call in many) < 250
+    await asyncio.gather(*many)
+
+
+async def test_of_whom_a_statement_has_several_rows_the_subject_is_locked(
+    db: Database, owner: UUID, stranger: UUID, dsn: str
+) -> None:
+    """A change of a booking has to wait until all of the owner's are made; whoever has one row is not kept waiting."""
+    free: list[set[UUID]] = []
+
+    async def fetch(statement: Statement, values: Values) -> list[Row]:
+        async with db.connection() as connection, connection.transaction():
+            rows = await connection.fetch(statement, values)
+            async with await psycopg.AsyncConnection.connect(dsn) as other:
+                cursor = await other.execute("SELECT id FROM subjects FOR NO KEY UPDATE SKIP LOCKED")
+                free.append({row[0] for row in await cursor.fetchall()})
+            return rows
+
+    sharing = Together(fetch, booking.CREATE, booking.CREATE_MANY)
+    wanted = [(stranger, TEN), (owner, TEN), (stranger, TEN + HOUR), (owner, TEN + HOUR)]
+    rows = await asyncio.gather(
+        *(
+            sharing.run(
+                to_values(plan(start)) | {"id": uuid4(), "owner_id": who, "request_id": None, "request_digest": None}
+            )
+            for who, start in wanted
+        )
+    )
+    assert [who for who, _ in wanted] == [row[1] for row in rows if row]
+    assert [{owner, stranger}, {stranger}] == free
+
+
+async def test_moves_onto_bookings_that_are_being_made_never_lock_up(dsn: str) -> None:
+    """Two processes' creates of one person share statements, a long appointment moves over them: no deadlock."""
+    async with Database(dsn) as one, Database(dsn) as other:
+        owner, *strangers = [await add_user(one) for _ in range(3)]
+        long = await booking.create(one, owner, Plan("Long", TEN - 100 * HOUR, TEN - 80 * HOUR, "UTC"))
+        for round_ in range(60):
+            start = TEN + round_ * 100 * HOUR
+
+            def move(old: Plan, start=start) -> Plan:  # type: ignore[no-untyped-def]
+                return replace(old, start_at=start, end_at=start + 20 * HOUR)
+
+            answers = await asyncio.gather(
+                booking.create(one, strangers[0], plan(start)),  # has the first turn, so that the others gather
+                booking.create(other, strangers[1], plan(start)),
+                *(booking.create(one, owner, plan(start + index * HOUR)) for index in range(20)),
+                booking.update(one, owner, long.id, move),
+                *(booking.create(other, owner, plan(start + index * HOUR)) for index in reversed(range(20))),
+                return_exceptions=True,
+            )
+            assert {Appointment, Conflict} >= {type(answer) for answer in answers}
+    assert await _deadlocks(dsn) == 0
+
+
+async def _deadlocks(dsn: str) -> int:
+    # A backend has told everything that it counted when it is gone.
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as watcher, asyncio.timeout(10):
+        while True:
+            cursor = await watcher.execute(
+                """
+                SELECT deadlocks, (SELECT count(*) FROM pg_stat_activity AS a
+                                   WHERE a.datname = current_database() AND pid <> pg_backend_pid())
+                FROM pg_stat_database WHERE datname = current_database()
+                """
+            )
+            row = await cursor.fetchone()
+            assert row
+            if not row[1]:
+                return int(row[0])
+            await asyncio.sleep(0.05)
 
 
 async def test_concurrent_gets_show_nobody_elses(db: Database, owner: UUID, stranger: UUID) -> None:
