@@ -38,7 +38,7 @@ def main() -> None:
 def measure(postgres: devdb.Server, *, quick: bool) -> Iterator[Row]:
     """Everything, one after the other; within each part, side by side."""
     with generator() as clients:
-        with stage(postgres, clients, "bench_main", busy=1 if quick else READERS, servers=2) as main_stage:
+        with stage(postgres, clients, "bench_main", busy=1 if quick else READERS, workers=2) as main_stage:
             yield from cost(main_stage, rounds=3 if quick else 7, calls=300 if quick else 4000)
             yield from throughput(main_stage, rounds=1 if quick else 5, seconds=0.25 if quick else 2)
             yield from storm(main_stage, rounds=2 if quick else 10)

@@ -9,7 +9,6 @@ from bench.stage import Stage
 
 KINDS = ("empty", "get", "create", "update", "list 20", "list 200")
 IN_FLIGHT = (1, 16, 64, 256)
-LIMIT = "pgbench, the same create, 16 clients"
 
 
 def cost(stage: Stage, *, rounds: int, calls: int) -> Iterator[Row]:
@@ -36,19 +35,19 @@ def cost(stage: Stage, *, rounds: int, calls: int) -> Iterator[Row]:
         floor = f"{name.split()[0]} empty"
         yield Row(f"server CPU: {name}", value, "µs/call", floor, value / medians[floor])
     for name, values in postgres.items():
-        if not name.endswith("empty") and name.startswith("native"):
+        if not name.endswith("empty"):
             yield Row(f"PostgreSQL CPU: {name}", sorted(values)[len(values) // 2], "µs/call")
 
 
 def throughput(stage: Stage, *, rounds: int, seconds: float) -> Iterator[Row]:
-    """Creates and gets per second by one server and by two, beside pgbench's; latencies."""
+    """Creates and gets per second by one worker and by two, beside pgbench's; latencies."""
     latencies: dict[str, list[tuple[float, float]]] = {}
 
-    def case(kind: str, in_flight: int, servers: int, rate: float = 0.0) -> float:
-        name = _case(kind, in_flight, servers)
+    def case(kind: str, in_flight: int, workers: int, rate: float = 0.0) -> float:
+        name = _case(kind, in_flight, workers)
         guess = peaks.get(name) or 1000.0
         outcome = stage.drive(
-            kind, max(400, int((rate or guess) * seconds)), in_flight=in_flight, servers=servers, rate=rate
+            kind, max(400, int((rate or guess) * seconds)), in_flight=in_flight, workers=workers > 1, rate=rate
         )
         peaks[name] = outcome.ok / outcome.seconds
         key = f"{name}, open loop" if rate else name
@@ -61,12 +60,14 @@ def throughput(stage: Stage, *, rounds: int, seconds: float) -> Iterator[Row]:
     for shape in shapes:
         case(*shape)
     latencies.clear()
+    limits = {_limit(clients): partial(pgbench, stage, clients, seconds) for clients in IN_FLIGHT}
     cases = {_case(*shape): partial(case, *shape) for shape in shapes}
-    medians = interleaved(rounds, {LIMIT: partial(pgbench, stage, seconds), **cases})
-    yield Row(LIMIT, medians[LIMIT], "calls/s")
-    for kind, in_flight, servers in shapes:
-        name = _case(kind, in_flight, servers)
-        against = LIMIT if kind == "create" else ""
+    medians = interleaved(rounds, limits | cases)
+    for name in limits:
+        yield Row(name, medians[name], "calls/s")
+    for kind, in_flight, workers in shapes:
+        name = _case(kind, in_flight, workers)
+        against = _limit(in_flight) if kind == "create" else ""
         yield Row(name, medians[name], "calls/s", against, medians[name] / medians[against] if against else None)
         yield from _latency_rows(name, latencies[name])
     best = max(IN_FLIGHT, key=lambda in_flight: medians[_case("create", in_flight, 1)])
@@ -83,8 +84,12 @@ def _latency_rows(name: str, found: list[tuple[float, float]]) -> Iterator[Row]:
         yield Row(f"  {label}: {name}", sorted(each[index] for each in found)[len(found) // 2] * 1000, "ms")
 
 
-def _case(kind: str, in_flight: int, servers: int) -> str:
-    return f"{kind}, {in_flight} in flight, {servers} process{'es' if servers > 1 else ''}"
+def _case(kind: str, in_flight: int, workers: int) -> str:
+    return f"{kind}, {in_flight} in flight, {workers} worker{'s' if workers > 1 else ''}"
+
+
+def _limit(clients: int) -> str:
+    return f"pgbench, the same create, {clients} client{'s' if clients > 1 else ''}"
 
 
 def _door(web: bool) -> str:

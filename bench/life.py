@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, ExitStack
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
@@ -22,24 +23,28 @@ MIX = ("get", "create", "list 20", "update")
 
 
 def memory(stage: Stage, *, calls: int) -> Iterator[Row]:
-    """The resident set of the server: at the beginning, after many calls, with open streams."""
-    pid = stage.server.pid
-    idle = usage(pid).resident_bytes / MIB
-    yield Row("memory: so far", idle, "MiB")
-    warm_up, part = calls // 10, min(5000, calls // 4)
-    for index in range(warm_up // part + 1):
-        stage.drive(MIX[index % len(MIX)], part, in_flight=64)
-    warm = usage(pid).resident_bytes / MIB
-    yield Row("memory: warm", warm, "MiB")
-    for index in range(-(-calls // part)):
-        stage.drive(MIX[index % len(MIX)], part, in_flight=64)
-    full = usage(pid).resident_bytes / MIB
-    yield Row(f"memory: {calls:,} calls later", full, "MiB", "memory: warm", full / warm)
-    streams = asyncio.run(_with_streams(stage.server))
-    yield Row(f"memory: per open stream, of {STREAMS}", (streams / MIB - full) * 1024 / STREAMS, "KiB")
+    """The resident set of a new server: at the beginning, after many calls, with open streams."""
+    with serve(stage.dsn) as server:
+        fresh = replace(stage, server=server)
+        yield Row("memory: idle", _resident(server), "MiB")
+        warm_up, part = calls // 10, min(5000, calls // 4)
+        for index in range(warm_up // part + 1):
+            fresh.drive(MIX[index % len(MIX)], part, in_flight=64)
+        warm = _resident(server)
+        yield Row("memory: warm", warm, "MiB")
+        for index in range(-(-calls // part)):
+            fresh.drive(MIX[index % len(MIX)], part, in_flight=64)
+        full = _resident(server)
+        yield Row(f"memory: {calls:,} calls later", full, "MiB", "memory: warm", full / warm)
+        streams = asyncio.run(_with_streams(server))
+        yield Row(f"memory: per open stream, of {STREAMS}", (streams - full) * 1024 / STREAMS, "KiB")
 
 
-async def _with_streams(server: Server) -> int:
+def _resident(server: Server) -> float:
+    return usage(server.pid).resident_bytes / MIB
+
+
+async def _with_streams(server: Server) -> float:
     async with AsyncExitStack() as stack:
         for index in range(STREAMS):
             if index % 50 == 0:
@@ -49,7 +54,7 @@ async def _with_streams(server: Server) -> int:
             call = stub.Watch(health_pb2.HealthCheckRequest())
             await call.read()
             stack.callback(call.cancel)
-        return usage(server.pid).resident_bytes
+        return _resident(server)
 
 
 def start(postgres: devdb.Server, warm_dsn: str, *, rounds: int, processes: int) -> Iterator[Row]:

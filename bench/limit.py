@@ -9,7 +9,7 @@ from bench import data
 from bench.stage import Stage
 
 FIRST_ID = 0x1000
-CLIENTS = 16
+MOST_CLIENTS = 256
 
 # A client books minute after minute for a person of its own.
 _VALUES = {
@@ -28,22 +28,22 @@ _VALUES = {
 _prepared: set[str] = set()
 
 
-def pgbench(stage: Stage, seconds: float) -> float:
-    """Creates per second over 16 connections, prepared."""
+def pgbench(stage: Stage, clients: int, seconds: float) -> float:
+    """Creates per second over so many connections, prepared; the time to connect does not count."""
     if stage.dsn not in _prepared:
-        data.add_people(stage.dsn, CLIENTS, first_id=FIRST_ID)
+        data.add_people(stage.dsn, MOST_CLIENTS, first_id=FIRST_ID)
         _prepared.add(stage.dsn)
     script = f"\\set minute :minute + 1\n{booking.CREATE.sql % _VALUES};\n"
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:
         file.write(script)
         file.flush()
         minute = stage.minutes(1_000_000)
+        lasting = max(2, round(seconds)) + clients // 64
         command = [
-            str(devdb.binaries() / "pgbench"), "--no-vacuum", "--protocol=prepared", f"--client={CLIENTS}", "--jobs=1",
-            f"--time={max(2, round(seconds))}", f"--define=minute={minute}", f"--file={file.name}", stage.dsn,
+            str(devdb.binaries() / "pgbench"), "--no-vacuum", "--protocol=prepared", f"--client={clients}", "--jobs=1",
+            f"--time={lasting}", f"--define=minute={minute}", f"--file={file.name}", stage.dsn,
         ]  # fmt: skip
-        result = subprocess.run(command,
-                                capture_output=True, text=True, check=False)  # fmt: skip
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
     found = re.search(r"tps = ([\d.]+) \(without", result.stdout)
     if not found or result.returncode:
         raise SystemExit(f"pgbench failed:\n{result.stdout}\n{result.stderr}")

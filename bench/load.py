@@ -44,7 +44,7 @@ class Job:
     ``rate``: calls per second, whatever the answers; else ``in_flight`` are kept going.
     """
 
-    addresses: tuple[str, ...]
+    address: str
     kind: str
     callers: tuple[tuple[Person, str], ...]
     count: int
@@ -124,7 +124,7 @@ class _Drive:
         count = job.in_flight if job.web else min(job.connections, job.in_flight)
         for index in range(count):
             person, token = job.callers[index % len(job.callers)]
-            host, _, port = job.addresses[index % len(job.addresses)].rpartition(":")
+            host, _, port = job.address.rpartition(":")
             path = PATHS[job.kind]
             connection = Web(path, token) if job.web else Native(path, token, statuses=job.statuses)
             await loop.create_connection(lambda connection=connection: connection, host, int(port))  # type: ignore[misc]

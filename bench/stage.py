@@ -1,9 +1,9 @@
 """What every measurement needs: a database with people in it, servers on it, and something that calls them."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -27,30 +27,36 @@ READERS = 4
 
 @dataclass
 class Stage:
-    """A database, the servers on it and the people in it."""
+    """A database, the people in it, a server on it and perhaps another that has several workers."""
 
     postgres: devdb.Server
     dsn: str
-    servers: Sequence[Server]
+    server: Server
     generator: Generator
     writers: list[data.Person]
     readers: list[data.Person]
-    minute: int = field(default=10_000_000)  # long after everything that COPY has put there
-
-    @property
-    def server(self) -> Server:
-        """The only one, or the first."""
-        return self.servers[0]
+    workers: Server | None = None
+    minute: int = 10_000_000  # long after everything that COPY has put there
 
     def drive(
-        self, kind: str, count: int, *, in_flight: int = 16, web: bool = False, rate: float = 0.0, servers: int = 1
+        self, kind: str, count: int, *, in_flight: int = 16, web: bool = False, rate: float = 0.0, workers: bool = False
     ) -> Outcome:
         """Have the generator make ``count`` calls; all of them have to succeed."""
-        addresses = tuple(each.http if web else each.grpc for each in self.servers[:servers])
+        server = self.workers if workers and self.workers else self.server
         people = self.writers if kind in {"create", "empty"} else self.readers
         callers = tuple((person, person.token()) for person in people)
         outcome = self.generator.run(
-            Job(addresses, kind, callers, count, in_flight, self.minutes(count), web=web, rate=rate)
+            Job(
+                server.http if web else server.grpc,
+                kind,
+                callers,
+                count,
+                in_flight,
+                self.minutes(count),
+                web=web,
+                rate=rate,
+                connections=16 if workers else 8,  # the kernel deals connections out to workers by chance
+            )
         )
         if outcome.ok != count:
             raise SystemExit(f"{kind}: not every call succeeded: {dict(outcome.ended)}")
@@ -68,17 +74,18 @@ class Stage:
 
 @contextmanager
 def stage(
-    postgres: devdb.Server, generator: Generator, name: str, *, busy: int = READERS, servers: int = 1
+    postgres: devdb.Server, generator: Generator, name: str, *, busy: int = READERS, workers: int = 0
 ) -> Iterator[Stage]:
-    """Set up a database of its own with ``busy`` busy people, and servers on it."""
+    """Set up a database of its own with ``busy`` busy people, a server on it, and one with so many ``workers``."""
     dsn = new_database(postgres, name)
     asyncio.run(migrate(dsn))
     readers = data.add_busy_people(dsn, busy)
     writers = data.add_people(dsn, WRITERS)
     data.settle(dsn)
     with ExitStack() as stack:
-        running = [stack.enter_context(serve(dsn)) for _ in range(servers)]
-        yield Stage(postgres, dsn, running, generator, writers, readers[:READERS])
+        server = stack.enter_context(serve(dsn))
+        several = stack.enter_context(serve(dsn, program="appointments", workers=workers)) if workers else None
+        yield Stage(postgres, dsn, server, generator, writers, readers[:READERS], several)
 
 
 def new_database(postgres: devdb.Server, name: str) -> str:

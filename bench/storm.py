@@ -16,7 +16,7 @@ def storm(stage: Stage, *, rounds: int) -> Iterator[Row]:
     def case(name: str, clients: int, slots: int) -> float:
         person = stage.writers[0]
         job = Job(
-            (stage.server.grpc,), "create", ((person, person.token()),), clients, clients,
+            stage.server.grpc, "create", ((person, person.token()),), clients, clients,
             stage.minutes(clients), slots=slots, connections=16, statuses=True,
         )  # fmt: skip
         outcome: Outcome = stage.generator.run(job)
