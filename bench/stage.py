@@ -42,7 +42,8 @@ class Stage:
         self, kind: str, count: int, *, in_flight: int = 16, web: bool = False, rate: float = 0.0, workers: bool = False
     ) -> Outcome:
         """Have the generator make ``count`` calls; all of them have to succeed."""
-        server = self.workers if workers and self.workers else self.server
+        server = self.workers if workers else self.server
+        assert server, "this stage has no workers"
         people = self.writers if kind in {"create", "empty"} else self.readers
         callers = tuple((person, person.token()) for person in people)
         outcome = self.generator.run(
