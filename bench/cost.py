@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from functools import partial
 
-from bench.limit import pgbench
+from bench.limit import CLIENTS, pgbench
 from bench.results import Row, interleaved
 from bench.stage import Stage
 
 KINDS = ("empty", "get", "create", "update", "list 20", "list 200")
-IN_FLIGHT = (1, 16, 64, 256)
+IN_FLIGHT = CLIENTS
 
 
 def cost(stage: Stage, *, rounds: int, calls: int) -> Iterator[Row]:

@@ -25,7 +25,7 @@ MIX = ("get", "create", "list 20", "update")
 def memory(stage: Stage, *, calls: int) -> Iterator[Row]:
     """The resident set of a new server: at the beginning, after many calls, with open streams."""
     with serve(stage.dsn) as server:
-        fresh = replace(stage, server=server)
+        fresh = replace(stage, server=server, minute=stage.minutes(2 * calls))
         yield Row("memory: idle", _resident(server), "MiB")
         warm_up, part = calls // 10, min(5000, calls // 4)
         for index in range(warm_up // part + 1):

@@ -9,7 +9,7 @@ from bench import data
 from bench.stage import Stage
 
 FIRST_ID = 0x1000
-MOST_CLIENTS = 256
+CLIENTS = (1, 16, 64, 256)
 
 # A client books minute after minute for a person of its own.
 _VALUES = {
@@ -31,7 +31,7 @@ _prepared: set[str] = set()
 def pgbench(stage: Stage, clients: int, seconds: float) -> float:
     """Creates per second over so many connections, prepared; the time to connect does not count."""
     if stage.dsn not in _prepared:
-        data.add_people(stage.dsn, MOST_CLIENTS, first_id=FIRST_ID)
+        data.add_people(stage.dsn, max(CLIENTS), first_id=FIRST_ID)
         _prepared.add(stage.dsn)
     script = f"\\set minute :minute + 1\n{booking.CREATE.sql % _VALUES};\n"
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:

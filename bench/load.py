@@ -40,7 +40,7 @@ class Job:
     """What to call, how often and how.
 
     ``callers``: each with a token. ``first_minute``: creates book minute after minute from here on, so that no two of
-    them are in each other's way; with ``one_slot`` the first ``slots`` minutes are all that there is.
+    them are in each other's way; with ``slots`` the first so many minutes are all that there is.
     ``rate``: calls per second, whatever the answers; else ``in_flight`` are kept going.
     """
 

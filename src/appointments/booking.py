@@ -99,6 +99,10 @@ CREATE_MANY = Statement(
             id, owner_id, title, description, location, start_at, end_at, time_zone, attendees,
             request_id, request_digest
         )
+        WHERE NOT EXISTS (
+            SELECT FROM appointments AS earlier
+            WHERE earlier.owner_id = asked.owner_id AND earlier.request_id = asked.request_id
+        )
     ), taken AS (
         INSERT INTO bookings (appointment_id, subject_id, during)
         SELECT id, owner_id, tstzrange(start_at, end_at) FROM asked ORDER BY owner_id, start_at
@@ -304,12 +308,15 @@ async def undelete(db: Database, owner_id: UUID, appointment_id: UUID) -> Appoin
         # What was in the way has gone in the meantime.
 
 
+# The booking's foreign key would lock the subject in the end; first, because whoever erases an account does so.
 UNDELETE = Statement(
     f"""
-    WITH gone AS MATERIALIZED (
-        SELECT id, owner_id, start_at, end_at FROM appointments
-        WHERE id = %(id)s::uuid AND owner_id = %(owner_id)s::uuid AND deleted_at IS NOT NULL
-        FOR NO KEY UPDATE
+    WITH subject AS MATERIALIZED (
+        SELECT subjects.id AS subject_id FROM subjects WHERE subjects.id = %(owner_id)s::uuid FOR KEY SHARE
+    ), gone AS MATERIALIZED (
+        SELECT id, owner_id, start_at, end_at FROM appointments JOIN subject ON owner_id = subject_id
+        WHERE id = %(id)s::uuid AND deleted_at IS NOT NULL
+        FOR NO KEY UPDATE OF appointments
     ), taken AS (
         INSERT INTO bookings (appointment_id, subject_id, during)
         SELECT id, owner_id, tstzrange(start_at, end_at) FROM gone

@@ -17,8 +17,10 @@ ACQUIRE_SECONDS = 2.0
 """How long a request waits for a connection: shorter than people wait, longer than a restart of the database."""
 
 ASK_SECONDS = 0.25
+"""How long the pool is given each time that it is asked for one."""
 
 PILE_SECONDS = 5.0
+"""How long connections lie on the pile before they go back to the pool."""
 
 _SETTINGS: LiteralString = """
     SELECT set_config('statement_timeout', '10s', false), set_config('lock_timeout', '5s', false),
@@ -49,8 +51,9 @@ class Lender:
             # request try at once, so that the service is back within moments of the database's return.
             reconnect_timeout=1.0,
         )
-        # There are as many permits as connections, so that nobody ever waits in the pool's own queue.
+        # As many permits as connections: nobody waits in the pool's own queue, unless for a connection to be made.
         self._permits = size
+        self._asking = 0
         self._queue: deque[asyncio.Future[Connection | None]] = deque()
         self._pile: list[Connection] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -92,7 +95,8 @@ class Lender:
 
     async def give(self, connection: Connection) -> None:
         """Give a connection back, in whatever state it is."""
-        if connection.idle and not self._pool.closed:
+        # Whoever asks the pool is served by the pool: that it can make another connection is not said.
+        if connection.idle and not self._asking and not self._pool.closed:
             if not self._queue:
                 self._put_on_pile(connection)
                 return
@@ -121,12 +125,16 @@ class Lender:
     async def _fresh(self) -> Connection:
         # The pool connects when it is asked, and gives up after a second; who waits on has to ask again.
         until = asyncio.get_running_loop().time() + ACQUIRE_SECONDS
-        while True:
-            try:
-                return await self._pool.getconn(ASK_SECONDS)
-            except PoolTimeout:
-                if asyncio.get_running_loop().time() > until:
-                    raise
+        self._asking += 1
+        try:
+            while True:
+                try:
+                    return await self._pool.getconn(ASK_SECONDS)
+                except PoolTimeout:
+                    if asyncio.get_running_loop().time() > until:
+                        raise
+        finally:
+            self._asking -= 1
 
     async def _turn(self) -> Connection | None:
         turn: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()

@@ -11,10 +11,10 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence, Set
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 import psycopg
+from psycopg_pool import PoolTimeout
 
 from appointments.errors import Unavailable
 from appointments.statement import Row, Statement, Values
@@ -132,11 +132,8 @@ class Together:
         if len(requests) == 1:
             await self._serve_alone(requests[0])
             return
-        values: dict[str, Any] = {name: [request.values[name] for request in requests] for name in self._one.parameters}
-        rows_of = Counter(request.owner for request in requests)
-        values["crowded"] = [owner for owner, rows in rows_of.items() if rows > 1]
         try:
-            rows = {row[:2]: row for row in await self._fetch(self._many, values)}
+            rows = {row[:2]: row for row in await self._run_statement(self._many, self._together(requests))}
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
             if _undone(error):
                 self._refused += requests
@@ -158,8 +155,25 @@ class Together:
                 request.answer.set_result(row)
 
     async def _run_alone(self, values: Values) -> Row | None:
-        rows = await self._fetch(self._one, values)
+        rows = await self._run_statement(self._one, values)
         return rows[0] if rows else None
+
+    async def _run_statement(self, statement: Statement, values: Values) -> list[Row]:
+        try:
+            return await self._fetch(statement, values)
+        except Unavailable as error:
+            if isinstance(error.__cause__, PoolTimeout):
+                # Who waits would ask for a connection next, in vain as well.
+                for request in self._waiting + self._refused:
+                    _fail(request, error)
+            raise
+
+    def _together(self, requests: Sequence[_Request]) -> Values:
+        rows_of = Counter(request.owner for request in requests)
+        return {
+            **{name: [request.values[name] for request in requests] for name in self._one.parameters},
+            "crowded": [owner for owner, rows in rows_of.items() if rows > 1],
+        }
 
 
 class _Share:

@@ -47,6 +47,7 @@ def values_of(case: str, person: Person) -> tuple[Statement, Values]:
             booking.CREATE,
             owner | to_values(plan()) | {"id": person.user_id, "request_id": None, "request_digest": None},
         ),
+        "creates that share a statement": (booking.CREATE_MANY, _eight_creates(person)),
         "list of 20": (agenda.FIRST, owner | window | {"limit": 21}),
         "list of 20, deleted ones too": (agenda.ALL, owner | window | {"limit": 21}),
         "list of 20, from the beginning": (agenda.FIRST, owner | everything | {"limit": 21}),
@@ -55,13 +56,22 @@ def values_of(case: str, person: Person) -> tuple[Statement, Values]:
     return cases[case]
 
 
+def _eight_creates(person: Person) -> Values:
+    one = to_values(plan()) | {"id": person.user_id, "owner_id": person.user_id, "request_digest": b"x" * 32}
+    return {name: [value] * 8 for name, value in one.items()} | {
+        "attendees": ["[]"] * 8,
+        "request_id": [person.user_id] * 8,
+        "crowded": [person.user_id],
+    }
+
+
 def explained(dsn: str, statement: Statement, values: Values, mode: str) -> Iterator[Node]:
     """Every node of the plan of the statement as it is prepared; ``mode`` as PostgreSQL's plan_cache_mode."""
     with psycopg.connect(dsn, cursor_factory=ClientCursor) as connection:
         connection.execute(f"SET plan_cache_mode = {mode}")
         connection.execute(b"PREPARE statement AS " + statement.text)
         arguments = ", ".join(f"%({name})s" for name in statement.parameters)
-        quoted = {key: value.decode() if key == "attendees" else value for key, value in values.items()}
+        quoted = {**values, **({"attendees": "[]"} if values.get("attendees") == b"[]" else {})}
         row = connection.execute(f"EXPLAIN (FORMAT JSON) EXECUTE statement ({arguments})", quoted).fetchone()
         assert row
         connection.rollback()
@@ -95,3 +105,13 @@ def test_a_million_appointments_are_not_looked_through(
     nodes = list(explained(dsn, *values_of(case, person), mode))
     assert set() == {node["Node Type"] for node in nodes} & {"Seq Scan", "Sort", "Incremental Sort", "Bitmap Heap Scan"}
     assert indexes == {node["Index Name"] for node in nodes if "Index Name" in node}
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+def test_creates_that_share_a_statement_look_nothing_through(full: tuple[str, Person], mode: str) -> None:
+    """Request ids that were used before are found by their index; only the few subjects may be looked through."""
+    dsn, person = full
+    nodes = list(explained(dsn, *values_of("creates that share a statement", person), mode))
+    assert {"subjects"} >= {node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan"}
+    assert "appointments_request_id" in {node.get("Index Name") for node in nodes}

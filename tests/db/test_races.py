@@ -10,6 +10,7 @@ from time import monotonic
 from uuid import UUID, uuid4
 
 import psycopg
+import pytest
 
 from appointments import booking
 from appointments.appointment import Appointment
@@ -128,6 +129,26 @@ async def test_a_retry_storm_gets_one_answer(db: Database, owner: UUID) -> None:
     answers = await asyncio.gather(*(booking.create(db, owner, plan(), request_id=request_id) for _ in range(RACERS)))
     assert 1 == len({answer.id for answer in answers})
     assert all(answer == answers[0] for answer in answers)
+
+
+async def test_an_undelete_does_not_deadlock_with_the_end_of_the_account(db: Database, dsn: str, owner: UUID) -> None:
+    """The account is being erased, the undelete waits for that, and then finds nothing."""
+    created = await booking.create(db, owner, plan())
+    await booking.delete(db, owner, created.id)
+    async with (
+        await psycopg.AsyncConnection.connect(dsn) as eraser,
+        await psycopg.AsyncConnection.connect(dsn, autocommit=True) as watcher,
+        asyncio.timeout(10),
+    ):
+        await eraser.execute("SELECT FROM subjects WHERE id = %s FOR UPDATE", [owner])
+        undeleting = asyncio.create_task(booking.undelete(db, owner, created.id))
+        waiting = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        while not (await watcher.execute(waiting)).rowcount:  # noqa: ASYNC110 - it waits in another process
+            await asyncio.sleep(0.01)
+        await eraser.execute("DELETE FROM subjects WHERE id = %s", [owner])
+        await eraser.commit()
+        with pytest.raises(NotFound):
+            await undeleting
 
 
 async def test_moves_in_opposite_order_do_not_deadlock(db: Database, owner: UUID) -> None:

@@ -78,6 +78,21 @@ async def test_a_refused_statement_is_run_for_each_alone(db: Database) -> None:
     assert first == answers[-1]
 
 
+async def test_a_request_id_used_before_is_nobody_elses_trouble(db: Database, owner: UUID) -> None:
+    """Its create shares a statement, which is not refused for its sake; whoever repeats it gets the first answer."""
+    request_id = uuid4()
+    first = await booking.create(db, owner, plan(), request_id=request_id)
+    people = [await add_user(db) for _ in range(PEOPLE)]
+    answers = await asyncio.gather(
+        booking.create(db, people[0], plan()),
+        booking.create(db, owner, plan(), request_id=request_id),
+        *(booking.create(db, each, plan(), request_id=uuid4()) for each in people[1:]),
+    )
+    assert first == answers[1]
+    assert PEOPLE + 1 == len({answer.id for answer in answers})
+    assert await statements(db) < PEOPLE / 2
+
+
 async def test_who_leaves_takes_nobody_along(db: Database) -> None:
     """Half of the callers are cancelled while their statement waits: the others get their answers."""
     people = [await add_user(db) for _ in range(PEOPLE)]
