@@ -1,6 +1,7 @@
 """People and appointments for the benchmark, by COPY with every constraint on; and tokens for them."""
 
 import os
+import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ SAMPLE = 200
 """How many of them are read and changed one at a time."""
 
 
+_tokens: dict[UUID, tuple[str, float]] = {}
+
+
 @dataclass(frozen=True)
 class Person:
     """Somebody signed in. ``appointments`` are some of theirs."""
@@ -33,8 +37,12 @@ class Person:
     appointments: tuple[str, ...] = ()
 
     def token(self) -> str:
-        """A fresh access token; the product's own code signs it."""
-        return AccessTokens(SECRET).issue(self.user_id, self.session_id)[0]
+        """An access token, a new one every ten minutes as from a client; the product's own code signs it."""
+        token, until = _tokens.get(self.session_id, ("", 0.0))
+        if time.monotonic() > until:
+            token = AccessTokens(SECRET).issue(self.user_id, self.session_id)[0]
+            _tokens[self.session_id] = token, time.monotonic() + 600
+        return token
 
 
 def add_people(dsn: str, count: int, *, first_id: int | None = None) -> list[Person]:
