@@ -308,7 +308,7 @@ async def undelete(db: Database, owner_id: UUID, appointment_id: UUID) -> Appoin
         # What was in the way has gone in the meantime.
 
 
-# The booking's foreign key would lock the subject in the end; first, because whoever erases an account does so.
+# The booking's foreign key locks the subject in the end. Here that comes first, as for whoever erases an account.
 UNDELETE = Statement(
     f"""
     WITH subject AS MATERIALIZED (

@@ -95,7 +95,7 @@ class Lender:
 
     async def give(self, connection: Connection) -> None:
         """Give a connection back, in whatever state it is."""
-        # Whoever asks the pool is served by the pool: that it can make another connection is not said.
+        # Whoever asks the pool is served by the pool, which may not be able to make another connection.
         if connection.idle and not self._asking and not self._pool.closed:
             if not self._queue:
                 self._put_on_pile(connection)
