@@ -10,10 +10,11 @@ import binascii
 import hashlib
 import struct
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+from appointments.db import instant, micros
+
 _LAYOUT = struct.Struct(">q16s8s")
 
 
@@ -27,8 +28,7 @@ class Key:
 
 def encode(key: Key, listing: object) -> str:
     """Make the token that goes on after ``key`` in ``listing`` (anything whose str tells it from other lists)."""
-    micros = (key.start_at - _EPOCH) // timedelta(microseconds=1)
-    packed = _LAYOUT.pack(micros, key.id.bytes, _fingerprint(listing))
+    packed = _LAYOUT.pack(micros(key.start_at), key.id.bytes, _fingerprint(listing))
     return base64.urlsafe_b64encode(packed).rstrip(b"=").decode()
 
 
@@ -36,8 +36,8 @@ def decode(token: str, listing: object) -> Key | None:
     """Read a token; None if it is not one of ``listing``'s."""
     try:
         packed = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
-        micros, raw_id, fingerprint = _LAYOUT.unpack(packed)
-        start_at = _EPOCH + timedelta(microseconds=micros)
+        start, raw_id, fingerprint = _LAYOUT.unpack(packed)
+        start_at = instant(start)
     except (binascii.Error, ValueError, OverflowError, struct.error):
         return None
     return Key(start_at, UUID(bytes=raw_id)) if fingerprint == _fingerprint(listing) else None
