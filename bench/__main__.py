@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psycopg
 
-from appointments import devdb
+from appointments import embedded
 from bench.cost import cost, throughput
 from bench.growth import growth
 from bench.life import memory, start
@@ -25,7 +25,7 @@ def main() -> None:
     """Run it all. Rows are printed as they come."""
     quick = "--quick" in sys.argv[1:]
     began, rows = time.monotonic(), list[Row]()
-    with devdb.scratch(settings=POSTGRES) as postgres:
+    with embedded.scratch(settings=POSTGRES) as postgres:
         described = facts() | {"postgres": _version(postgres.dsn), "pool": str(POOL)} | POSTGRES
         print("\n".join(f"{name:<44}{value:>12}" for name, value in described.items()), flush=True)
         for row in measure(postgres, quick=quick):
@@ -35,7 +35,7 @@ def main() -> None:
     print(f"\n{time.monotonic() - began:.0f} s; written to {RESULTS.relative_to(Path.cwd())}")
 
 
-def measure(postgres: devdb.Server, *, quick: bool) -> Iterator[Row]:
+def measure(postgres: embedded.Server, *, quick: bool) -> Iterator[Row]:
     """Everything, one after the other; within each part, side by side."""
     with generator() as clients:
         with stage(postgres, clients, "bench_main", busy=1 if quick else READERS, workers=2) as main_stage:

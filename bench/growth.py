@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
 
-from appointments import devdb
+from appointments import embedded
 from bench.data import BUSY
 from bench.load import Generator
 from bench.results import Row, interleaved
@@ -14,7 +14,7 @@ KINDS = ("create", "get", "list day", "list week", "list month")
 
 
 def growth(
-    postgres: devdb.Server, generator: Generator, sizes: tuple[int, ...], *, rounds: int, calls: int
+    postgres: embedded.Server, generator: Generator, sizes: tuple[int, ...], *, rounds: int, calls: int
 ) -> Iterator[Row]:
     """The median latency of one call at a time, against that in the smallest database."""
     with ExitStack() as stack:

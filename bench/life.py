@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from appointments import devdb
+from appointments import embedded
 from bench.machine import usage
 from bench.results import Row
 from bench.server import Server, serve, wait_until_ready
@@ -57,7 +57,7 @@ async def _with_streams(server: Server) -> float:
         return _resident(server)
 
 
-def start(postgres: devdb.Server, warm_dsn: str, *, rounds: int, processes: int) -> Iterator[Row]:
+def start(postgres: embedded.Server, warm_dsn: str, *, rounds: int, processes: int) -> Iterator[Row]:
     """From the command to ready."""
     times = []
     for _ in range(rounds):

@@ -4,7 +4,8 @@ import re
 import subprocess
 import tempfile
 
-from appointments import booking, devdb
+from appointments.calendar import booking
+from appointments.embedded import binaries
 from bench import data
 from bench.stage import Stage
 
@@ -40,7 +41,7 @@ def pgbench(stage: Stage, clients: int, seconds: float) -> float:
         minute = stage.minutes(100_000)  # more than one client makes
         lasting = max(2, round(seconds)) + clients // 64
         command = [
-            str(devdb.binaries() / "pgbench"), "--no-vacuum", "--protocol=prepared", f"--client={clients}", "--jobs=1",
+            str(binaries.find() / "pgbench"), "--no-vacuum", "--protocol=prepared", f"--client={clients}", "--jobs=1",
             f"--time={lasting}", f"--define=minute={minute}", f"--file={file.name}", stage.dsn,
         ]  # fmt: skip
         result = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -8,9 +8,9 @@ policy: request id, deadline, identity, log line. What it lacks is what the othe
 from google.protobuf import descriptor_pb2, descriptor_pool, empty_pb2
 from google.protobuf.descriptor import ServiceDescriptor
 
-from appointments import app, cli
 from appointments.api.caller import Caller
 from appointments.api.rpc import Policy, Registrar
+from appointments.server import app, cli
 
 
 def _descriptor() -> ServiceDescriptor:

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 
-from appointments import devdb
-from appointments.migrate import migrate
+from appointments import embedded
+from appointments.db.migrate import migrate
 from bench import data
 from bench.load import Generator, Job, Outcome
 from bench.machine import Usage, usage
@@ -29,7 +29,7 @@ READERS = 4
 class Stage:
     """A database, the people in it, a server on it and perhaps another that has several workers."""
 
-    postgres: devdb.Server
+    postgres: embedded.Server
     dsn: str
     server: Server
     generator: Generator
@@ -75,7 +75,7 @@ class Stage:
 
 @contextmanager
 def stage(
-    postgres: devdb.Server, generator: Generator, name: str, *, busy: int = READERS, workers: int = 0
+    postgres: embedded.Server, generator: Generator, name: str, *, busy: int = READERS, workers: int = 0
 ) -> Iterator[Stage]:
     """Set up a database of its own with ``busy`` busy people, a server on it, and one with so many ``workers``."""
     dsn = new_database(postgres, name)
@@ -89,7 +89,7 @@ def stage(
         yield Stage(postgres, dsn, server, generator, writers, readers[:READERS], several)
 
 
-def new_database(postgres: devdb.Server, name: str) -> str:
+def new_database(postgres: embedded.Server, name: str) -> str:
     """An empty database; the DSN."""
     with psycopg.connect(postgres.dsn, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")

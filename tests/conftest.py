@@ -5,14 +5,16 @@ import itertools
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from urllib.parse import urlsplit, urlunsplit
+from uuid import UUID
 
 import psycopg
 import pytest
 import uvloop
 
-from appointments import devdb
+from appointments import embedded
 from appointments.db import Database
-from appointments.migrate import migrate
+from appointments.db.migrate import migrate
+from tests.people import add_user
 
 TEMPLATE = f"appointments_template_{os.getpid()}"
 _numbers = itertools.count(1)
@@ -29,7 +31,7 @@ def postgres_dsn() -> Iterator[str]:
     if dsn := os.environ.get("DATABASE_URL"):
         yield dsn
         return
-    with devdb.scratch(settings={"max_connections": "300"}) as server:
+    with embedded.scratch(settings={"max_connections": "300"}) as server:
         yield server.dsn
 
 
@@ -63,3 +65,15 @@ async def db(dsn: str) -> AsyncIterator[Database]:
     """The features' view of that database."""
     async with Database(dsn, size=10) as database:
         yield database
+
+
+@pytest.fixture
+async def owner(db: Database) -> UUID:
+    """Somebody."""
+    return await add_user(db)
+
+
+@pytest.fixture
+async def stranger(db: Database) -> UUID:
+    """Somebody else."""
+    return await add_user(db)

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from tests.server import free_ports
+from tests.service import free_ports
 
 
 class Redis:

@@ -1,6 +1,6 @@
 """``python -m appointments``: the command line."""
 
-from appointments.cli import main
+from appointments.server.cli import main
 
 if __name__ == "__main__":
     main()

@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator, Iterator
 import psycopg
 import pytest
 
-from tests import server as servers
+from tests import service
 from tests.clients import Person, person
 from tests.conftest import database_dsn
-from tests.server import Target
+from tests.service import Target
 
 TARGET = os.environ.get("APPOINTMENTS_TARGET_GRPC"), os.environ.get("APPOINTMENTS_TARGET_HTTP")
 
@@ -42,7 +42,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Target]:
     postgres_dsn, name = request.getfixturevalue("postgres_dsn"), f"{request.getfixturevalue('template')}_ports"
     with psycopg.connect(postgres_dsn, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {name.removesuffix('_ports')}")
-        with servers.start(database_dsn(postgres_dsn, name), {"TRUSTED_PROXY_HOPS": "1"}) as running:
+        with service.start(database_dsn(postgres_dsn, name), {"TRUSTED_PROXY_HOPS": "1"}) as running:
             yield running
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 

@@ -16,10 +16,10 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc.status_pb2 import Status
 
-from appointments.api.cookies import DEVELOPMENT
+from appointments.api.rest.cookies import DEVELOPMENT
 from tests.clients import DETAILS
 from tests.grpcweb.wire import BINARY, TEXT, framed, frames
-from tests.server import Target
+from tests.service import Target
 
 PAIRS = Sequence[tuple[str, str | bytes]]
 DETAILS_KEY = "grpc-status-details-bin"

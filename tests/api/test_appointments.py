@@ -16,7 +16,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from appointments.v1 import appointments_pb2 as pb
 from tests.clients import HOUR, TEN, Person, appointment, details, new_address, status, timestamp
-from tests.server import Server
+from tests.service import Server
 
 Code = grpc.StatusCode
 

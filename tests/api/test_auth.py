@@ -10,7 +10,7 @@ import pytest
 from appointments.v1 import account_pb2 as pb
 from appointments.v1 import auth_pb2, auth_pb2_grpc
 from tests.clients import PASSWORD, Person, details, new_address, new_email, person
-from tests.server import Server
+from tests.service import Server
 
 Code = grpc.StatusCode
 ME = pb.GetCurrentUserRequest()

@@ -18,7 +18,7 @@ from appointments.v1 import account_pb2, appointments_pb2, auth_pb2
 from tests.api.doors import DOORS, Call, Raw, Recorder, native, web
 from tests.api.scenarios import GARBAGE, METHODS, SCENARIOS, Scene
 from tests.clients import Person, register
-from tests.server import Target
+from tests.service import Target
 
 Code = grpc.StatusCode
 

@@ -10,10 +10,10 @@ from collections import Counter
 
 import bcrypt
 
-from tests import server as servers
+from tests import service
 from tests.api.rest import browser, sign_up
 from tests.clients import PASSWORD
-from tests.server import Server
+from tests.service import Server
 
 
 def slowest_health_check(
@@ -73,7 +73,7 @@ async def test_health_stays_prompt_under_two_hundred_logins(dsn: str) -> None:
     """In the best of five rounds it takes less than half of one hash."""
     spawn = multiprocessing.get_context("spawn")
     environment = {"BCRYPT_COST": "12", "TRUSTED_PROXY_HOPS": "1"}
-    with servers.start(dsn, environment) as server, spawn.Manager() as manager, spawn.Pool(1) as pool:
+    with service.start(dsn, environment) as server, spawn.Manager() as manager, spawn.Pool(1) as pool:
         async with browser(server.url) as client:
             email = await sign_up(client)
         prompt = False

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.server import ROOT, Server
+from tests.service import ROOT, Server
 
 
 def tour() -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 from appointments.v1 import account_pb2, account_pb2_grpc, auth_pb2, auth_pb2_grpc
 from tests.api.rest import browser, problem, sign_up
 from tests.clients import PASSWORD, new_email
-from tests.server import Server
+from tests.service import Server
 
 
 async def is_signed_in(server: Server, access_token: str) -> bool:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.api.rest import browser, fields, problem, sign_up
 from tests.clients import PASSWORD, new_email
-from tests.server import Server
+from tests.service import Server
 
 JSON = {"Content-Type": "application/json"}
 

@@ -8,13 +8,13 @@ from typing import Any
 import httpx
 import pytest
 
-from appointments.api import http
 from appointments.api.origin import Origins
+from appointments.api.rest import site
 from appointments.auth import Auth
+from appointments.auth.ratelimit import Limiter
 from appointments.db import Database
-from appointments.ratelimit import Limiter
 from tests.api.rest import problem, sign_up
-from tests.db.signing_in import process
+from tests.auth.signing_in import process
 
 ORIGIN = "https://calendar.example.com"
 
@@ -34,7 +34,7 @@ async def yes() -> bool:
 async def client(house: Auth, page: Path = Path("/nowhere"), **options: Any) -> AsyncIterator[httpx.AsyncClient]:
     """A client of an application that is built so."""
     origins = Origins(options.pop("allowed", ()))
-    app = http.build(house, Limiter(), origins, options.pop("ready", yes), page_folder=page, **options)
+    app = site.build(house, Limiter(), origins, options.pop("ready", yes), page_folder=page, **options)
     transport = httpx.ASGITransport(app=app, client=("192.0.2.1", 4711))
     async with httpx.AsyncClient(transport=transport, base_url="https://appointments.example") as client:
         yield client

@@ -14,8 +14,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from appointments import migrate as migrate_module
-from appointments.migrate import (
+from appointments.db import migrate as migrate_module
+from appointments.db.migrate import (
     PACKAGED,
     DatabaseUnreachable,
     MigrationEdited,
@@ -31,7 +31,7 @@ _numbers = itertools.count(1)
 
 PROGRAM = """
 import asyncio, pathlib, sys
-from appointments.migrate import migrate
+from appointments.db.migrate import migrate
 sys.stdin.read()
 print(*asyncio.run(migrate(sys.argv[1], folder=pathlib.Path(sys.argv[2]))))
 """

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import appointments
 from appointments.db import Database
-from appointments.migrate import pending
+from appointments.db.migrate import pending
 
 SOURCE = Path(appointments.__file__).parent
 _SAID_BY_CODE = re.compile(r'ON CONSTRAINT (\w+)|constraint_name [!=]= "(\w+)"')

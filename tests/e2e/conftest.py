@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, expect
 
-from tests import clients, server
+from tests import clients, service
 from tests.browser import launch
 from tests.conftest import database_dsn
 from tests.e2e.desk import NOW, Desk
@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def built() -> None:
     """The page, built from the sources as they are."""
     build = subprocess.run(
-        [sys.executable, "scripts/build_page.py"], cwd=server.ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "scripts/build_page.py"], cwd=service.ROOT, capture_output=True, text=True, check=False
     )
     assert build.returncode == 0, build.stdout + build.stderr
 
@@ -54,9 +54,9 @@ def database(postgres_dsn: str, template: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def running(built: None, database: str) -> Iterator[server.Server]:
+def running(built: None, database: str) -> Iterator[service.Server]:
     """A server with the page."""
-    with server.start(database, BEHIND_A_PROXY) as started:
+    with service.start(database, BEHIND_A_PROXY) as started:
         yield started
 
 
@@ -71,7 +71,7 @@ Opener = Callable[..., Awaitable[Desk]]
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def open_desk(chromium: Browser, running: server.Server) -> AsyncIterator[Opener]:
+async def open_desk(chromium: Browser, running: service.Server) -> AsyncIterator[Opener]:
     """Opens the page in a browser of its own; ``beside`` opens a further tab of another desk's browser instead.
 
     With ``email`` the browser has that person's session already.
@@ -109,7 +109,7 @@ async def open_desk(chromium: Browser, running: server.Server) -> AsyncIterator[
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def ada(running: server.Server) -> AsyncIterator[clients.Person]:
+async def ada(running: service.Server) -> AsyncIterator[clients.Person]:
     """Somebody with an account, who also has the native port for arranging things."""
     async with clients.person(running.grpc) as person:
         yield person

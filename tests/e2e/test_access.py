@@ -9,7 +9,7 @@ from playwright.async_api import Page, expect
 from tests.clients import HOUR, Person
 from tests.e2e.conftest import Opener
 from tests.e2e.desk import Desk, at
-from tests.server import ROOT
+from tests.service import ROOT
 
 AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
 # Everything of WCAG 2.2 AA, and axe's best practices.

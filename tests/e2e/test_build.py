@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server import ROOT
+from tests.service import ROOT
 
 SKIPPED = shutil.ignore_patterns("node_modules", "page", "page.new", "__pycache__")
 

@@ -3,7 +3,7 @@
 import psycopg
 from playwright.async_api import Route, expect
 
-from tests import server
+from tests import service
 from tests.clients import Person
 from tests.conftest import database_dsn
 from tests.e2e.conftest import BEHIND_A_PROXY, Opener
@@ -87,7 +87,7 @@ async def test_a_server_that_goes_away_and_comes_back(
     with psycopg.connect(postgres_dsn, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
     dsn = database_dsn(postgres_dsn, name)
-    with server.start(dsn, BEHIND_A_PROXY) as first:
+    with service.start(dsn, BEHIND_A_PROXY) as first:
         desk = await open_desk(url=first.url)
         await desk.register("Ada", "ada@example.org")
         await desk.book("Before the outage")
@@ -96,7 +96,7 @@ async def test_a_server_that_goes_away_and_comes_back(
     await expect(desk.page.get_by_text("The server can’t be reached. Trying again…")).to_be_visible()
     await desk.button("Previous").click()
     await expect(desk.appointment("Before the outage")).to_be_visible()
-    with server.start(dsn, BEHIND_A_PROXY | {"GRPC_BIND": first.grpc, "HTTP_BIND": first.http}):
+    with service.start(dsn, BEHIND_A_PROXY | {"GRPC_BIND": first.grpc, "HTTP_BIND": first.http}):
         await expect(desk.page.get_by_text("can’t be reached")).to_have_count(0, timeout=40_000)
         await desk.book("After the outage")
         await expect(desk.appointment("After the outage")).to_be_visible()

@@ -9,7 +9,7 @@ from playwright.async_api import expect
 from tests.clients import Person
 from tests.e2e.conftest import Opener
 from tests.e2e.desk import Desk, at
-from tests.server import ROOT
+from tests.service import ROOT
 
 PAYLOAD = '<script>window.pwned=1</script><img src=x onerror="window.pwned=1">'
 PAGE = ROOT / "src" / "appointments" / "page"

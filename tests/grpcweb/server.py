@@ -13,10 +13,10 @@ from google.protobuf.any_pb2 import Any as Detail
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
-from appointments.api import listener
 from appointments.api.exchange import App, Receive, Scope, Send
-from appointments.api.grpcweb import Front
+from appointments.api.grpcweb.front import Front
 from appointments.api.origin import Origins
+from appointments.server import listener
 from tests.grpcweb.echo.v1 import echo_pb2_grpc
 from tests.grpcweb.echo.v1.echo_pb2 import EchoRequest, EchoResponse, Failure, WitnessRequest, WitnessResponse
 

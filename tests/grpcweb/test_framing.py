@@ -6,7 +6,7 @@ from itertools import pairwise
 import grpc
 import pytest
 
-from appointments.api.grpcweb_framing import (
+from appointments.api.grpcweb.framing import (
     Deframer,
     Refusal,
     decode_metadata,

@@ -7,8 +7,9 @@ import time
 import httpx
 import pytest
 
-from appointments.api import exchange, listener
+from appointments.api import exchange
 from appointments.api.exchange import Receive, Scope, Send, bounded
+from appointments.server import listener
 from tests.grpcweb.echo.v1.echo_pb2 import EchoRequest
 from tests.grpcweb.server import SERVICE, Doors, doors
 from tests.grpcweb.wire import BINARY, eventually, framed, parse, post, raw_post

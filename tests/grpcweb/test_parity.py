@@ -12,7 +12,7 @@ import grpc
 import httpx
 import pytest
 
-from appointments.api.grpcweb import Front
+from appointments.api.grpcweb.front import Front
 from tests.grpcweb.wire import BINARY, framed, frames
 
 Context = grpc.aio.ServicerContext[bytes, bytes]

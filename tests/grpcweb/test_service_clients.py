@@ -11,14 +11,14 @@ import pytest
 from playwright.async_api import Browser
 
 from appointments.v1 import appointments_pb2 as pb
-from tests import server as servers
+from tests import service as services
 from tests.clients import PASSWORD, TEN, appointment, new_email, person
 from tests.conftest import database_dsn
 from tests.grpcweb import toolchain
 from tests.grpcweb.server import doors
 from tests.grpcweb.test_clients import CLIENTS
 from tests.grpcweb.wire import BINARY, framed
-from tests.server import Server
+from tests.service import Server
 
 CREATE = "/appointments.v1.AppointmentService/CreateAppointment"
 SITES = ["same-site", "cross-site"]
@@ -30,7 +30,7 @@ def service(postgres_dsn: str, template: str) -> Iterator[Server]:
     name = f"{template}_clients"
     with psycopg.connect(postgres_dsn, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-        with servers.start(database_dsn(postgres_dsn, name)) as running:
+        with services.start(database_dsn(postgres_dsn, name)) as running:
             yield running
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 

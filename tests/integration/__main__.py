@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 from tests.integration.containers import Composition, NoEngine, check_engine, contained
-from tests.server import ROOT, Target
+from tests.service import ROOT, Target
 
 BLACK_BOX = ("tests/api", "tests/integration/test_black_box.py")
 

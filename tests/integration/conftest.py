@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.clients import Person, person
-from tests.server import Target
+from tests.service import Target
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.network import Network
 
-from tests.server import ROOT, START_SECONDS, Target, free_ports, is_ready
+from tests.service import ROOT, START_SECONDS, Target, free_ports, is_ready
 
 IMAGE = "appointments"
 PROXY_IMAGE = "appointments-proxy"

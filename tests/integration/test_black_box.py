@@ -10,7 +10,7 @@ from appointments.v1 import appointments_pb2 as pb
 from tests.api.rest import browser, sign_up
 from tests.clients import HOUR, TEN, Person, appointment
 from tests.grpcweb.wire import BINARY, framed, frames
-from tests.server import Target
+from tests.service import Target
 
 CREATE = "/appointments.v1.AppointmentService/CreateAppointment"
 

@@ -8,7 +8,7 @@ import httpx
 
 from appointments.v1 import appointments_pb2 as pb
 from tests.clients import PASSWORD, Person, new_email
-from tests.server import Target
+from tests.service import Target
 
 
 async def test_a_session_of_one_replica_holds_at_the_other(ada: Person) -> None:

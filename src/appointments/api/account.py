@@ -7,8 +7,8 @@ from appointments.api.auth import user_message
 from appointments.api.caller import Caller
 from appointments.api.convert import identifier, timestamp
 from appointments.auth import Accounts, Sessions
+from appointments.auth.ratelimit import Limiter
 from appointments.auth.sessions import Session
-from appointments.ratelimit import Limiter
 from appointments.v1 import account_pb2 as pb
 
 

@@ -3,12 +3,13 @@
 from dataclasses import replace
 from uuid import UUID
 
-from appointments import agenda, booking
 from appointments.api import convert, masks
 from appointments.api.caller import Caller
+from appointments.calendar import booking, listing
+from appointments.calendar.appointment import Spec
+from appointments.calendar.rules import violations
 from appointments.db import Database
 from appointments.errors import Invalid, Violation
-from appointments.plan import Plan, violations
 from appointments.v1 import appointments_pb2 as pb
 
 _CHANGEABLE = {
@@ -20,7 +21,7 @@ _CHANGEABLE = {
     "time_zone": "time_zone",
     "attendees": "attendees",
 }
-"""The contract's fields that an update can name, each with its field of a Plan."""
+"""The contract's fields that an update can name, each with its field of a Spec."""
 
 
 class AppointmentService:
@@ -33,12 +34,12 @@ class AppointmentService:
         self, request: pb.CreateAppointmentRequest, caller: Caller
     ) -> pb.CreateAppointmentResponse:
         """Book a time."""
-        plan = convert.plan(request.appointment)
+        spec = convert.spec(request.appointment)
         try:
             request_id = convert.identifier(request.request_id, "request_id") if request.request_id else None
         except Invalid as bad:
-            raise Invalid([*bad.violations, *violations(plan)]) from None
-        created = await booking.create(self._db, caller.user_id, plan, request_id=request_id)
+            raise Invalid([*bad.violations, *violations(spec)]) from None
+        created = await booking.create(self._db, caller.user_id, spec, request_id=request_id)
         return pb.CreateAppointmentResponse(appointment=convert.appointment(created))
 
     async def GetAppointment(self, request: pb.GetAppointmentRequest, caller: Caller) -> pb.GetAppointmentResponse:
@@ -50,7 +51,7 @@ class AppointmentService:
         self, request: pb.ListAppointmentsRequest, caller: Caller
     ) -> pb.ListAppointmentsResponse:
         """List those that overlap a window."""
-        page = await agenda.page(
+        page = await listing.page(
             self._db, _window(request, caller.user_id), size=request.page_size, token=request.page_token
         )
         response = pb.ListAppointmentsResponse(next_page_token=page.next_token)
@@ -64,10 +65,10 @@ class AppointmentService:
         """Change the fields of the mask."""
         message = request.appointment
         appointment_id = convert.identifier(message.id, "appointment.id")
-        wanted = convert.plan(message)
+        wanted = convert.spec(message)
         fields = [_CHANGEABLE[path] for path in masks.paths(request.update_mask, message, tuple(_CHANGEABLE))]
 
-        def change(current: Plan) -> Plan:
+        def change(current: Spec) -> Spec:
             return replace(current, **{field: getattr(wanted, field) for field in fields})
 
         changed = await booking.update(self._db, caller.user_id, appointment_id, change, etag=message.etag)
@@ -89,7 +90,7 @@ class AppointmentService:
         return pb.UndeleteAppointmentResponse(appointment=convert.appointment(restored))
 
 
-def _window(request: pb.ListAppointmentsRequest, owner_id: UUID) -> agenda.Window:
+def _window(request: pb.ListAppointmentsRequest, owner_id: UUID) -> listing.Window:
     bounds = {
         field: convert.instant(getattr(request, field))
         for field in ("start_time", "end_time")
@@ -98,4 +99,4 @@ def _window(request: pb.ListAppointmentsRequest, owner_id: UUID) -> agenda.Windo
     bad = [field for field, bound in bounds.items() if bound is None]
     if bad:
         raise Invalid([Violation(field, "must be a valid Timestamp, in the years 1 to 9999") for field in bad])
-    return agenda.Window(owner_id, bounds.get("start_time"), bounds.get("end_time"), request.show_deleted)
+    return listing.Window(owner_id, bounds.get("start_time"), bounds.get("end_time"), request.show_deleted)

@@ -3,9 +3,9 @@
 from appointments.api.caller import Visitor
 from appointments.api.convert import timestamp
 from appointments.auth import Accounts, Device, Rotation, Sessions
+from appointments.auth.ratelimit import Limiter, network
 from appointments.auth.tokens import Tokens
 from appointments.auth.user import User
-from appointments.ratelimit import Limiter, network
 from appointments.v1 import account_pb2, auth_pb2
 
 

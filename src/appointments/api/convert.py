@@ -1,6 +1,6 @@
 """Between the contract's messages and the domain's values.
 
-A plan is converted whatever it holds: what is out of bounds stays so, and the feature names all of it at once.
+A spec is converted whatever it holds: what is out of bounds stays so, and the feature names all of it at once.
 """
 
 from collections.abc import Callable
@@ -9,10 +9,9 @@ from uuid import UUID
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from appointments.appointment import Appointment
+from appointments.calendar.appointment import UNSET, Appointment, Attendee, Spec
 from appointments.db import Micros, micros
 from appointments.errors import Invalid
-from appointments.plan import UNSET, Attendee, Plan
 from appointments.v1 import appointments_pb2 as pb
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -61,9 +60,9 @@ def identifier(text: str, field: str) -> UUID:
     return value
 
 
-def plan(message: pb.Appointment) -> Plan:
+def spec(message: pb.Appointment) -> Spec:
     """What a request asks for, unchecked: the feature names what is wrong with it."""
-    return Plan(
+    return Spec(
         title=message.title,
         start_at=_planned(message, "start_time"),
         end_at=_planned(message, "end_time"),

@@ -7,8 +7,8 @@ from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import aio as health_aio
 
 from appointments.db import Database
+from appointments.db.migrate import pending
 from appointments.errors import Unavailable
-from appointments.migrate import pending
 
 SECONDS = 1.0
 """How long the database may take to answer, and how often the health service asks it."""

@@ -8,7 +8,7 @@ import psycopg
 from psycopg.rows import class_row
 from uuid_utils.compat import uuid7
 
-from appointments import text
+from appointments import validation
 from appointments.auth import passwords, user
 from appointments.auth.identity import Authenticator
 from appointments.auth.passwords import Hasher, Passwords
@@ -17,7 +17,7 @@ from appointments.auth.tokens import Clock, Tokens, utc_now
 from appointments.auth.user import User
 from appointments.db import Connection, Database
 from appointments.errors import Invalid, Taken, Unauthenticated, Violation
-from appointments.plan import ZONES
+from appointments.validation import ZONES
 
 MAX_DISPLAY_NAME = 200
 
@@ -61,7 +61,7 @@ class Accounts:
         with self._passwords.place() as hasher:
             password_hash = await hasher.hash(password)
         now = self._now()
-        newcomer = User(uuid7(), text.fold_email(email), display_name, "UTC", now, now)
+        newcomer = User(uuid7(), validation.fold_email(email), display_name, "UTC", now, now)
 
         async def create(connection: Connection) -> Tokens | None:
             await _insert(connection, newcomer, password_hash)
@@ -175,11 +175,11 @@ class Accounts:
 
     async def _find(self, email: str) -> tuple[UUID, str] | None:
         # What is no address has no account, and takes as long to be told so.
-        if text.email_problem(email):
+        if validation.email_problem(email):
             return None
         async with self._db.connection() as connection:
             cursor = await connection.execute(
-                "SELECT id, password_hash FROM users WHERE email = %(email)s", {"email": text.fold_email(email)}
+                "SELECT id, password_hash FROM users WHERE email = %(email)s", {"email": validation.fold_email(email)}
             )
             return await cursor.fetchone()
 
@@ -197,14 +197,14 @@ class Accounts:
 
 def violations(email: str, password: str, display_name: str) -> list[Violation]:
     """Everything that is wrong with a registration."""
-    found = [("email", text.email_problem(email)), ("password", passwords.problem(password))]
+    found = [("email", validation.email_problem(email)), ("password", passwords.problem(password))]
     fields = [Violation(field, problem) for field, problem in found if problem]
     return fields + _profile_violations(display_name, "UTC")
 
 
 def _profile_violations(display_name: str, time_zone: str) -> list[Violation]:
     found = []
-    if problem := text.problem(display_name, most=MAX_DISPLAY_NAME):
+    if problem := validation.problem(display_name, most=MAX_DISPLAY_NAME):
         found.append(Violation("display_name", problem))
     if time_zone not in ZONES:
         found.append(Violation("time_zone", "must be an IANA time zone, such as Europe/Vienna"))

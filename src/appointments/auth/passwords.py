@@ -15,7 +15,7 @@ from typing import ParamSpec, TypeVar
 
 import bcrypt
 
-from appointments import text
+from appointments import validation
 from appointments.errors import Unavailable
 
 P = ParamSpec("P")
@@ -33,7 +33,7 @@ NICENESS = 10
 
 def problem(password: str) -> str | None:
     """What is wrong with a new password; None if it is fine."""
-    if found := text.problem(password, least=MIN_CHARACTERS, most=MAX_BYTES):
+    if found := validation.problem(password, least=MIN_CHARACTERS, most=MAX_BYTES):
         return found
     if len(password.encode()) > MAX_BYTES:
         return f"must be at most {MAX_BYTES} bytes of UTF-8"
@@ -101,4 +101,4 @@ def _step_back() -> None:
 
 
 def _is_usable(password: str) -> bool:
-    return text.problem(password, most=MAX_BYTES) is None and len(password.encode()) <= MAX_BYTES
+    return validation.problem(password, most=MAX_BYTES) is None and len(password.encode()) <= MAX_BYTES

@@ -1,0 +1,63 @@
+"""One log line per HTTP request, its id, and the end of the road for whatever nobody caught.
+
+A line has the path, never the query, a header or the body: no password, token or cookie gets into it.
+"""
+
+from time import perf_counter
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from appointments.api.caller import request_id
+from appointments.api.rest import problems
+
+CLIENT_GONE = 499
+"""What nginx logs when nobody waited for the answer."""
+
+_log = structlog.get_logger("appointments.request")
+
+
+class RequestLog:
+    """Gives each request an id, and logs how it ended."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = perf_counter()
+        given = Headers(scope=scope).get("x-request-id", "")
+        # A state of the request's own: the server hands the same one to every request of its life.
+        state = scope["state"] = {**scope.get("state", {}), "request_id": request_id(given)}
+        status = CLIENT_GONE
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-Id"] = state["request_id"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            pass
+        except Exception as error:  # noqa: BLE001 - the last line: whatever it is, it becomes an opaque answer
+            _log.error("unexpected", request_id=state["request_id"], exc_info=error)
+            if status == CLIENT_GONE:
+                await problems.internal(Request(scope))(scope, receive, send_with_id)
+        finally:
+            _log.info(
+                "request",
+                request_id=state["request_id"],
+                method=scope["method"],
+                path=scope["path"],
+                status=status,
+                duration_ms=round((perf_counter() - started) * 1000, 2),
+                user_id=state.get("user_id"),
+            )

@@ -1,0 +1,72 @@
+"""The HTTP side of the service, but for gRPC-Web: /auth, /healthz, /readyz and the page."""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+
+from appointments.api.origin import Origins
+from appointments.api.rest import page, problems
+from appointments.api.rest.auth import AuthEndpoints
+from appointments.api.rest.headers import CrossOrigin, SecurityHeaders
+from appointments.api.rest.request_log import RequestLog
+from appointments.auth import Auth
+from appointments.auth.ratelimit import Limiter
+from appointments.auth.tokens import utc_now
+from appointments.errors import Fault
+
+Ready = Callable[[], Awaitable[bool]]
+
+
+def build(
+    auth: Auth,
+    limiter: Limiter,
+    origins: Origins,
+    ready: Ready,
+    *,
+    production: bool = False,
+    trusted_proxy_hops: int = 0,
+    page_folder: Path = page.FOLDER,
+    now: Callable[[], datetime] = utc_now,
+) -> Starlette:
+    """Build the application. ``ready`` says whether requests can be served; ``now`` is the clock of the cookies."""
+    endpoints = AuthEndpoints(
+        auth, limiter, origins, production=production, trusted_proxy_hops=trusted_proxy_hops, now=now
+    )
+    app = Starlette(
+        routes=[
+            Mount("/auth", app=endpoints.router()),
+            Route("/healthz", _alive, methods=["GET"]),
+            Route("/readyz", _readiness(ready), methods=["GET"]),
+            # No Mount: that would take the other routes' wrong methods for paths of its own.
+            Route("/{path:path}", page.serve(page_folder), methods=["GET"]),
+        ],
+        middleware=[
+            Middleware(SecurityHeaders, production=production),
+            Middleware(RequestLog),
+            Middleware(CrossOrigin, origins=origins, prefix="/auth/"),
+        ],
+        exception_handlers={Fault: problems.from_fault, HTTPException: problems.from_http},
+    )
+    # A redirect to a path with or without its slash would be built from the Host header, which anybody can write.
+    app.router.redirect_slashes = False
+    return app
+
+
+async def _alive(request: Request) -> Response:  # noqa: ARG001
+    return JSONResponse({"status": "alive"}, headers={"Cache-Control": "no-store"})
+
+
+def _readiness(ready: Ready) -> Callable[[Request], Awaitable[Response]]:
+    async def readiness(request: Request) -> Response:  # noqa: ARG001
+        is_ready = await ready()
+        content = {"status": "ready" if is_ready else "unavailable"}
+        return JSONResponse(content, 200 if is_ready else 503, headers={"Cache-Control": "no-store"})
+
+    return readiness

@@ -1,0 +1,1 @@
+"""Appointments: what they are, what rules they keep, how they are booked and listed."""

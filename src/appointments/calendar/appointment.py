@@ -1,0 +1,115 @@
+"""An appointment: what a person decides about it (:class:`Spec`), and its row (:class:`Appointment`).
+
+The only place that knows the columns' order: statements select :data:`COLUMNS` and hand each row to :func:`from_row`.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, LiteralString, NamedTuple
+from uuid import UUID
+
+from appointments.db import Micros, Row, instant, micros
+
+UNSET = datetime.min.replace(tzinfo=UTC)
+"""A time that a request did not give."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attendee:
+    """Somebody invited. ``response`` is a PARTSTAT of RFC 5545 §3.2.12."""
+
+    email: str
+    display_name: str = ""
+    response: str = "NEEDS-ACTION"
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What is booked. Times are aware, to the microsecond, ``[start_at, end_at)``; UNSET where none was given."""
+
+    title: str
+    start_at: datetime
+    end_at: datetime
+    time_zone: str
+    description: str = ""
+    location: str = ""
+    attendees: tuple[Attendee, ...] = ()
+
+
+COLUMNS: LiteralString = """
+    id::text AS id_text, owner_id::text AS owner_text, title, start_at, end_at, time_zone, description, location,
+    nullif(attendees, '[]') AS attendees, created_at, updated_at, deleted_at, version
+"""
+
+
+class Appointment(NamedTuple):
+    """A row of ``appointments``, column by column. ``version`` counts its changes from 1.
+
+    A tuple of what PostgreSQL sends, which is what the contract's messages want too: a list makes hundreds of them. The
+    UUIDs and datetimes of the domain are there for the asking.
+    """
+
+    id_text: str
+    owner_text: str
+    title: str
+    start_at: Micros
+    end_at: Micros
+    time_zone: str
+    description: str
+    location: str
+    attendees: tuple[Attendee, ...]
+    created_at: Micros
+    updated_at: Micros
+    deleted_at: Micros | None
+    version: int
+
+    @property
+    def id(self) -> UUID:
+        """Its id."""
+        return UUID(self.id_text)
+
+    @property
+    def owner_id(self) -> UUID:
+        """Whose it is."""
+        return UUID(self.owner_text)
+
+    @property
+    def spec(self) -> Spec:
+        """What a person decided about it."""
+        return Spec(
+            self.title, instant(self.start_at), instant(self.end_at), self.time_zone, self.description, self.location,
+            self.attendees,
+        )  # fmt: skip
+
+    @property
+    def etag(self) -> str:
+        """The version as an entity tag (AIP-154, RFC 9110 §8.8.3)."""
+        return f'"{self.version}"'
+
+
+def from_row(row: Row) -> Appointment:
+    """Read a row of :data:`COLUMNS`. Nobody is invited to most appointments: then there is nothing to parse."""
+    attendees = tuple(Attendee(**guest) for guest in row[8]) if row[8] else ()
+    return Appointment._make((*row[:8], attendees, *row[9:]))
+
+
+def booked(appointment_id: UUID, owner_id: UUID, spec: Spec, created_at: Micros) -> Appointment:
+    """What a spec is as soon as it is booked."""
+    return Appointment(
+        str(appointment_id), str(owner_id), spec.title, micros(spec.start_at), micros(spec.end_at), spec.time_zone,
+        spec.description, spec.location, spec.attendees, created_at, created_at, None, 1,
+    )  # fmt: skip
+
+
+def to_values(spec: Spec) -> dict[str, Any]:
+    """The named parameters that write a spec."""
+    return {
+        "title": spec.title,
+        "description": spec.description,
+        "location": spec.location,
+        "start_at": spec.start_at,
+        "end_at": spec.end_at,
+        "time_zone": spec.time_zone,
+        "attendees": json.dumps(list(map(asdict, spec.attendees))).encode() if spec.attendees else b"[]",
+    }

@@ -1,0 +1,105 @@
+"""Lists of appointments: those that overlap a window, in the order of their start, page by page.
+
+A page goes on after the last row's key, so that pages neither skip nor repeat while rows are added.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import LiteralString
+from uuid import UUID
+
+from appointments.calendar.appointment import COLUMNS, Appointment, from_row
+from appointments.calendar.rules import LONGEST
+from appointments.db import Database, Statement, instant, paging
+from appointments.errors import Invalid, Violation
+
+DEFAULT_SIZE = 50
+MAX_SIZE = 1000
+BEGINNING = datetime(1, 2, 1, tzinfo=UTC)  # LONGEST after the first instant that Python knows
+END = datetime(9999, 12, 31, tzinfo=UTC)
+NO_ID = UUID(int=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Which appointments to list: those of an owner that overlap ``[since, until)``; None is no bound."""
+
+    owner_id: UUID
+    since: datetime | None = None
+    until: datetime | None = None
+    show_deleted: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.owner_id} {self.since} {self.until} {self.show_deleted}"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a list, and the token that goes on after it ("" on the last)."""
+
+    appointments: list[Appointment]
+    next_token: str
+
+
+_BEGUN: LiteralString = f"SELECT {COLUMNS} FROM appointments WHERE owner_id = %(owner_id)s::uuid"
+_IN_ORDER: LiteralString = "ORDER BY start_at, id LIMIT %(limit)s::bigint"
+_ON: LiteralString = """
+    (start_at, id) > (%(after_start)s::timestamptz, %(after_id)s::uuid)
+    AND start_at < %(until)s::timestamptz AND end_at > %(since)s::timestamptz
+"""
+
+# Live appointments do not overlap, so of those that began before the window only the last can reach into it. Two simple
+# scans of one index: with one scan and a computed bound the planner cannot estimate, and sorts the whole calendar.
+FIRST = Statement(
+    f"""
+    SELECT * FROM ({_BEGUN} AND deleted_at IS NULL
+        AND start_at >= %(after_start)s::timestamptz AND start_at < %(since)s::timestamptz
+        ORDER BY start_at DESC, id DESC LIMIT 1) AS last_before
+    WHERE end_at > %(since)s::timestamptz
+    UNION ALL
+    ({_BEGUN} AND deleted_at IS NULL
+        AND start_at >= %(since)s::timestamptz AND start_at < %(until)s::timestamptz {_IN_ORDER})
+    LIMIT %(limit)s::bigint
+    """
+)
+NEXT = Statement(f"{_BEGUN} AND deleted_at IS NULL AND {_ON} {_IN_ORDER}")
+ALL = Statement(f"{_BEGUN} AND {_ON} {_IN_ORDER}")
+
+
+async def page(db: Database, window: Window, *, size: int = 0, token: str = "") -> Page:
+    """List the appointments of a window by start, then id: ``size`` of them (50 if 0, 1,000 at most) after ``token``.
+
+    Raises:
+        Invalid: the window is not one, the size is negative, or the token belongs to another list.
+    """
+    after = _after(window, size, token)
+    limit = min(size or DEFAULT_SIZE, MAX_SIZE)
+    values = {
+        "owner_id": window.owner_id,
+        "since": window.since or BEGINNING,
+        "until": window.until or END,
+        "after_start": after.start_at,
+        "after_id": after.id,
+        "limit": limit + 1,
+    }
+    statement = ALL if window.show_deleted else NEXT if token else FIRST
+    rows = list(map(from_row, await db.fetch(statement, values)))
+    if len(rows) <= limit:
+        return Page(rows, "")
+    last = rows[limit - 1]
+    return Page(rows[:limit], paging.encode(paging.Key(instant(last.start_at), last.id), window))
+
+
+def _after(window: Window, size: int, token: str) -> paging.Key:
+    found = []
+    if window.since and window.until and window.since >= window.until:
+        found.append(Violation("end_time", "must be after start_time"))
+    if size < 0:
+        found.append(Violation("page_size", "must not be negative"))
+    # What reaches into the window began at most LONGEST before it: that is where the index is entered.
+    after: paging.Key | None = paging.Key(max(window.since or BEGINNING, BEGINNING) - LONGEST, NO_ID)
+    if token and (after := paging.decode(token, window)) is None:
+        found.append(Violation("page_token", "is not a page token of this list"))
+    if found or after is None:
+        raise Invalid(found)
+    return after

@@ -1,0 +1,9 @@
+"""PostgreSQL, as the features see it: statements, transactions that survive a deadlock, and one failure.
+
+Features import from here and from nowhere deeper.
+"""
+
+from appointments.db.database import Database
+from appointments.db.statement import Connection, Micros, Row, Statement, instant, micros
+
+__all__ = ["Connection", "Database", "Micros", "Row", "Statement", "instant", "micros"]

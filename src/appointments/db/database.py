@@ -1,0 +1,130 @@
+"""The database, as the features see it: single statements, transactions that survive a deadlock, and one failure.
+
+Connections are in autocommit, so a single statement is a transaction of its own and costs one round trip. Whatever the
+driver says about a database that is away becomes :class:`~appointments.errors.Unavailable`; nothing of its text reaches
+a caller. A statement that was sent is never sent again after a lost connection: it may have been committed.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import TypeVar
+
+import psycopg
+
+from appointments.db.batching import Batcher
+from appointments.db.pool import Pool
+from appointments.db.statement import Connection, Micros, Row, Statement, Values, instant, micros
+from appointments.errors import Unavailable
+
+__all__ = ["Connection", "Database", "Micros", "Row", "Statement", "instant", "micros"]
+
+T = TypeVar("T")
+
+ATTEMPTS = 4
+"""One try and three retries of a transaction that PostgreSQL ended for another's sake."""
+
+_BEGIN, _COMMIT, _ROLLBACK = Statement("BEGIN"), Statement("COMMIT"), Statement("ROLLBACK")
+
+_AWAY = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction)
+_BROKEN_OFF = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
+
+_log = logging.getLogger(__name__)
+
+
+class Database:
+    """Connections to one PostgreSQL, each lent to one user at a time.
+
+    ``prepare`` must be off behind a pooler that changes servers between transactions. There is no session to set
+    anything for then either: the pooler brings the time limits (deploy/pgbouncer.ini).
+    """
+
+    def __init__(self, dsn: str, *, size: int = 10, prepare: bool = True) -> None:
+        self._pool = Pool(dsn, size=size, prepare=prepare)
+        self._batchers: dict[Statement, Batcher] = {}
+
+    async def __aenter__(self) -> "Database":
+        await self._pool.open()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._pool.close()
+
+    def connection(self) -> "Lease":
+        """Lend a connection for single statements, for the length of an ``async with``.
+
+        Raises:
+            Unavailable: there is no connection to be had, or it was lost on the way.
+        """
+        return Lease(self._pool)
+
+    async def fetch(self, statement: Statement, values: Values) -> list[Row]:
+        """Run one statement, which is a transaction of its own, and return its rows.
+
+        Raises:
+            Unavailable: there is no connection to be had, or it was lost on the way.
+        """
+        async with Lease(self._pool) as connection:
+            return await connection.fetch(statement, values)
+
+    async def share(self, one: Statement, many: Statement, values: Values) -> Row | None:
+        """Run ``one``, which concurrent requests share as ``many``: see :class:`~appointments.db.batching.Batcher`."""
+        if (batcher := self._batchers.get(one)) is None:
+            batcher = self._batchers[one] = Batcher(self.fetch, one, many)
+        return await batcher.run(values)
+
+    async def transact(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """Run ``work`` in a transaction, again if PostgreSQL broke it off to resolve a deadlock.
+
+        What ``work`` raises rolls back; what it must persist it has to *return*.
+        """
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                async with Lease(self._pool) as connection:
+                    return await _transaction(connection, work)
+            except _BROKEN_OFF as error:
+                if attempt == ATTEMPTS:
+                    raise Unavailable("Too many changes at once.", retry_after=0.1) from error
+                await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - jitter, not a secret
+        raise AssertionError("unreachable")
+
+
+class Lease:
+    """A connection while a block lasts. What the driver says about a database that is away leaves it as Unavailable."""
+
+    __slots__ = ("_connection", "_pool")
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def __aenter__(self) -> Connection:
+        try:
+            self._connection = await self._pool.acquire()
+        except psycopg.Error as error:
+            raise _unavailable(error) from error
+        return self._connection
+
+    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        await self._pool.release(self._connection)
+        if isinstance(error, _AWAY) and not isinstance(error, _BROKEN_OFF):
+            raise _unavailable(error) from error
+
+
+async def _transaction(connection: Connection, work: Callable[[Connection], Awaitable[T]]) -> T:
+    await connection.fetch(_BEGIN, {})
+    try:
+        result = await work(connection)
+    except BaseException:
+        # If that fails too the connection is no good, and the pool finds out.
+        with suppress(psycopg.Error):
+            await connection.fetch(_ROLLBACK, {})
+        raise
+    await connection.fetch(_COMMIT, {})
+    return result
+
+
+def _unavailable(error: psycopg.Error) -> Unavailable:
+    _log.warning("database: %s: %s", type(error).__name__, error)
+    return Unavailable("The database does not answer at the moment.")

@@ -1,0 +1,209 @@
+"""Forward-only migrations: the files ``NNNN_name.sql``, each applied once, in order, all of it or nothing.
+
+Any number of processes may start at once: each file runs in a transaction of its own that holds an advisory lock and
+records the file in ``schema_migrations``. The lock belongs to the transaction, so it cannot outlive a killed process or
+leak through pgbouncer. A database that does not fit the files is refused, never guessed at: an applied file that was
+edited, a gap, a version that only newer code knows.
+
+A file may hold any number of statements, but none that controls transactions or refuses to run in one.
+"""
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+
+import psycopg
+from psycopg.pq import TransactionStatus
+from psycopg.rows import TupleRow
+
+Connection = psycopg.AsyncConnection[TupleRow]
+
+PACKAGED = files("appointments.db") / "migrations"
+
+LOCK_KEY = 0x6170706F696E74
+"""The advisory lock's number, "appoint" in ASCII; advisory locks are per database."""
+
+TURN_TIMEOUT = "30min"
+"""How long a process waits while another one migrates."""
+
+LOCK_TIMEOUT = "5s"
+"""How long a migration waits for a table: every query that comes after it queues behind it."""
+
+STATEMENT_TIMEOUT = "30min"
+
+_PASSING = ("08", "40", "55P03", "57P")
+"""SQLSTATEs of what another try may heal: connection, deadlock, lock timeout, shutdown and start-up of the server."""
+
+_log = logging.getLogger(__name__)
+
+
+class MigrationFault(Exception):
+    """The database could not be brought to this version of the code; the message is for the operator."""
+
+
+class MigrationEdited(MigrationFault):
+    """An applied file is not what it was when it was applied."""
+
+
+class MigrationsMisnumbered(MigrationFault):
+    """The files are not numbered 0001, 0002 and so on without gaps, or one of them has no such name."""
+
+
+class SchemaNewer(MigrationFault):
+    """The database was migrated by newer code."""
+
+
+class MigrationFailed(MigrationFault):
+    """PostgreSQL refused a file; nothing of it was kept."""
+
+
+class DatabaseUnreachable(MigrationFault):
+    """The database did not answer in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One file. Its ``checksum`` does not depend on the line ends of a checkout."""
+
+    version: int
+    name: str
+    sql: str
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of the text, in hex."""
+        return sha256(self.sql.encode()).hexdigest()
+
+
+def read(folder: Traversable = PACKAGED) -> list[Migration]:
+    """Read the files in order.
+
+    Raises:
+        MigrationsMisnumbered: there is a gap, a number twice or a name of another form.
+    """
+    migrations = []
+    names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
+    for version, name in enumerate(names, start=1):
+        if not re.fullmatch(rf"{version:04}_\w+\.sql", name, re.ASCII):
+            raise MigrationsMisnumbered(f"{name} is where migration {version:04}_….sql should be.")
+        migrations.append(Migration(version, name.removesuffix(".sql"), (folder / name).read_text(encoding="utf-8")))
+    return migrations
+
+
+async def migrate(dsn: str, *, folder: Traversable = PACKAGED, patience: float = 30.0) -> list[str]:
+    """Apply what is missing and return the names of what this process applied.
+
+    For ``patience`` seconds after the last success it tries again where that may help: the database is not up yet, was
+    lost on the way, or a table was in use for too long.
+
+    Raises:
+        MigrationFault: one of its kinds.
+    """
+    migrations = read(folder)
+    applied: list[str] = []
+    deadline = time.monotonic() + patience
+    pause = 0.1
+    while True:
+        try:
+            connection = await psycopg.AsyncConnection.connect(
+                dsn,
+                connect_timeout=5,
+                prepare_threshold=None,  # pgbouncer hands out another server in each transaction
+                application_name="appointments migrate",
+            )
+            async with connection:
+                while name := await _apply_next(connection, migrations):
+                    _log.info("migration applied: %s", name)
+                    applied.append(name)
+                    deadline = time.monotonic() + patience
+                return applied
+        except psycopg.Error as error:
+            if not _may_pass(error):
+                raise MigrationFault(f"The database refuses: {error}") from error
+            if time.monotonic() > deadline:
+                raise DatabaseUnreachable(f"The database cannot be migrated at the moment: {error}") from error
+            _log.warning("waiting for the database: %s", error)
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, 2.0)
+
+
+async def pending(connection: Connection, *, folder: Traversable = PACKAGED) -> list[str]:
+    """Name the files that the database lacks. A database that is newer than the code lacks none."""
+    versions = {version for version, _, _ in await _recorded(connection)}
+    return [migration.name for migration in read(folder) if migration.version not in versions]
+
+
+async def _apply_next(connection: Connection, migrations: Sequence[Migration]) -> str | None:
+    async with connection.transaction():
+        await _limit(connection, lock=TURN_TIMEOUT, statement=TURN_TIMEOUT)
+        # The lock comes before this connection's first look at the tables: a name that was missing then stays cached.
+        await connection.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK_KEY])
+        recorded = await _recorded(connection)
+        _check(migrations, recorded)
+        if len(recorded) == len(migrations):
+            return None
+        migration = migrations[len(recorded)]
+        try:
+            await _apply(connection, migration)
+        except psycopg.Error as error:
+            if _may_pass(error):
+                raise
+            raise MigrationFailed(f"{migration.name} failed: {error}") from error
+        return migration.name
+
+
+async def _apply(connection: Connection, migration: Migration) -> None:
+    await _limit(connection, lock=LOCK_TIMEOUT, statement=STATEMENT_TIMEOUT)
+    if migration.version == 1:
+        await connection.execute(
+            "CREATE TABLE schema_migrations ("
+            " version integer CONSTRAINT schema_migrations_pkey PRIMARY KEY, name text NOT NULL,"
+            " checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
+        )
+    await connection.execute(migration.sql.encode())
+    if connection.info.transaction_status != TransactionStatus.INTRANS:
+        raise MigrationFailed(f"{migration.name} ends the transaction that it runs in: take out its COMMIT.")
+    await connection.execute(
+        "INSERT INTO schema_migrations (version, name, checksum) VALUES (%s, %s, %s)",
+        [migration.version, migration.name, migration.checksum],
+    )
+
+
+async def _limit(connection: Connection, *, lock: str, statement: str) -> None:
+    # The last one: a long statement whose client was killed ends soon, and with it its locks.
+    await connection.execute(
+        "SELECT set_config('lock_timeout', %s, true), set_config('statement_timeout', %s, true),"
+        " set_config('client_connection_check_interval', '1s', true)",
+        [lock, statement],
+    )
+
+
+async def _recorded(connection: Connection) -> list[tuple[int, str, str]]:
+    # Asked for first: a role that may only use the tables could not run CREATE TABLE IF NOT EXISTS, even in vain.
+    cursor = await connection.execute("SELECT to_regclass('schema_migrations') IS NOT NULL")
+    if await cursor.fetchone() != (True,):
+        return []
+    cursor = await connection.execute("SELECT version, name, checksum FROM schema_migrations ORDER BY version")
+    return [(version, name, checksum) async for version, name, checksum in cursor]
+
+
+def _may_pass(error: psycopg.Error) -> bool:
+    # Without an SQLSTATE there was no server that could have sent one.
+    return isinstance(error, psycopg.OperationalError) and (error.sqlstate or "08").startswith(_PASSING)
+
+
+def _check(migrations: Sequence[Migration], recorded: Sequence[tuple[int, str, str]]) -> None:
+    """Make sure that what was applied is the beginning of what there is."""
+    for position, (version, name, checksum) in enumerate(recorded):
+        if position == len(migrations):
+            raise SchemaNewer(f"The database has migration {name}, which this version does not know: upgrade it first.")
+        if version != migrations[position].version:
+            raise MigrationFault(f"The database lacks {migrations[position].name} but has {name}, which comes later.")
+        if checksum != migrations[position].checksum:
+            raise MigrationEdited(f"{name} was edited after it had been applied: restore it and add a new migration.")

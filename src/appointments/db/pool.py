@@ -1,0 +1,175 @@
+"""Connections, each lent to one user at a time, and as few of the driver's pool's ceremonies as possible.
+
+The pool connects, renews what is old and closes what is superfluous. A turn in it costs about as much as a statement,
+though, so between two uses a connection stays here: it goes from hand to hand while somebody waits for one, and on a
+pile while nobody does. Every few seconds the pile goes back to the pool, which then does what pools do.
+"""
+
+import asyncio
+from collections import deque
+from typing import LiteralString
+
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from appointments.db.statement import Connection
+
+ACQUIRE_SECONDS = 2.0
+"""How long a request waits for a connection: shorter than people wait, longer than a restart of the database."""
+
+ASK_SECONDS = 0.25
+"""How long the pool is given each time that it is asked for one."""
+
+PILE_SECONDS = 5.0
+"""How long connections lie on the pile before they go back to the pool."""
+
+_SETTINGS: LiteralString = """
+    SELECT set_config('statement_timeout', '10s', false), set_config('lock_timeout', '5s', false),
+           set_config('TimeZone', 'UTC', false)
+"""
+
+
+class Pool:
+    """The connections to one PostgreSQL. Behind a pooler that changes servers statements must not be prepared."""
+
+    def __init__(self, dsn: str, *, size: int, prepare: bool) -> None:
+        self._prepare = prepare
+        self._pool = AsyncConnectionPool(
+            dsn,
+            connection_class=Connection,
+            kwargs={
+                "autocommit": True,
+                "application_name": "appointments",
+                "connect_timeout": 5,
+                # We prepare ourselves, and the driver's own clean-up would take ours with it.
+                "prepare_threshold": None,
+            },
+            min_size=min(2, size),
+            max_size=size,
+            configure=self._configure,
+            open=False,
+            # The pool doubles its pause after each failed reconnection. Giving up after a second instead lets the next
+            # request try at once, so that the service is back within moments of the database's return.
+            reconnect_timeout=1.0,
+        )
+        # As many permits as connections: nobody waits in the pool's own queue, unless for a connection to be made.
+        self._permits = size
+        self._asking = 0
+        self._queue: deque[asyncio.Future[Connection | None]] = deque()
+        self._pile: list[Connection] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._clearing: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Begin to connect."""
+        await self._pool.open()
+
+    async def close(self) -> None:
+        """Hang up everywhere."""
+        if self._timer:
+            self._timer.cancel()
+        if self._clearing:
+            await self._clearing
+        await self._clear()
+        await self._pool.close(timeout=2.0)
+
+    async def acquire(self) -> Connection:
+        """Wait for a connection; whoever takes one gives it back.
+
+        Raises:
+            PoolTimeout: there is none to be had.
+        """
+        if self._permits:
+            self._permits -= 1
+        elif connection := await self._turn():
+            return connection
+        try:
+            while (connection := self._pile.pop() if self._pile else await self._fresh()).hung_up:
+                await connection.close()
+                await self._pool.putconn(connection)
+        except BaseException as error:
+            if isinstance(error, PoolTimeout):
+                self._send_away()
+            self._pass_on(None)
+            raise
+        return connection
+
+    async def release(self, connection: Connection) -> None:
+        """Give a connection back, in whatever state it is."""
+        # Whoever asks the pool is served by the pool, which may not be able to make another connection.
+        if connection.idle and not self._asking and not self._pool.closed:
+            if not self._queue:
+                self._put_on_pile(connection)
+                return
+            if not connection.hung_up and self._pass_on(connection):
+                return
+        try:
+            await self._pool.putconn(connection)
+        finally:
+            self._pass_on(None)
+
+    def _put_on_pile(self, connection: Connection) -> None:
+        self._pile.append(connection)
+        self._permits += 1
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(PILE_SECONDS, self._begin_to_clear)
+
+    def _begin_to_clear(self) -> None:
+        self._timer = None
+        self._clearing = asyncio.create_task(self._clear())
+
+    async def _clear(self) -> None:
+        for _ in range(len(self._pile)):
+            if self._pile:
+                await self._pool.putconn(self._pile.pop(0))  # at the bottom is what has not been used for longest
+
+    async def _fresh(self) -> Connection:
+        # The pool connects when it is asked, and gives up after a second; who waits on has to ask again.
+        until = asyncio.get_running_loop().time() + ACQUIRE_SECONDS
+        self._asking += 1
+        try:
+            while True:
+                try:
+                    return await self._pool.getconn(ASK_SECONDS)
+                except PoolTimeout:
+                    if asyncio.get_running_loop().time() > until:
+                        raise
+        finally:
+            self._asking -= 1
+
+    async def _turn(self) -> Connection | None:
+        turn: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()
+        self._queue.append(turn)
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled() and turn.exception() is None:  # it came in the same moment: nobody else has it
+                if connection := turn.result():
+                    await self.release(connection)
+                else:
+                    self._pass_on(None)
+            raise
+
+    def _send_away(self) -> None:
+        # There was no connection to be had for ACQUIRE_SECONDS, so whoever waits for a turn waits in vain. As long as
+        # there are connections a turn comes, and only a call's deadline ends the wait for it.
+        while self._queue:
+            turn = self._queue.popleft()
+            if not turn.done():
+                turn.set_exception(PoolTimeout("there is no connection to be had"))
+
+    def _pass_on(self, connection: Connection | None) -> bool:
+        """Give the next in line a turn, with the connection or the permit alone. False: nobody took the connection."""
+        while self._queue:
+            turn = self._queue.popleft()
+            if not turn.done():
+                turn.set_result(connection)
+                return True
+        if connection is None:
+            self._permits += 1
+        return False
+
+    async def _configure(self, connection: Connection) -> None:
+        connection.prepares = self._prepare
+        if self._prepare:
+            # By SET, not by a start-up parameter: pgbouncer refuses those it does not know.
+            await connection.execute(_SETTINGS)

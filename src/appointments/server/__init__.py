@@ -1,0 +1,1 @@
+"""The process: its settings, its two ports, its workers, the command line, and how it ends."""

@@ -1,0 +1,221 @@
+"""The composition root: one process, one loop, both servers.
+
+:func:`serve` builds everything from the settings, announces when it is ready, and drains when it is told to stop.
+"""
+
+import asyncio
+import gc
+import os
+import signal
+import socket
+import ssl
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack, suppress
+from functools import partial
+from pathlib import Path
+from typing import NoReturn
+
+import grpc
+import structlog
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from pydantic import SecretStr
+
+from appointments import auth
+from appointments.api.account import AccountService
+from appointments.api.appointments import AppointmentService
+from appointments.api.auth import AuthService
+from appointments.api.exchange import bounded
+from appointments.api.grpcweb.front import Front
+from appointments.api.health import Health, Readiness
+from appointments.api.origin import Origins
+from appointments.api.rest import cookies, site
+from appointments.api.rpc import Policy
+from appointments.auth import Auth, Passwords
+from appointments.auth.ratelimit import Limiter
+from appointments.db import Database
+from appointments.db.migrate import migrate
+from appointments.errors import Malformed, Unavailable
+from appointments.server import listener, ports
+from appointments.server.drain import Servers, drain
+from appointments.server.listener import Listener
+from appointments.server.ports import StartFault
+from appointments.server.settings import Settings
+from appointments.v1 import account_pb2, appointments_pb2, auth_pb2
+
+APPOINTMENTS = appointments_pb2.DESCRIPTOR.services_by_name["AppointmentService"]
+ACCOUNT = account_pb2.DESCRIPTOR.services_by_name["AccountService"]
+AUTH = auth_pb2.DESCRIPTOR.services_by_name["AuthService"]
+SERVICES = (APPOINTMENTS, ACCOUNT, AUTH)
+
+HOUSEKEEPING_SECONDS = 3600.0
+
+GRPC_OPTIONS = (
+    ("grpc.max_receive_message_length", 4 * 1024 * 1024),
+    # A client may ping an idle connection every 10 seconds without being sent away.
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+)
+
+Announce = Callable[[Settings, str, str], None]
+
+_log = structlog.get_logger("appointments")
+
+
+async def serve(settings: Settings, dsn: str, *, announce: Announce, inherited: socket.socket | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, then drain. ``announce`` is told both addresses once calls are welcome.
+
+    A worker has ``inherited`` a bound socket for HTTP, and shares the native port by its number. It also drains on
+    SIGUSR1, when a successor has taken over, leaves SIGHUP to its supervisor, and ends the process when it has drained.
+
+    Raises:
+        StartFault: a port is taken, or the certificate cannot be used.
+        MigrationFault: the database cannot be reached or migrated.
+    """
+    worker = inherited is not None
+    stop = _stop_by_signal(worker=worker)
+    async with AsyncExitStack() as stack:
+        http_socket = stack.enter_context(inherited or ports.bind("HTTP_BIND", settings.http_bind))
+        await migrate(settings.direct(dsn), patience=settings.database_wait_seconds)
+        db = await stack.enter_async_context(_database(settings, dsn))
+        passwords = Passwords(cost=settings.bcrypt_cost)
+        stack.callback(passwords.close)
+        identities = auth.build(
+            db, passwords, secret=_secret(settings.jwt_secret), previous=_secret(settings.jwt_secret_previous) or None
+        )
+        limiter = Limiter(redis_url=_secret(settings.redis_url) or None)
+        stack.push_async_callback(limiter.close)
+        http_address = ports.name(http_socket)
+        # The listener closes what it is given.
+        servers = _build(settings, db, identities, limiter, f"fd://{http_socket.detach()}", share_port=worker)
+        grpc_address = _listen(servers.native, settings)
+        await servers.health.report()
+        await servers.native.start()
+        await servers.web.start()
+        background = [
+            asyncio.create_task(servers.health.keep_reporting()),
+            asyncio.create_task(_keep_house(identities)),
+        ]
+        # What start-up has made lives as long as the process: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        announce(settings, grpc_address, http_address)
+        _log.info("serving", grpc=grpc_address, http=http_address, environment=settings.environment)
+        succeeded = await stop
+        patience = {"seconds": settings.drain_seconds, "lame_duck": settings.lame_duck_seconds}
+        await drain(servers, **patience, succeeded=succeeded, ending=worker)
+        if worker:
+            _vanish()
+        await _cancel(background)
+    _log.info("stopped")
+
+
+def _vanish() -> NoReturn:
+    """End the process as it stands: a tidy end would cancel the calls that are being refused, and answer so."""
+    _log.info("stopped")
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def _stop_by_signal(*, worker: bool) -> asyncio.Future[bool]:
+    """Return what the first signal to end settles: whether a successor is there already."""
+    loop = asyncio.get_running_loop()
+    stop: asyncio.Future[bool] = loop.create_future()
+
+    def end(*, succeeded: bool) -> None:
+        if not stop.done():
+            stop.set_result(succeeded)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, partial(end, succeeded=False))
+    if worker:
+        loop.add_signal_handler(signal.SIGUSR1, partial(end, succeeded=True))
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    return stop
+
+
+def _database(settings: Settings, dsn: str) -> Database:
+    return Database(dsn, size=settings.database_pool_size, prepare=settings.database_pool_mode == "session")
+
+
+def _build(
+    settings: Settings, db: Database, identities: Auth, limiter: Limiter, http_bind: str, *, share_port: bool
+) -> Servers:
+    origins, readiness = Origins(settings.allowed_origins), Readiness(db)
+    rest = site.build(
+        identities,
+        limiter,
+        origins,
+        readiness,
+        production=settings.production,
+        trusted_proxy_hops=settings.trusted_proxy_hops,
+    )
+    # Without the 0 a second server would silently share the port of the first.
+    native = grpc.aio.server(options=[*GRPC_OPTIONS, ("grpc.so_reuseport", int(share_port))])
+    front = Front(bounded(rest), origins=origins, credentials=_cookie_token(settings.production))
+    policy = Policy(identities.authenticator, trusted_proxy_hops=settings.trusted_proxy_hops)
+    policy.register(APPOINTMENTS, AppointmentService(db), native, front)
+    policy.register(ACCOUNT, AccountService(identities.accounts, identities.sessions, limiter), native, front)
+    signing_in = AuthService(identities.accounts, identities.sessions, identities.rotation, limiter)
+    policy.register(AUTH, signing_in, native, public=True)
+    names = [service.full_name for service in SERVICES]
+    health = Health(readiness, names)
+    health_pb2_grpc.add_HealthServicer_to_server(health.servicer, native)
+    if not settings.production:
+        known = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+        reflection.enable_server_reflection([*names, known, reflection.SERVICE_NAME], native)
+    web = Listener(front, listener.configure(http_bind))
+    return Servers(native, web, front, policy.gate, readiness, health)
+
+
+def _cookie_token(production: bool) -> Callable[[Sequence[tuple[bytes, bytes]]], str | None]:
+    def credentials(headers: Sequence[tuple[bytes, bytes]]) -> str | None:
+        try:
+            return cookies.access_token(headers, production)
+        except Malformed:
+            return ""  # two are none; the origin is still asked for
+
+    return credentials
+
+
+def _listen(server: grpc.aio.Server, settings: Settings) -> str:
+    address = settings.grpc_bind
+    try:
+        if settings.grpc_tls:
+            port = server.add_secure_port(address, _credentials(*settings.grpc_tls))
+        else:
+            port = server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise StartFault(
+            f"GRPC_BIND: cannot listen on {address}: the port is taken, or is not this machine's"
+        ) from error
+    return f"{address.rpartition(':')[0]}:{port}"
+
+
+def _credentials(certificate: Path, key: Path) -> grpc.ServerCredentials:
+    try:
+        pair = key.read_bytes(), certificate.read_bytes()
+        # gRPC would say that the port cannot be had.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+    except OSError as error:
+        what = error.filename or f"{certificate}, {key}"
+        raise StartFault(f"GRPC_TLS_CERT, GRPC_TLS_KEY: {what}: {error.strerror}") from error
+    return grpc.ssl_server_credentials([pair])
+
+
+async def _keep_house(identities: Auth) -> None:
+    while True:
+        with suppress(Unavailable):
+            await identities.sessions.sweep()
+        await asyncio.sleep(HOUSEKEEPING_SECONDS)
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[object]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _secret(value: SecretStr | None) -> str:
+    return value.get_secret_value() if value else ""

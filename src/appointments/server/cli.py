@@ -1,0 +1,112 @@
+"""The command line: ``appointments serve`` and ``appointments migrate``. Faults are one clear line and an exit code."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+import uvloop
+
+from appointments import embedded
+from appointments.db.migrate import MigrationFault, migrate
+from appointments.embedded import DatabaseUnavailable
+from appointments.errors import Unavailable
+from appointments.server import app, logs
+from appointments.server.ports import StartFault
+from appointments.server.settings import ConfigFault, Settings, load
+from appointments.server.supervisor import Supervisor
+
+
+@click.group()
+@click.version_option(package_name="appointments")
+def main() -> None:
+    """An appointment service in which double booking is structurally impossible."""
+    # The first process of a container gets no signal that it has no handler for. The servers install their own.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+@main.command()
+@click.option(
+    "--workers", envvar="WORKERS", type=click.IntRange(1, 256), default=1, show_default=True, show_envvar=True
+)
+def serve(workers: int) -> None:
+    """Serve gRPC, gRPC-Web, REST and the browser calendar; migrates first.
+
+    Settings come from the environment. Without DATABASE_URL, development runs on an embedded PostgreSQL, whose data is
+    kept between runs. Several workers share both ports; SIGHUP replaces them one by one.
+    """
+    with _faults_as_lines(), _database() as (settings, dsn):
+        logs.configure(json=settings.production, level=settings.log_level)
+        if workers == 1:
+            _run(app.serve(settings, dsn, announce=_announce))
+        else:
+            asyncio.run(_supervise(settings, dsn, workers))
+
+
+@main.command(hidden=True)
+@click.argument("http", type=int)
+@click.argument("ready", type=int)
+def worker(http: int, ready: int) -> None:
+    """Serve as one of several: HTTP on an inherited socket, a byte into an inherited pipe when ready."""
+    with _faults_as_lines(), _database() as (settings, dsn):
+        logs.configure(json=settings.production, level=settings.log_level)
+
+        def announce(*_: object) -> None:
+            os.write(ready, b".")
+            os.close(ready)
+
+        _run(app.serve(settings, dsn, announce=announce, inherited=socket.socket(fileno=http)))
+
+
+@main.command("migrate")
+def migrate_command() -> None:
+    """Apply the migrations that the database lacks, and list them."""
+    with _faults_as_lines(), _database() as (settings, dsn):
+        applied = asyncio.run(migrate(settings.direct(dsn)))
+        click.echo("\n".join(applied) or "Nothing to apply.")
+
+
+def _run(serving: Coroutine[Any, Any, None]) -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serving)
+
+
+async def _supervise(settings: Settings, dsn: str, workers: int) -> None:
+    # Once, and before there is anybody to see a half-migrated database; the workers find nothing left to do.
+    await migrate(settings.direct(dsn), patience=settings.database_wait_seconds)
+    await Supervisor(settings, dsn, workers).run(_announce)
+
+
+@contextmanager
+def _database() -> Iterator[tuple[Settings, str]]:
+    settings = load()
+    if settings.database_url:
+        yield settings, settings.database_url.get_secret_value()
+        return
+    with embedded.serve(embedded.default_data()) as server:
+        yield settings, server.dsn
+
+
+@contextmanager
+def _faults_as_lines() -> Iterator[None]:
+    try:
+        yield
+    except (ConfigFault, DatabaseUnavailable, MigrationFault, StartFault, Unavailable) as fault:
+        click.echo(f"appointments: {fault}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        # Before the server was there to drain, or once more while it drained.
+        sys.exit(130)
+
+
+def _announce(settings: Settings, grpc_address: str, http_address: str) -> None:
+    if settings.production:
+        return
+    click.echo(
+        f"\n  Calendar  http://{http_address}/\n  gRPC      {grpc_address}\n\n  Ctrl-C stops everything.\n",
+    )

@@ -1,0 +1,118 @@
+"""How PostgreSQL runs the statements of every day when there are a million appointments."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import ClientCursor
+
+from appointments.calendar import booking
+from appointments.calendar import listing as agenda
+from appointments.calendar.appointment import to_values
+from appointments.calendar.rules import LONGEST
+from appointments.db.statement import Statement, Values
+from bench.data import BUSY, FIRST, Person, add_busy_people, settle
+from tests.conftest import database_dsn
+from tests.people import spec
+
+MILLION = 1_000_000
+
+Node = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def full(postgres_dsn: str, template: str) -> Iterator[tuple[str, Person]]:
+    """A database with a million appointments, in by COPY past every constraint; and one of its hundred people."""
+    name = f"{template}_full"
+    with psycopg.connect(postgres_dsn, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        dsn = database_dsn(postgres_dsn, name)
+        people = add_busy_people(dsn, MILLION // BUSY)
+        settle(dsn)
+        yield dsn, people[50]
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def values_of(case: str, person: Person) -> tuple[Statement, Values]:
+    """A statement, and the values with which the service would run it."""
+    owner: dict[str, Any] = {"owner_id": person.user_id}
+    middle = FIRST + timedelta(days=400)
+    window = {"since": middle, "until": agenda.END, "after_start": middle - LONGEST, "after_id": agenda.NO_ID}
+    everything = {**window, "since": agenda.BEGINNING, "after_start": agenda.BEGINNING - LONGEST}
+    page = {**window, "after_start": middle + timedelta(days=5)}
+    cases: dict[str, tuple[Statement, Values]] = {
+        "get": (booking.GET, owner | {"id": person.appointments[0]}),
+        "create": (
+            booking.CREATE,
+            owner | to_values(spec()) | {"id": person.user_id, "request_id": None, "request_digest": None},
+        ),
+        "creates that share a statement": (booking.CREATE_MANY, _eight_creates(person)),
+        "list of 20": (agenda.FIRST, owner | window | {"limit": 21}),
+        "list of 20, deleted ones too": (agenda.ALL, owner | window | {"limit": 21}),
+        "list of 20, from the beginning": (agenda.FIRST, owner | everything | {"limit": 21}),
+        "list of 20, second page": (agenda.NEXT, owner | page | {"limit": 21}),
+    }
+    return cases[case]
+
+
+def _eight_creates(person: Person) -> Values:
+    one = to_values(spec()) | {"id": person.user_id, "owner_id": person.user_id, "request_digest": b"x" * 32}
+    return {name: [value] * 8 for name, value in one.items()} | {
+        "attendees": ["[]"] * 8,
+        "request_id": [person.user_id] * 8,
+        "crowded": [person.user_id],
+    }
+
+
+def explained(dsn: str, statement: Statement, values: Values, mode: str) -> Iterator[Node]:
+    """Every node of the plan of the statement as it is prepared; ``mode`` as PostgreSQL's plan_cache_mode."""
+    with psycopg.connect(dsn, cursor_factory=ClientCursor) as connection:
+        connection.execute(f"SET plan_cache_mode = {mode}")
+        connection.execute(b"PREPARE statement AS " + statement.text)
+        arguments = ", ".join(f"%({name})s" for name in statement.parameters)
+        quoted = {**values, **({"attendees": "[]"} if values.get("attendees") == b"[]" else {})}
+        row = connection.execute(f"EXPLAIN (FORMAT JSON) EXECUTE statement ({arguments})", quoted).fetchone()
+        assert row
+        connection.rollback()
+    yield from _nodes(row[0][0]["Plan"])
+
+
+def _nodes(node: Node) -> Iterator[Node]:
+    yield node
+    for child in node.get("Plans", []):
+        yield from _nodes(child)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+@pytest.mark.parametrize(
+    ("case", "indexes"),
+    [
+        ("get", {"appointments_pkey"}),
+        ("create", set()),
+        ("list of 20", {"appointments_by_owner"}),
+        ("list of 20, deleted ones too", {"appointments_by_owner"}),
+        ("list of 20, from the beginning", {"appointments_by_owner"}),
+        ("list of 20, second page", {"appointments_by_owner"}),
+    ],
+)
+def test_a_million_appointments_are_not_looked_through(
+    full: tuple[str, Person], case: str, indexes: set[str], mode: str
+) -> None:
+    """By index and in its order: no sequential scan, no sort, whether planned for the values or once for all."""
+    dsn, person = full
+    nodes = list(explained(dsn, *values_of(case, person), mode))
+    assert set() == {node["Node Type"] for node in nodes} & {"Seq Scan", "Sort", "Incremental Sort", "Bitmap Heap Scan"}
+    assert indexes == {node["Index Name"] for node in nodes if "Index Name" in node}
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+def test_creates_that_share_a_statement_look_nothing_through(full: tuple[str, Person], mode: str) -> None:
+    """Request ids that were used before are found by their index; only the few subjects may be looked through."""
+    dsn, person = full
+    nodes = list(explained(dsn, *values_of("creates that share a statement", person), mode))
+    assert {"subjects"} >= {node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan"}
+    assert "appointments_request_id" in {node.get("Index Name") for node in nodes}

@@ -1,0 +1,25 @@
+"""The README says what the code does."""
+
+import re
+
+from appointments.server.settings import Settings
+from tests.service import ROOT
+
+NOT_IN_THE_SETTINGS = {"WORKERS", "APPOINTMENTS_DATA", "APPOINTMENTS_POSTGRES_BIN"}
+
+
+def test_every_setting_is_in_the_table() -> None:
+    """None is missing, and none is made up."""
+    section = (ROOT / "README.md").read_text().partition("## Settings")[2].partition("\n## ")[0]
+    documented = {
+        name for row in re.findall(r"^\| (`.*?) \|", section, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
+    }
+    assert {field.upper() for field in Settings.model_fields} | NOT_IN_THE_SETTINGS == documented
+
+
+def test_every_link_leads_somewhere() -> None:
+    """Pictures and pages of the repository."""
+    for page in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/deviations.md"):
+        folder = (ROOT / page).parent
+        for target in re.findall(r"\]\((?!http|#)([^)#]+)", (ROOT / page).read_text()):
+            assert (folder / target).exists(), f"{page}: {target}"
