@@ -9,6 +9,7 @@ from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -19,6 +20,54 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _UserRole:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _UserRoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UserRole.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    USER_ROLE_UNSPECIFIED: _UserRole.ValueType  # 0
+    """Not given."""
+    USER_ROLE_USER: _UserRole.ValueType  # 1
+    """Nothing beside."""
+    USER_ROLE_ADMIN: _UserRole.ValueType  # 2
+    """Call AdminService."""
+
+class UserRole(_UserRole, metaclass=_UserRoleEnumTypeWrapper):
+    """What a user may do beside their own calendar."""
+
+USER_ROLE_UNSPECIFIED: UserRole.ValueType  # 0
+"""Not given."""
+USER_ROLE_USER: UserRole.ValueType  # 1
+"""Nothing beside."""
+USER_ROLE_ADMIN: UserRole.ValueType  # 2
+"""Call AdminService."""
+Global___UserRole: _TypeAlias = UserRole  # noqa: Y015
+
+class _UserKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _UserKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UserKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    USER_KIND_UNSPECIFIED: _UserKind.ValueType  # 0
+    """Not given."""
+    USER_KIND_PERSON: _UserKind.ValueType  # 1
+    """Somebody who registered, or whom a backend manages."""
+    USER_KIND_SERVICE_ACCOUNT: _UserKind.ValueType  # 2
+    """A program: no password, no calendar page, keys only."""
+
+class UserKind(_UserKind, metaclass=_UserKindEnumTypeWrapper):
+    """Who a user is."""
+
+USER_KIND_UNSPECIFIED: UserKind.ValueType  # 0
+"""Not given."""
+USER_KIND_PERSON: UserKind.ValueType  # 1
+"""Somebody who registered, or whom a backend manages."""
+USER_KIND_SERVICE_ACCOUNT: UserKind.ValueType  # 2
+"""A program: no password, no calendar page, keys only."""
+Global___UserKind: _TypeAlias = UserKind  # noqa: Y015
 
 @_typing.final
 class User(_message.Message):
@@ -32,14 +81,28 @@ class User(_message.Message):
     TIME_ZONE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    EXTERNAL_ID_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    DISABLED_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """A UUID. Output only."""
     email: _builtins.str
-    """The address that signs in. Output only."""
+    """The address that signs in; empty if the user has none, as service accounts and some managed users. Output only."""
     display_name: _builtins.str
     """At most 200 characters."""
     time_zone: _builtins.str
     """The IANA time zone in which the person likes to see times; "UTC" until it is set."""
+    external_id: _builtins.str
+    """What another system calls the user, at most 200 characters, each once; empty if no backend manages the user. Only
+    AdminService sets it.
+    """
+    role: Global___UserRole.ValueType
+    """What the user may do beside their own calendar. Only AdminService changes it."""
+    disabled: _builtins.bool
+    """Whether sign-ins, keys and acting for the user are refused. Only AdminService changes it."""
+    kind: Global___UserKind.ValueType
+    """A person, or a program. Output only."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Output only."""
@@ -57,10 +120,14 @@ class User(_message.Message):
         time_zone: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        external_id: _builtins.str = ...,
+        role: Global___UserRole.ValueType = ...,
+        disabled: _builtins.bool = ...,
+        kind: Global___UserKind.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "email", b"email", "id", b"id", "time_zone", b"time_zone", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "disabled", b"disabled", "display_name", b"display_name", "email", b"email", "external_id", b"external_id", "id", b"id", "kind", b"kind", "role", b"role", "time_zone", b"time_zone", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -30,6 +30,7 @@ class AppointmentServiceStub:
     same header) on the web port. So every RPC may also answer:
 
     - UNAUTHENTICATED: no identity, or one that has expired or been revoked.
+    - PERMISSION_DENIED: the caller's key lacks a scope (reason MISSING_SCOPE; ErrorInfo metadata `scope` names it).
     - RESOURCE_EXHAUSTED: the request is larger than the server accepts.
     - DEADLINE_EXCEEDED, CANCELLED: the caller's deadline passed or the caller went away; the query behind is ended.
     - UNAVAILABLE: the database is away or the server is draining; retry after the RetryInfo delay.
@@ -37,8 +38,10 @@ class AppointmentServiceStub:
     Errors carry google.rpc.Status details: an ErrorInfo (stable reason, domain "appointments.v1"), a BadRequest that
     names each bad field, a RetryInfo where a retry helps, and for a conflict a ConflictInfo.
 
+
     A deleted appointment can still be read by Get, and listed with `show_deleted`, until it is restored. An appointment
-    of somebody else is NOT_FOUND, and cannot be told from one that never existed.
+    of somebody else is NOT_FOUND, and cannot be told from one that never existed; but the managers of a resource may read
+    every live appointment that takes it, and changing one of those is PERMISSION_DENIED.
     """
 
     def __init__(self, channel):
@@ -84,6 +87,7 @@ class AppointmentServiceServicer:
     same header) on the web port. So every RPC may also answer:
 
     - UNAUTHENTICATED: no identity, or one that has expired or been revoked.
+    - PERMISSION_DENIED: the caller's key lacks a scope (reason MISSING_SCOPE; ErrorInfo metadata `scope` names it).
     - RESOURCE_EXHAUSTED: the request is larger than the server accepts.
     - DEADLINE_EXCEEDED, CANCELLED: the caller's deadline passed or the caller went away; the query behind is ended.
     - UNAVAILABLE: the database is away or the server is draining; retry after the RetryInfo delay.
@@ -91,15 +95,19 @@ class AppointmentServiceServicer:
     Errors carry google.rpc.Status details: an ErrorInfo (stable reason, domain "appointments.v1"), a BadRequest that
     names each bad field, a RetryInfo where a retry helps, and for a conflict a ConflictInfo.
 
+
     A deleted appointment can still be read by Get, and listed with `show_deleted`, until it is restored. An appointment
-    of somebody else is NOT_FOUND, and cannot be told from one that never existed.
+    of somebody else is NOT_FOUND, and cannot be told from one that never existed; but the managers of a resource may read
+    every live appointment that takes it, and changing one of those is PERMISSION_DENIED.
     """
 
     def CreateAppointment(self, request, context):
-        """Books a time.
+        """Books a time, and every resource that the appointment asks for: all of it or nothing.
 
         - INVALID_ARGUMENT: a field is out of bounds, or `request_id` was used before with another body.
-        - ALREADY_EXISTS: the time overlaps appointments of the caller; ConflictInfo names them.
+        - NOT_FOUND: a resource that the caller does not see, or a deleted one (reason RESOURCE_NOT_FOUND).
+        - PERMISSION_DENIED: a resource that the caller sees but may not book (reason RESOURCE_NOT_BOOKABLE).
+        - ALREADY_EXISTS: the time overlaps appointments of the caller, or a resource is taken; ConflictInfo names them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -116,9 +124,11 @@ class AppointmentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListAppointments(self, request, context):
-        """Lists the appointments that overlap a window, ordered by start time and then by id.
+        """Lists the appointments that overlap a window, ordered by start time and then by id: the caller's own, or those that
+        take a resource.
 
         - INVALID_ARGUMENT: the window is not a window, or `page_token` is not one of this list's.
+        - NOT_FOUND: the caller sees no live resource with `resource_id`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -128,19 +138,23 @@ class AppointmentServiceServicer:
         """Changes the fields that `update_mask` names.
 
         - INVALID_ARGUMENT: a field is out of bounds, or the mask has an unknown or output-only path.
-        - NOT_FOUND: the caller has no such live appointment.
+        - NOT_FOUND: the caller has no such live appointment, or a resource as for CreateAppointment.
+        - PERMISSION_DENIED: the appointment is somebody else's and takes a resource that the caller manages (reason
+        NOT_THE_OWNER), or a newly asked for resource as for CreateAppointment.
         - ABORTED: `appointment.etag` is given and stale.
-        - ALREADY_EXISTS: the new time overlaps other appointments of the caller; ConflictInfo names them.
+        - ALREADY_EXISTS: the new time overlaps other appointments of the caller, or a resource is taken then; ConflictInfo
+        names them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteAppointment(self, request, context):
-        """Deletes softly: the time is free at once, and UndeleteAppointment can bring the appointment back.
+        """Deletes softly: its time and its resources are free at once, and UndeleteAppointment can bring the appointment back.
 
         - INVALID_ARGUMENT: `id` is not a UUID.
         - NOT_FOUND: the caller has no such live appointment.
+        - PERMISSION_DENIED: as for UpdateAppointment (reason NOT_THE_OWNER).
         - ABORTED: `etag` is given and stale.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -148,10 +162,11 @@ class AppointmentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UndeleteAppointment(self, request, context):
-        """Restores a deleted appointment, if its time is still free.
+        """Restores a deleted appointment with its resources, if its time is still free for all of them.
 
         - INVALID_ARGUMENT: `id` is not a UUID.
-        - NOT_FOUND: the caller has no such appointment.
+        - NOT_FOUND: the caller has no such appointment, or one of its resources as for CreateAppointment.
+        - PERMISSION_DENIED: one of its resources as for CreateAppointment.
         - ALREADY_EXISTS: its time has been taken (ConflictInfo names by what), or it is not deleted
         (reason APPOINTMENT_NOT_DELETED).
         """
@@ -205,6 +220,7 @@ class AppointmentService:
     same header) on the web port. So every RPC may also answer:
 
     - UNAUTHENTICATED: no identity, or one that has expired or been revoked.
+    - PERMISSION_DENIED: the caller's key lacks a scope (reason MISSING_SCOPE; ErrorInfo metadata `scope` names it).
     - RESOURCE_EXHAUSTED: the request is larger than the server accepts.
     - DEADLINE_EXCEEDED, CANCELLED: the caller's deadline passed or the caller went away; the query behind is ended.
     - UNAVAILABLE: the database is away or the server is draining; retry after the RetryInfo delay.
@@ -212,8 +228,10 @@ class AppointmentService:
     Errors carry google.rpc.Status details: an ErrorInfo (stable reason, domain "appointments.v1"), a BadRequest that
     names each bad field, a RetryInfo where a retry helps, and for a conflict a ConflictInfo.
 
+
     A deleted appointment can still be read by Get, and listed with `show_deleted`, until it is restored. An appointment
-    of somebody else is NOT_FOUND, and cannot be told from one that never existed.
+    of somebody else is NOT_FOUND, and cannot be told from one that never existed; but the managers of a resource may read
+    every live appointment that takes it, and changing one of those is PERMISSION_DENIED.
     """
 
     @staticmethod
