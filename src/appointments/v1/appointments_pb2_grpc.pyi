@@ -39,7 +39,6 @@ class AppointmentServiceStub:
     Errors carry google.rpc.Status details: an ErrorInfo (stable reason, domain "appointments.v1"), a BadRequest that
     names each bad field, a RetryInfo where a retry helps, and for a conflict a ConflictInfo.
 
-
     A deleted appointment can still be read by Get, and listed with `show_deleted`, until it is restored. An appointment
     of somebody else is NOT_FOUND, and cannot be told from one that never existed; but the managers of a resource may read
     every live appointment that takes it, and changing one of those is PERMISSION_DENIED.
@@ -113,7 +112,6 @@ class AppointmentServiceAsyncStub(AppointmentServiceStub):
     Errors carry google.rpc.Status details: an ErrorInfo (stable reason, domain "appointments.v1"), a BadRequest that
     names each bad field, a RetryInfo where a retry helps, and for a conflict a ConflictInfo.
 
-
     A deleted appointment can still be read by Get, and listed with `show_deleted`, until it is restored. An appointment
     of somebody else is NOT_FOUND, and cannot be told from one that never existed; but the managers of a resource may read
     every live appointment that takes it, and changing one of those is PERMISSION_DENIED.
@@ -182,7 +180,6 @@ class AppointmentServiceServicer(metaclass=_abc_1.ABCMeta):
 
     Errors carry google.rpc.Status details: an ErrorInfo (stable reason, domain "appointments.v1"), a BadRequest that
     names each bad field, a RetryInfo where a retry helps, and for a conflict a ConflictInfo.
-
 
     A deleted appointment can still be read by Get, and listed with `show_deleted`, until it is restored. An appointment
     of somebody else is NOT_FOUND, and cannot be told from one that never existed; but the managers of a resource may read

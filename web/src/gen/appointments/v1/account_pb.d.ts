@@ -4,7 +4,7 @@
 // @generated from file appointments/v1/account.proto (package appointments.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { FieldMask, Timestamp } from "@bufbuild/protobuf/wkt";
 
@@ -27,7 +27,7 @@ export declare type User = Message<"appointments.v1.User"> & {
   id: string;
 
   /**
-   * The address that signs in. Output only.
+   * The address that signs in; empty if the user has none, as service accounts and some managed users. Output only.
    *
    * @generated from field: string email = 2;
    */
@@ -60,6 +60,35 @@ export declare type User = Message<"appointments.v1.User"> & {
    * @generated from field: google.protobuf.Timestamp update_time = 6;
    */
   updateTime?: Timestamp | undefined;
+
+  /**
+   * What another system calls the user, at most 200 characters, each once; empty if no backend manages the user. Only
+   * AdminService sets it.
+   *
+   * @generated from field: string external_id = 7;
+   */
+  externalId: string;
+
+  /**
+   * What the user may do beside their own calendar. Only AdminService changes it.
+   *
+   * @generated from field: appointments.v1.UserRole role = 8;
+   */
+  role: UserRole;
+
+  /**
+   * Whether sign-ins, keys and acting for the user are refused. Only AdminService changes it.
+   *
+   * @generated from field: bool disabled = 9;
+   */
+  disabled: boolean;
+
+  /**
+   * A person, or a program. Output only.
+   *
+   * @generated from field: appointments.v1.UserKind kind = 10;
+   */
+  kind: UserKind;
 };
 
 /**
@@ -353,6 +382,72 @@ export declare type DeleteAccountResponse = Message<"appointments.v1.DeleteAccou
  * Use `create(DeleteAccountResponseSchema)` to create a new message.
  */
 export declare const DeleteAccountResponseSchema: GenMessage<DeleteAccountResponse>;
+
+/**
+ * What a user may do beside their own calendar.
+ *
+ * @generated from enum appointments.v1.UserRole
+ */
+export enum UserRole {
+  /**
+   * Not given.
+   *
+   * @generated from enum value: USER_ROLE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Nothing beside.
+   *
+   * @generated from enum value: USER_ROLE_USER = 1;
+   */
+  USER = 1,
+
+  /**
+   * Call AdminService.
+   *
+   * @generated from enum value: USER_ROLE_ADMIN = 2;
+   */
+  ADMIN = 2,
+}
+
+/**
+ * Describes the enum appointments.v1.UserRole.
+ */
+export declare const UserRoleSchema: GenEnum<UserRole>;
+
+/**
+ * Who a user is.
+ *
+ * @generated from enum appointments.v1.UserKind
+ */
+export enum UserKind {
+  /**
+   * Not given.
+   *
+   * @generated from enum value: USER_KIND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Somebody who registered, or whom a backend manages.
+   *
+   * @generated from enum value: USER_KIND_PERSON = 1;
+   */
+  PERSON = 1,
+
+  /**
+   * A program: no password, no calendar page, keys only.
+   *
+   * @generated from enum value: USER_KIND_SERVICE_ACCOUNT = 2;
+   */
+  SERVICE_ACCOUNT = 2,
+}
+
+/**
+ * Describes the enum appointments.v1.UserKind.
+ */
+export declare const UserKindSchema: GenEnum<UserKind>;
 
 /**
  * Every RPC needs an identity, and may answer what AppointmentService says of every RPC.
