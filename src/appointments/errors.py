@@ -77,6 +77,12 @@ class Forbidden(Fault):
     reason = "ORIGIN_NOT_ALLOWED"
 
 
+class Denied(Fault):
+    """The caller sees the thing, but may not do that with it."""
+
+    reason = "PERMISSION_DENIED"
+
+
 class NotFound(Fault):
     """The caller has no such thing. Somebody else's reads exactly the same."""
 
@@ -90,19 +96,28 @@ class Taken(Fault):
 
 
 class Conflict(Taken):
-    """The time overlaps appointments of the caller: double booking, refused."""
+    """The time overlaps appointments of the caller, or resources are taken then: double booking, refused."""
 
     reason = "TIME_CONFLICT"
 
-    def __init__(self, collisions: Sequence[Collision]) -> None:
-        super().__init__("The time overlaps other appointments of yours.")
+    def __init__(self, collisions: Sequence[Collision], resource_ids: Sequence[UUID] = ()) -> None:
+        taken = "A resource is taken at that time." if len(resource_ids) == 1 else "Resources are taken at that time."
+        own = "The time overlaps other appointments of yours."
+        super().__init__(" ".join([own] * bool(collisions or not resource_ids) + [taken] * bool(resource_ids)))
         self.collisions = tuple(collisions)
+        self.resource_ids = tuple(resource_ids)
 
 
 class Stale(Fault):
     """The given etag is not the current one: somebody changed the thing in between."""
 
     reason = "STALE_ETAG"
+
+
+class Unmet(Fault):
+    """Something else has to change first: what is asked for does not fit the state of things."""
+
+    reason = "FAILED_PRECONDITION"
 
 
 class TooMany(Fault):
@@ -147,6 +162,8 @@ STATUSES: dict[type[Fault], Status] = {
     Malformed: Status("INVALID_ARGUMENT", 400),
     Unauthenticated: Status("UNAUTHENTICATED", 401),
     Forbidden: Status("PERMISSION_DENIED", 403),
+    Denied: Status("PERMISSION_DENIED", 403),
+    Unmet: Status("FAILED_PRECONDITION", 400),
     NotFound: Status("NOT_FOUND", 404),
     Taken: Status("ALREADY_EXISTS", 409),
     Conflict: Status("ALREADY_EXISTS", 409),

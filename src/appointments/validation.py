@@ -1,5 +1,6 @@
 """What people may hand in, the same everywhere: text, e-mail addresses, time zones."""
 
+from uuid import UUID
 from zoneinfo import available_timezones
 
 from email_validator import EmailNotValidError, validate_email
@@ -44,3 +45,11 @@ def email_problem(value: str) -> str | None:
 def fold_email(value: str) -> str:
     """The form in which two spellings of one address are equal."""
     return value.strip().lower()
+
+
+def is_uuid(value: str) -> bool:
+    """Whether a text is a UUID in its canonical spelling (RFC 9562 §4), in either case."""
+    try:
+        return str(UUID(value)) == value.lower()
+    except ValueError:
+        return False

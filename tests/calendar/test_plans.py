@@ -11,7 +11,7 @@ from psycopg import ClientCursor
 from appointments.calendar import booking
 from appointments.calendar import listing as agenda
 from appointments.calendar.appointment import to_values
-from appointments.calendar.rules import LONGEST
+from appointments.calendar.rules import LONGEST_DAYS
 from appointments.db.statement import Statement, Values
 from bench.data import BUSY, FIRST, Person, add_busy_people, settle
 from tests.conftest import database_dsn
@@ -39,8 +39,8 @@ def values_of(case: str, person: Person) -> tuple[Statement, Values]:
     """A statement, and the values with which the service would run it."""
     owner: dict[str, Any] = {"owner_id": person.user_id}
     middle = FIRST + timedelta(days=400)
-    window = {"since": middle, "until": agenda.END, "after_start": middle - LONGEST, "after_id": agenda.NO_ID}
-    everything = {**window, "since": agenda.BEGINNING, "after_start": agenda.BEGINNING - LONGEST}
+    window = {"since": middle, "until": agenda.END, "after_start": middle - LONGEST_DAYS, "after_id": agenda.NO_ID}
+    everything = {**window, "since": agenda.BEGINNING, "after_start": agenda.BEGINNING - LONGEST_DAYS}
     page = {**window, "after_start": middle + timedelta(days=5)}
     cases: dict[str, tuple[Statement, Values]] = {
         "get": (booking.GET, owner | {"id": person.appointments[0]}),

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from appointments.calendar import booking
+from appointments.calendar import amending, booking
 from appointments.calendar.appointment import Appointment, Attendee, Spec, to_values
 from appointments.db import Database, Row, Statement
 from appointments.db.batching import Batcher
@@ -219,7 +219,7 @@ async def test_moves_onto_bookings_that_are_being_made_never_lock_up(dsn: str) -
                 booking.create(one, strangers[0], spec(start)),  # has the first turn, so that the others gather
                 booking.create(other, strangers[1], spec(start)),
                 *(booking.create(one, owner, spec(start + index * HOUR)) for index in range(20)),
-                booking.update(one, owner, long.id, move),
+                amending.update(one, owner, long.id, move),
                 *(booking.create(other, owner, spec(start + index * HOUR)) for index in reversed(range(20))),
                 return_exceptions=True,
             )

@@ -1,12 +1,13 @@
 """AppointmentService: convert, call the feature, convert."""
 
 from dataclasses import replace
+from datetime import datetime
 from uuid import UUID
 
 from appointments.api import convert, masks
 from appointments.api.caller import Caller
-from appointments.calendar import booking, listing
-from appointments.calendar.appointment import Spec
+from appointments.calendar import amending, booking, listing, occupancy
+from appointments.calendar.appointment import Appointment, Spec
 from appointments.calendar.rules import violations
 from appointments.db import Database
 from appointments.errors import Invalid, Violation
@@ -20,6 +21,11 @@ _CHANGEABLE = {
     "end_time": "end_at",
     "time_zone": "time_zone",
     "attendees": "attendees",
+    "resource_ids": "resource_ids",
+    "buffer_before": "buffer_before",
+    "buffer_after": "buffer_after",
+    "transparency": "transparent",
+    "all_day": "all_day",
 }
 """The contract's fields that an update can name, each with its field of a Spec."""
 
@@ -36,10 +42,10 @@ class AppointmentService:
         """Book a time."""
         spec = convert.spec(request.appointment)
         try:
-            request_id = convert.identifier(request.request_id, "request_id") if request.request_id else None
+            request_id = convert.optional_identifier(request.request_id, "request_id")
         except Invalid as bad:
             raise Invalid([*bad.violations, *violations(spec)]) from None
-        created = await booking.create(self._db, caller.user_id, spec, request_id=request_id)
+        created = await booking.create(self._db, caller.user_id, spec, request_id=request_id, actor_id=_actor(caller))
         return pb.CreateAppointmentResponse(appointment=convert.appointment(created))
 
     async def GetAppointment(self, request: pb.GetAppointmentRequest, caller: Caller) -> pb.GetAppointmentResponse:
@@ -51,12 +57,33 @@ class AppointmentService:
         self, request: pb.ListAppointmentsRequest, caller: Caller
     ) -> pb.ListAppointmentsResponse:
         """List those that overlap a window."""
-        page = await listing.page(
-            self._db, _window(request, caller.user_id), size=request.page_size, token=request.page_token
-        )
+        if request.resource_id:
+            return await self._list_of_resource(request, caller)
+        since, until = _bounds(request)
+        window = listing.Window(caller.user_id, since, until, request.show_deleted)
+        page = await listing.page(self._db, window, size=request.page_size, token=request.page_token)
         response = pb.ListAppointmentsResponse(next_page_token=page.next_token)
         for each in page.appointments:
             convert.appointment(each, response.appointments.add)
+        return response
+
+    async def _list_of_resource(
+        self, request: pb.ListAppointmentsRequest, caller: Caller
+    ) -> pb.ListAppointmentsResponse:
+        if request.show_deleted:
+            raise Invalid.field("show_deleted", "does not go with resource_id: a deleted appointment takes no resource")
+        window = occupancy.Window(
+            caller.user_id, convert.identifier(request.resource_id, "resource_id"), *_bounds(request)
+        )
+        page = await occupancy.page(
+            self._db, window, size=request.page_size, token=request.page_token, is_admin=caller.is_admin
+        )
+        response = pb.ListAppointmentsResponse(next_page_token=page.next_token)
+        for each in page.entries:
+            if isinstance(each, Appointment):
+                convert.appointment(each, response.appointments.add)
+            else:
+                convert.taken(each, response.appointments.add)
         return response
 
     async def UpdateAppointment(
@@ -71,7 +98,9 @@ class AppointmentService:
         def change(current: Spec) -> Spec:
             return replace(current, **{field: getattr(wanted, field) for field in fields})
 
-        changed = await booking.update(self._db, caller.user_id, appointment_id, change, etag=message.etag)
+        changed = await amending.update(
+            self._db, caller.user_id, appointment_id, change, etag=message.etag, actor_id=_actor(caller)
+        )
         return pb.UpdateAppointmentResponse(appointment=convert.appointment(changed))
 
     async def DeleteAppointment(
@@ -79,18 +108,26 @@ class AppointmentService:
     ) -> pb.DeleteAppointmentResponse:
         """Delete softly."""
         appointment_id = convert.identifier(request.id, "id")
-        deleted = await booking.delete(self._db, caller.user_id, appointment_id, etag=request.etag)
+        deleted = await amending.delete(
+            self._db, caller.user_id, appointment_id, etag=request.etag, actor_id=_actor(caller)
+        )
         return pb.DeleteAppointmentResponse(appointment=convert.appointment(deleted))
 
     async def UndeleteAppointment(
         self, request: pb.UndeleteAppointmentRequest, caller: Caller
     ) -> pb.UndeleteAppointmentResponse:
         """Restore."""
-        restored = await booking.undelete(self._db, caller.user_id, convert.identifier(request.id, "id"))
+        restored = await amending.undelete(
+            self._db, caller.user_id, convert.identifier(request.id, "id"), actor_id=_actor(caller)
+        )
         return pb.UndeleteAppointmentResponse(appointment=convert.appointment(restored))
 
 
-def _window(request: pb.ListAppointmentsRequest, owner_id: UUID) -> listing.Window:
+def _actor(caller: Caller) -> UUID | None:
+    return caller.actor_id if caller.actor_id != caller.user_id else None
+
+
+def _bounds(request: pb.ListAppointmentsRequest) -> tuple[datetime | None, datetime | None]:
     bounds = {
         field: convert.instant(getattr(request, field))
         for field in ("start_time", "end_time")
@@ -99,4 +136,4 @@ def _window(request: pb.ListAppointmentsRequest, owner_id: UUID) -> listing.Wind
     bad = [field for field, bound in bounds.items() if bound is None]
     if bad:
         raise Invalid([Violation(field, "must be a valid Timestamp, in the years 1 to 9999") for field in bad])
-    return listing.Window(owner_id, bounds.get("start_time"), bounds.get("end_time"), request.show_deleted)
+    return bounds.get("start_time"), bounds.get("end_time")

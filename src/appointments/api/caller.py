@@ -26,6 +26,16 @@ class Caller(Visitor):
     user_id: UUID
     session_id: UUID
 
+    @property
+    def actor_id(self) -> UUID:
+        """Who really calls."""
+        return self.user_id
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether the caller manages everything."""
+        return False
+
 
 def request_id(given: str) -> str:
     """The id of a request: the client's own if it is fit for a log and a header, else a new one."""

@@ -7,12 +7,15 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from appointments.calendar.appointment import UNSET, Appointment, Attendee, Spec
+from appointments.calendar.appointment import NO_TIME, UNSET, Appointment, Attendee, Spec
+from appointments.calendar.occupancy import Taken
 from appointments.db import Micros, micros
 from appointments.errors import Invalid
 from appointments.v1 import appointments_pb2 as pb
+from appointments.validation import is_uuid
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCHS_APART = 946_684_800
@@ -28,13 +31,16 @@ _TO_RESPONSE = {
     pb.ATTENDEE_RESPONSE_DECLINED: "DECLINED",
     pb.ATTENDEE_RESPONSE_TENTATIVE: "TENTATIVE",
 }
+_OPAQUE, _TRANSPARENT = pb.TRANSPARENCY_OPAQUE, pb.TRANSPARENCY_TRANSPARENT
+
+_MANY_DAYS = 10_000
 _FROM_RESPONSE = {text: number for number, text in _TO_RESPONSE.items()}
 
 
 def timestamp(value: datetime) -> Timestamp:
     """An aware datetime as a Timestamp."""
     message = Timestamp()
-    _set(message, micros(value))
+    set_timestamp(message, micros(value))
     return message
 
 
@@ -51,13 +57,14 @@ def identifier(text: str, field: str) -> UUID:
     Raises:
         Invalid: it is none; ``field`` is named.
     """
-    try:
-        value = UUID(text)
-    except ValueError:
-        value = None
-    if value is None or str(value) != text.lower():
+    if not is_uuid(text):
         raise Invalid.field(field, "must be a UUID" if text else "is required")
-    return value
+    return UUID(text)
+
+
+def optional_identifier(text: str, field: str) -> UUID | None:
+    """The same, or None for an empty text."""
+    return identifier(text, field) if text else None
 
 
 def spec(message: pb.Appointment) -> Spec:
@@ -70,7 +77,24 @@ def spec(message: pb.Appointment) -> Spec:
         description=message.description,
         location=message.location,
         attendees=attendees(message),
+        resource_ids=tuple(map(str.lower, message.resource_ids)),
+        buffer_before=buffer(message.buffer_before) if message.HasField("buffer_before") else NO_TIME,
+        buffer_after=buffer(message.buffer_after) if message.HasField("buffer_after") else NO_TIME,
+        transparent=_transparent(message),
+        all_day=message.all_day,
     )
+
+
+def _transparent(message: pb.Appointment) -> bool:
+    if message.transparency not in pb.Transparency.values():
+        raise Invalid.field("appointment.transparency", "is not a known transparency")
+    return message.transparency == pb.TRANSPARENCY_TRANSPARENT
+
+
+def buffer(value: Duration) -> timedelta:
+    """A Duration as a timedelta, unchecked: what is far out of bounds stays so, and what is not whole seconds too."""
+    days, seconds = divmod(value.seconds, 86_400)
+    return timedelta(max(-_MANY_DAYS, min(days, _MANY_DAYS)), seconds, 1 if value.nanos else 0)
 
 
 def _planned(message: pb.Appointment, field: str) -> datetime:
@@ -98,20 +122,37 @@ def appointment(value: Appointment, make: Callable[..., pb.Appointment] = pb.App
         location=value.location,
         time_zone=value.time_zone,
         etag=value.etag,
+        actor_id=value.actor_text or value.owner_text,
+        transparency=_TRANSPARENT if value.transparent else _OPAQUE,
+        all_day=value.all_day,
+        resource_ids=value.resource_ids,
     )
-    _set(message.start_time, value.start_at)
-    _set(message.end_time, value.end_at)
-    _set(message.create_time, value.created_at)
-    _set(message.update_time, value.updated_at)
+    set_timestamp(message.start_time, value.start_at)
+    set_timestamp(message.end_time, value.end_at)
+    set_timestamp(message.create_time, value.created_at)
+    set_timestamp(message.update_time, value.updated_at)
     for guest in value.attendees:
         response = _FROM_RESPONSE[guest.response]
         message.attendees.add(email=guest.email, display_name=guest.display_name, response=response)
+    if value.buffer_before:
+        message.buffer_before.seconds = value.buffer_before
+    if value.buffer_after:
+        message.buffer_after.seconds = value.buffer_after
     if value.deleted_at is not None:
-        _set(message.delete_time, value.deleted_at)
+        set_timestamp(message.delete_time, value.deleted_at)
     return message
 
 
-def _set(message: Timestamp, value: Micros) -> None:
+def taken(value: Taken, make: Callable[..., pb.Appointment]) -> pb.Appointment:
+    """Time that somebody else takes, as an appointment without anything that would tell whose or what for."""
+    message = make(resource_ids=[value.resource_id])
+    set_timestamp(message.start_time, value.start_at)
+    set_timestamp(message.end_time, value.end_at)
+    return message
+
+
+def set_timestamp(message: Timestamp, value: Micros) -> None:
+    """Fill a Timestamp where it is."""
     seconds, rest = divmod(value, 1_000_000)
     message.seconds = seconds + _EPOCHS_APART
     if rest:

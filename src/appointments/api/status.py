@@ -60,5 +60,6 @@ def _conflict_info(fault: Conflict) -> pb.ConflictInfo:
                 id=str(collision.id), start_time=timestamp(collision.start_at), end_time=timestamp(collision.end_at)
             )
             for collision in fault.collisions
-        ]
+        ],
+        resource_ids=map(str, fault.resource_ids),
     )

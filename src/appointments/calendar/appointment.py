@@ -5,7 +5,7 @@ The only place that knows the columns' order: statements select :data:`COLUMNS` 
 
 import json
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, LiteralString, NamedTuple
 from uuid import UUID
 
@@ -13,6 +13,8 @@ from appointments.db import Micros, Row, instant, micros
 
 UNSET = datetime.min.replace(tzinfo=UTC)
 """A time that a request did not give."""
+
+NO_TIME = timedelta()
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,11 @@ class Attendee:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What is booked. Times are aware, to the microsecond, ``[start_at, end_at)``; UNSET where none was given."""
+    """What is booked. Times are aware, to the microsecond, ``[start_at, end_at)``; UNSET where none was given.
+
+    The resources, by id, are taken too, and so are the buffers, of the owner and of every resource. A ``transparent``
+    appointment takes no time at all (TRANSP of RFC 5545 §3.8.2.7).
+    """
 
     title: str
     start_at: datetime
@@ -35,11 +41,25 @@ class Spec:
     description: str = ""
     location: str = ""
     attendees: tuple[Attendee, ...] = ()
+    resource_ids: tuple[str, ...] = ()
+    buffer_before: timedelta = NO_TIME
+    buffer_after: timedelta = NO_TIME
+    transparent: bool = False
+    all_day: bool = False
+
+    @property
+    def resources(self) -> list[UUID]:
+        """The ids of the resources, once the rules have found them to be ids."""
+        return [UUID(resource_id) for resource_id in self.resource_ids]
 
 
+# What most appointments do not have is NULL on the wire, which no loader is called for.
 COLUMNS: LiteralString = """
     id::text AS id_text, owner_id::text AS owner_text, title, start_at, end_at, time_zone, description, location,
-    nullif(attendees, '[]') AS attendees, created_at, updated_at, deleted_at, version
+    nullif(attendees, '[]') AS attendees, created_at, updated_at, deleted_at, version,
+    resource_ids::text[] AS resource_texts,
+    nullif(buffer_before, 0) AS before, nullif(buffer_after, 0) AS after, nullif(transparent, false) AS is_transparent,
+    nullif(all_day, false) AS is_all_day, actor_id::text AS actor_text
 """
 
 
@@ -47,7 +67,7 @@ class Appointment(NamedTuple):
     """A row of ``appointments``, column by column. ``version`` counts its changes from 1.
 
     A tuple of what PostgreSQL sends, which is what the contract's messages want too: a list makes hundreds of them. The
-    UUIDs and datetimes of the domain are there for the asking.
+    UUIDs and datetimes of the domain are there for the asking. Buffers are in seconds; None is 0, or False.
     """
 
     id_text: str
@@ -63,6 +83,13 @@ class Appointment(NamedTuple):
     updated_at: Micros
     deleted_at: Micros | None
     version: int
+    resource_ids: list[str] | None
+    buffer_before: int | None
+    buffer_after: int | None
+    transparent: bool | None
+    all_day: bool | None
+    actor_text: str | None
+    """Who last wrote it for its owner; None: the owner."""
 
     @property
     def id(self) -> UUID:
@@ -79,7 +106,8 @@ class Appointment(NamedTuple):
         """What a person decided about it."""
         return Spec(
             self.title, instant(self.start_at), instant(self.end_at), self.time_zone, self.description, self.location,
-            self.attendees,
+            self.attendees, tuple(self.resource_ids or ()), timedelta(seconds=self.buffer_before or 0),
+            timedelta(seconds=self.buffer_after or 0), bool(self.transparent), bool(self.all_day),
         )  # fmt: skip
 
     @property
@@ -94,12 +122,21 @@ def from_row(row: Row) -> Appointment:
     return Appointment._make((*row[:8], attendees, *row[9:]))
 
 
-def booked(appointment_id: UUID, owner_id: UUID, spec: Spec, created_at: Micros) -> Appointment:
-    """What a spec is as soon as it is booked."""
+def booked(
+    appointment_id: UUID, owner_id: UUID, spec: Spec, created_at: Micros, actor_id: UUID | None = None
+) -> Appointment:
+    """The appointment that a spec is as soon as it is booked."""
     return Appointment(
         str(appointment_id), str(owner_id), spec.title, micros(spec.start_at), micros(spec.end_at), spec.time_zone,
         spec.description, spec.location, spec.attendees, created_at, created_at, None, 1,
+        list(spec.resource_ids) or None, seconds(spec.buffer_before) or None, seconds(spec.buffer_after) or None,
+        spec.transparent or None, spec.all_day or None, str(actor_id) if actor_id else None,
     )  # fmt: skip
+
+
+def seconds(buffer: timedelta) -> int:
+    """A buffer as the database has it."""
+    return buffer.days * 86_400 + buffer.seconds
 
 
 def to_values(spec: Spec) -> dict[str, Any]:
@@ -112,4 +149,7 @@ def to_values(spec: Spec) -> dict[str, Any]:
         "end_at": spec.end_at,
         "time_zone": spec.time_zone,
         "attendees": json.dumps(list(map(asdict, spec.attendees))).encode() if spec.attendees else b"[]",
+        "buffer_before": seconds(spec.buffer_before),
+        "buffer_after": seconds(spec.buffer_after),
+        "all_day": spec.all_day,
     }

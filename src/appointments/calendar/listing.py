@@ -9,13 +9,13 @@ from typing import LiteralString
 from uuid import UUID
 
 from appointments.calendar.appointment import COLUMNS, Appointment, from_row
-from appointments.calendar.rules import LONGEST
-from appointments.db import Database, Statement, instant, paging
+from appointments.calendar.rules import LONGEST_DAYS
+from appointments.db import Database, Micros, Statement, instant, paging
 from appointments.errors import Invalid, Violation
 
 DEFAULT_SIZE = 50
 MAX_SIZE = 1000
-BEGINNING = datetime(1, 2, 1, tzinfo=UTC)  # LONGEST after the first instant that Python knows
+BEGINNING = datetime(1, 3, 1, tzinfo=UTC)  # LONGEST_DAYS after the first instant that Python knows
 END = datetime(9999, 12, 31, tzinfo=UTC)
 NO_ID = UUID(int=0)
 
@@ -48,14 +48,19 @@ _ON: LiteralString = """
     AND start_at < %(until)s::timestamptz AND end_at > %(since)s::timestamptz
 """
 
-# Live appointments do not overlap, so of those that began before the window only the last can reach into it. Two simple
-# scans of one index: with one scan and a computed bound the planner cannot estimate, and sorts the whole calendar.
+# Appointments that take time do not overlap, so of those that began before the window only the last can reach into it;
+# of transparent ones any number can, and they have an index of their own. Simple scans of an index each: with one scan
+# and a computed bound the planner cannot estimate, and sorts the whole calendar.
 FIRST = Statement(
     f"""
-    SELECT * FROM ({_BEGUN} AND deleted_at IS NULL
+    SELECT * FROM ({_BEGUN} AND deleted_at IS NULL AND NOT transparent
         AND start_at >= %(after_start)s::timestamptz AND start_at < %(since)s::timestamptz
         ORDER BY start_at DESC, id DESC LIMIT 1) AS last_before
     WHERE end_at > %(since)s::timestamptz
+    UNION ALL
+    ({_BEGUN} AND deleted_at IS NULL AND transparent
+        AND start_at >= %(after_start)s::timestamptz AND start_at < %(since)s::timestamptz
+        AND end_at > %(since)s::timestamptz {_IN_ORDER})
     UNION ALL
     ({_BEGUN} AND deleted_at IS NULL
         AND start_at >= %(since)s::timestamptz AND start_at < %(until)s::timestamptz {_IN_ORDER})
@@ -73,7 +78,7 @@ async def page(db: Database, window: Window, *, size: int = 0, token: str = "") 
         Invalid: the window is not one, the size is negative, or the token belongs to another list.
     """
     after = _after(window, size, token)
-    limit = min(size or DEFAULT_SIZE, MAX_SIZE)
+    limit = page_size(size)
     values = {
         "owner_id": window.owner_id,
         "since": window.since or BEGINNING,
@@ -84,22 +89,39 @@ async def page(db: Database, window: Window, *, size: int = 0, token: str = "") 
     }
     statement = ALL if window.show_deleted else NEXT if token else FIRST
     rows = list(map(from_row, await db.fetch(statement, values)))
+    if len(rows) > 1 and _order(rows[1]) < _order(rows[0]):
+        rows.sort(key=_order)  # transparent ones began before the last one that takes time
     if len(rows) <= limit:
         return Page(rows, "")
     last = rows[limit - 1]
     return Page(rows[:limit], paging.encode(paging.Key(instant(last.start_at), last.id), window))
 
 
+def _order(appointment: Appointment) -> tuple[Micros, str]:
+    return appointment.start_at, appointment.id_text
+
+
 def _after(window: Window, size: int, token: str) -> paging.Key:
-    found = []
-    if window.since and window.until and window.since >= window.until:
-        found.append(Violation("end_time", "must be after start_time"))
-    if size < 0:
-        found.append(Violation("page_size", "must not be negative"))
-    # What reaches into the window began at most LONGEST before it: that is where the index is entered.
-    after: paging.Key | None = paging.Key(max(window.since or BEGINNING, BEGINNING) - LONGEST, NO_ID)
+    found = check_window(window.since, window.until, size)
+    # What reaches into the window began at most LONGEST_DAYS before it: that is where the index is entered.
+    after: paging.Key | None = paging.Key(max(window.since or BEGINNING, BEGINNING) - LONGEST_DAYS, NO_ID)
     if token and (after := paging.decode(token, window)) is None:
         found.append(Violation("page_token", "is not a page token of this list"))
     if found or after is None:
         raise Invalid(found)
     return after
+
+
+def check_window(since: datetime | None, until: datetime | None, size: int) -> list[Violation]:
+    """What is wrong with a window and the size of its pages."""
+    found = []
+    if since and until and since >= until:
+        found.append(Violation("end_time", "must be after start_time"))
+    if size < 0:
+        found.append(Violation("page_size", "must not be negative"))
+    return found
+
+
+def page_size(asked: int) -> int:
+    """How many a page holds."""
+    return min(asked or DEFAULT_SIZE, MAX_SIZE)

@@ -4,6 +4,6 @@ Features import from here and from nowhere deeper.
 """
 
 from appointments.db.database import Database
-from appointments.db.statement import Connection, Micros, Row, Statement, instant, micros
+from appointments.db.statement import Connection, Micros, Row, Statement, Values, instant, micros
 
-__all__ = ["Connection", "Database", "Micros", "Row", "Statement", "instant", "micros"]
+__all__ = ["Connection", "Database", "Micros", "Row", "Statement", "Values", "instant", "micros"]

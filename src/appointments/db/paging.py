@@ -15,7 +15,7 @@ from uuid import UUID
 
 from appointments.db.statement import instant, micros
 
-_LAYOUT = struct.Struct(">q16s8s")
+_LAYOUT = struct.Struct(">q16s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +28,31 @@ class Key:
 
 def encode(key: Key, listing: object) -> str:
     """Make the token that goes on after ``key`` in ``listing`` (anything whose str tells it from other lists)."""
-    packed = _LAYOUT.pack(micros(key.start_at), key.id.bytes, _fingerprint(listing))
-    return base64.urlsafe_b64encode(packed).rstrip(b"=").decode()
+    return seal(_LAYOUT.pack(micros(key.start_at), key.id.bytes), listing)
 
 
 def decode(token: str, listing: object) -> Key | None:
     """Read a token; None if it is not one of ``listing``'s."""
     try:
-        packed = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
-        start, raw_id, fingerprint = _LAYOUT.unpack(packed)
-        start_at = instant(start)
-    except (binascii.Error, ValueError, OverflowError, struct.error):
+        start, raw_id = _LAYOUT.unpack(unseal(token, listing) or b"")
+        return Key(instant(start), UUID(bytes=raw_id))
+    except (OverflowError, struct.error):
         return None
-    return Key(start_at, UUID(bytes=raw_id)) if fingerprint == _fingerprint(listing) else None
+
+
+def seal(key: bytes, listing: object) -> str:
+    """The same for a key of any other form, as bytes."""
+    return base64.urlsafe_b64encode(_fingerprint(listing) + key).rstrip(b"=").decode()
+
+
+def unseal(token: str, listing: object) -> bytes | None:
+    """Read the key of such a token; None if it is not one of ``listing``'s."""
+    try:
+        packed = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    fingerprint = _fingerprint(listing)
+    return packed.removeprefix(fingerprint) if packed.startswith(fingerprint) else None
 
 
 def _fingerprint(listing: object) -> bytes:

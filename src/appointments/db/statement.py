@@ -9,7 +9,7 @@ import asyncio
 import logging
 import re
 import select
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import count
@@ -25,7 +25,7 @@ from psycopg.types.numeric import Int8BinaryLoader
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
-Values = Mapping[str, Any]
+Values = dict[str, Any]
 
 Micros = int
 """An instant as PostgreSQL counts it: microseconds since :data:`EPOCH`. Statements take datetimes and return these."""
@@ -34,13 +34,16 @@ EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 _PARAMETER = re.compile(r"%\((\w+)\)s::(\w+)(\[\])?|%(.)")
 _MICROSECOND = timedelta(microseconds=1)
+_int4 = Struct(">i").pack
 _int8 = Struct(">q").pack
 _int4s = Struct(">iiiii").pack  # of an array: dimensions, whether it has nulls, type, length, first index
 _NULL = b"\xff\xff\xff\xff"
 
 _ENCODERS: dict[str, Callable[[Any], bytes]] = {
     "bigint": _int8,
+    "boolean": lambda value: b"\x01" if value else b"\x00",
     "bytea": bytes,
+    "integer": _int4,
     "jsonb": lambda value: b"\x01" + value,  # the format's version, then the text
     "text": str.encode,
     "timestamptz": lambda value: _int8(micros(value)),
@@ -52,7 +55,7 @@ CANCEL_SECONDS = 5.0
 """How long a statement that nobody waits for any more gets to end, before its connection is given up."""
 
 _GOOD = {pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK}
-_OIDS = {"bytea": 17, "jsonb": 3802, "text": 25, "timestamptz": 1184, "uuid": 2950}
+_OIDS = {"boolean": 16, "bytea": 17, "integer": 23, "jsonb": 3802, "text": 25, "timestamptz": 1184, "uuid": 2950}
 """Of the types that arrays are made of: PostgreSQL's own numbers for them never change."""
 
 _numbers = count(1)

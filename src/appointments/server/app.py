@@ -30,6 +30,7 @@ from appointments.api.exchange import bounded
 from appointments.api.grpcweb.front import Front
 from appointments.api.health import Health, Readiness
 from appointments.api.origin import Origins
+from appointments.api.resources import ResourceService
 from appointments.api.rest import cookies, site
 from appointments.api.rpc import Policy
 from appointments.auth import Auth, Passwords
@@ -42,12 +43,13 @@ from appointments.server.drain import Servers, drain
 from appointments.server.listener import Listener
 from appointments.server.ports import StartFault
 from appointments.server.settings import Settings
-from appointments.v1 import account_pb2, appointments_pb2, auth_pb2
+from appointments.v1 import account_pb2, appointments_pb2, auth_pb2, resources_pb2
 
 APPOINTMENTS = appointments_pb2.DESCRIPTOR.services_by_name["AppointmentService"]
+RESOURCES = resources_pb2.DESCRIPTOR.services_by_name["ResourceService"]
 ACCOUNT = account_pb2.DESCRIPTOR.services_by_name["AccountService"]
 AUTH = auth_pb2.DESCRIPTOR.services_by_name["AuthService"]
-SERVICES = (APPOINTMENTS, ACCOUNT, AUTH)
+SERVICES = (APPOINTMENTS, RESOURCES, ACCOUNT, AUTH)
 
 HOUSEKEEPING_SECONDS = 3600.0
 
@@ -156,6 +158,7 @@ def _build(
     front = Front(bounded(rest), origins=origins, credentials=_cookie_token(settings.production))
     policy = Policy(identities.authenticator, trusted_proxy_hops=settings.trusted_proxy_hops)
     policy.register(APPOINTMENTS, AppointmentService(db), native, front)
+    policy.register(RESOURCES, ResourceService(db, creation=settings.resource_creation), native, front)
     policy.register(ACCOUNT, AccountService(identities.accounts, identities.sessions, limiter), native, front)
     signing_in = AuthService(identities.accounts, identities.sessions, identities.rotation, limiter)
     policy.register(AUTH, signing_in, native, public=True)

@@ -53,6 +53,7 @@ class Settings(BaseSettings):
     allowed_origins: Annotated[frozenset[str], NoDecode] = Field(
         frozenset(), description="other sites that may call with the session cookie, comma-separated"
     )
+    resource_creation: Literal["everyone", "admins"] = Field("everyone", description="who may add rooms and equipment")
     trusted_proxy_hops: int = Field(0, ge=0, le=10, description="proxies whose X-Forwarded-For entry is believed")
     drain_seconds: float = Field(3.0, ge=0, le=600, description="what in-flight work gets at shutdown")
     lame_duck_seconds: float = Field(

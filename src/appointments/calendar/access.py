@@ -1,0 +1,88 @@
+"""Who may see, book or manage a resource. Only its managers are told, and one of them always stays."""
+
+from typing import NamedTuple
+from uuid import UUID
+
+from appointments.calendar import resources
+from appointments.calendar.resource import Role
+from appointments.db import Connection, Database, Statement
+from appointments.errors import Denied, Invalid
+from appointments.validation import email_problem, fold_email
+
+
+class Access(NamedTuple):
+    """One person's own role, beside what everybody may do. ``email`` is "" for an account without an address."""
+
+    user_id: UUID
+    email: str
+    display_name: str
+    role: int
+
+
+async def page(db: Database, user_id: UUID, resource_id: UUID, *, is_admin: bool = False) -> list[Access]:
+    """Everybody who has a role of their own, by address.
+
+    Raises:
+        NotFound: the user sees no such live resource.
+        Denied: the user does not manage it.
+    """
+    seen = await resources.get(db, user_id, resource_id, is_admin=is_admin)
+    if seen.role < Role.MANAGER:
+        raise Denied("You do not manage the resource.", reason="NOT_A_MANAGER")
+    return [Access._make(row) for row in await db.fetch(LIST, {"resource_id": resource_id})]
+
+
+LIST = Statement(
+    """
+    SELECT users.id, coalesce(email, ''), display_name, resource_grants.role
+    FROM resource_grants JOIN users ON users.id = user_id
+    WHERE resource_id = %(resource_id)s::uuid
+    ORDER BY email COLLATE "C", users.id
+    """
+)
+
+
+async def grant(
+    db: Database, user_id: UUID, resource_id: UUID, email: str, role: int, *, is_admin: bool = False
+) -> None:
+    """Give the account with an address a role of its own; NONE takes it away.
+
+    Raises:
+        Invalid: the role is unknown, or nobody has that address.
+        NotFound: the user sees no such live resource.
+        Denied: the user does not manage it.
+        Unmet: it would be left without a manager (LAST_MANAGER).
+    """
+    if problem := email_problem(email):
+        raise Invalid.field("email", problem)
+    if role not in set(Role):
+        raise Invalid.field("role", "must be a known role")
+
+    async def work(connection: Connection) -> None:
+        await resources.lock(connection, user_id, resource_id, is_admin=is_admin)
+        values = {"resource_id": resource_id, "email": fold_email(email), "role": role}
+        if not await connection.fetch(GRANT if role else REVOKE, values):
+            raise Invalid.field("email", "has no account here")
+        await resources.check_managed(connection, resource_id)
+
+    await db.transact(work)
+
+
+GRANT = Statement(
+    """
+    INSERT INTO resource_grants (resource_id, user_id, role)
+    SELECT %(resource_id)s::uuid, id, %(role)s::integer FROM users WHERE email = %(email)s::text
+    ON CONFLICT ON CONSTRAINT resource_grants_pkey DO UPDATE SET role = excluded.role
+    RETURNING user_id
+    """
+)
+REVOKE = Statement(
+    """
+    WITH account AS (
+        SELECT id FROM users WHERE email = %(email)s::text
+    ), revoked AS (
+        DELETE FROM resource_grants USING account WHERE resource_id = %(resource_id)s::uuid AND user_id = account.id
+    )
+    SELECT id FROM account
+    """
+)

@@ -1,0 +1,336 @@
+"""Changing, deleting and restoring appointments, under the overlap rule of :mod:`~appointments.calendar.booking`.
+
+The way without waiting comes first: a single statement that takes the appointment at the version just read. Only where
+somebody else was faster, or resources are booked anew, a transaction locks first and then reads again. ``actor_id`` is
+who acts for the owner, if it is not the owner.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+import psycopg
+
+from appointments.calendar import booking, conflicts, placing
+from appointments.calendar.appointment import COLUMNS, Appointment, Spec, from_row, to_values
+from appointments.calendar.rules import violations
+from appointments.db import Connection, Database, Row, Statement, micros
+from appointments.errors import Denied, Invalid, NotFound, Stale, Taken
+
+
+async def update(
+    db: Database,
+    owner_id: UUID,
+    appointment_id: UUID,
+    change: Callable[[Spec], Spec],
+    *,
+    etag: str = "",
+    actor_id: UUID | None = None,
+) -> Appointment:
+    """Replace the spec by what ``change`` makes of it. ``change`` must be pure: it may run again.
+
+    Raises:
+        NotFound: the owner has no such live appointment, or sees no such resource.
+        Denied: it is somebody else's on a resource that the owner manages, or a resource may not be booked.
+        Stale: ``etag`` is given and not the current one.
+        Invalid: the new spec breaks a rule.
+        Conflict: the new time overlaps other appointments of the owner (its own old time does not count), or a resource
+            is taken then.
+    """
+
+    def decide(current: Appointment) -> Spec:
+        _check_etag(etag, current)
+        spec = change(current.spec)
+        if spec != current.spec and (found := violations(spec)):
+            raise Invalid(found)
+        return spec
+
+    while True:
+        current = await _live(db, owner_id, appointment_id)
+        spec = decide(current)
+        if spec == current.spec:
+            return current
+        if rows := await _amend_at_once(db, current, spec, actor_id):
+            return from_row(rows[0])
+        held = spec.resources
+
+        async def work(connection: Connection, held: list[UUID] = held) -> Appointment | None:
+            roles = await placing.hold(connection, owner_id, held) if held else {}
+            await placing.lock(connection, owner_id, held)
+            current = _found(await connection.fetch(LOCK, {"id": appointment_id, "owner_id": owner_id}))
+            spec = decide(current)
+            if not set(spec.resources) <= set(held):
+                return None  # somebody else has given it other resources: they have to be locked first
+            if spec != current.spec:
+                await _rebook(connection, current, spec, roles)
+                current = _found(await connection.fetch(REWRITE, _rewriting(current, spec, actor_id)))
+            return current
+
+        if amended := await db.transact(work):
+            return amended
+
+
+async def _amend_at_once(db: Database, current: Appointment, spec: Spec, actor_id: UUID | None) -> list[Row]:
+    """Change what needs one statement alone. No rows: somebody was faster, or it needs more than that."""
+    values = _rewriting(current, spec, actor_id)
+    if not _is_retimed(spec, current) and not _is_reassigned(spec, current):
+        return await db.fetch(REWRITE, values)
+    if spec.resource_ids or current.resource_ids or spec.transparent or current.transparent:
+        return []
+    try:
+        return await db.fetch(MOVE, values)
+    except psycopg.errors.ExclusionViolation:
+        async with db.connection() as connection:
+            if conflict := await conflicts.find(connection, current.owner_id, spec, besides=current.id):
+                raise conflict from None
+        return []
+
+
+REWRITE = Statement(
+    f"""
+    UPDATE appointments
+    SET title = %(title)s::text, description = %(description)s::text, location = %(location)s::text,
+        start_at = %(start_at)s::timestamptz, end_at = %(end_at)s::timestamptz, time_zone = %(time_zone)s::text,
+        attendees = %(attendees)s::jsonb, buffer_before = %(buffer_before)s::integer,
+        buffer_after = %(buffer_after)s::integer, all_day = %(all_day)s::boolean,
+        transparent = %(transparent)s::boolean, resource_ids = %(resource_ids)s::uuid[],
+        actor_id = %(actor_id)s::uuid, updated_at = now(), version = version + 1
+    WHERE id = %(id)s::uuid AND owner_id = %(owner_id)s::uuid AND version = %(version)s::bigint AND deleted_at IS NULL
+    RETURNING {COLUMNS}
+    """
+)
+
+# The subject first and then the appointment. At this version its booking is the one that the statement sees: whatever
+# changes a booking changes the version.
+MOVE = Statement(
+    f"""
+    WITH subject AS MATERIALIZED (
+        SELECT subjects.id AS subject_id FROM subjects WHERE subjects.id = %(owner_id)s::uuid FOR NO KEY UPDATE
+    ), current AS MATERIALIZED (
+        SELECT appointments.id AS current_id FROM appointments JOIN subject ON owner_id = subject_id
+        WHERE appointments.id = %(id)s::uuid AND version = %(version)s::bigint AND deleted_at IS NULL
+        FOR NO KEY UPDATE OF appointments
+    ), moved AS (
+        UPDATE bookings SET during = tstzrange(
+            %(start_at)s::timestamptz - %(buffer_before)s::integer * interval '1 second',
+            %(end_at)s::timestamptz + %(buffer_after)s::integer * interval '1 second'
+        )
+        FROM current WHERE appointment_id = current_id AND subject_id = %(owner_id)s::uuid
+        RETURNING appointment_id AS moved_id
+    )
+    UPDATE appointments
+    SET title = %(title)s::text, description = %(description)s::text, location = %(location)s::text,
+        start_at = %(start_at)s::timestamptz, end_at = %(end_at)s::timestamptz, time_zone = %(time_zone)s::text,
+        attendees = %(attendees)s::jsonb, buffer_before = %(buffer_before)s::integer,
+        buffer_after = %(buffer_after)s::integer, all_day = %(all_day)s::boolean,
+        actor_id = %(actor_id)s::uuid, updated_at = now(), version = version + 1
+    FROM moved WHERE id = moved_id
+    RETURNING {COLUMNS}
+    """
+)
+
+# The subject first and then the appointment, always in this order.
+LOCK = Statement(
+    f"""
+    WITH subject AS MATERIALIZED (
+        SELECT subjects.id AS subject_id FROM subjects WHERE subjects.id = %(owner_id)s::uuid FOR NO KEY UPDATE
+    )
+    SELECT {COLUMNS} FROM appointments JOIN subject ON owner_id = subject_id
+    WHERE id = %(id)s::uuid AND deleted_at IS NULL
+    FOR NO KEY UPDATE OF appointments
+    """
+)
+
+
+async def _rebook(connection: Connection, current: Appointment, spec: Spec, roles: dict[UUID, int]) -> None:
+    """Give an appointment the bookings of a new spec, under the locks of its owner and its new resources."""
+    owner_id, before, after = current.owner_id, current.spec.resources, spec.resources
+    retimed = _is_retimed(spec, current)
+    freed = before if retimed else [each for each in before if each not in after]
+    placed = after if retimed else [each for each in after if each not in before]
+    placing.check_bookable(roles, placed)
+    await connection.fetch(FREE, {"id": current.id, "resource_ids": freed, "owner_too": retimed})
+    takes_time = retimed and not spec.transparent
+    if (placed or takes_time) and not await placing.place(
+        connection, owner_id, current.id, spec, placed, owner=takes_time
+    ):
+        raise await conflicts.found(connection, owner_id, spec, besides=current.id)
+
+
+FREE = Statement(
+    """
+    DELETE FROM bookings WHERE appointment_id = %(id)s::uuid
+       AND (resource_id = ANY (%(resource_ids)s::uuid[]) OR (%(owner_too)s::boolean AND resource_id IS NULL))
+    """
+)
+
+
+def _rewriting(current: Appointment, spec: Spec, actor_id: UUID | None) -> dict[str, Any]:
+    return to_values(spec) | {
+        "id": current.id,
+        "owner_id": current.owner_id,
+        "version": current.version,
+        "transparent": spec.transparent,
+        "resource_ids": spec.resources or None,
+        "actor_id": actor_id,
+    }
+
+
+def _is_retimed(spec: Spec, current: Appointment) -> bool:
+    """Whether other time is taken: another span, other buffers, or time at all."""
+    taken = (micros(spec.start_at), micros(spec.end_at), spec.buffer_before, spec.buffer_after, spec.transparent)
+    old = current.spec
+    return taken != (current.start_at, current.end_at, old.buffer_before, old.buffer_after, old.transparent)
+
+
+def _is_reassigned(spec: Spec, current: Appointment) -> bool:
+    return set(spec.resource_ids) != set(current.resource_ids or ())
+
+
+async def delete(
+    db: Database, owner_id: UUID, appointment_id: UUID, *, etag: str = "", actor_id: UUID | None = None
+) -> Appointment:
+    """Delete softly: the row stays, its time and its resources are free at once.
+
+    Raises:
+        NotFound: the owner has no such live appointment.
+        Denied: it is somebody else's on a resource that the owner manages.
+        Stale: ``etag`` is given and not the current one.
+    """
+    while True:
+        current = await _live(db, owner_id, appointment_id)
+        _check_etag(etag, current)
+        values = {"id": appointment_id, "owner_id": owner_id, "version": current.version, "actor_id": actor_id}
+        if rows := await db.fetch(DELETE, values):
+            return from_row(rows[0])
+        # Somebody else has changed it since it was read.
+
+
+# At this version its bookings are those that the statement sees, however long it waits for the locks. At another one
+# that an undelete had put there meanwhile would be missed, and its time would stay taken by nothing.
+DELETE = Statement(
+    f"""
+    WITH subject AS MATERIALIZED (
+        SELECT subjects.id AS subject_id FROM subjects WHERE subjects.id = %(owner_id)s::uuid FOR NO KEY UPDATE
+    ), current AS MATERIALIZED (
+        SELECT appointments.id AS current_id FROM appointments JOIN subject ON owner_id = subject_id
+        WHERE appointments.id = %(id)s::uuid AND version = %(version)s::bigint AND deleted_at IS NULL
+        FOR NO KEY UPDATE OF appointments
+    ), freed AS (
+        DELETE FROM bookings USING current WHERE appointment_id = current_id
+    )
+    UPDATE appointments
+    SET deleted_at = now(), updated_at = now(), version = version + 1, actor_id = %(actor_id)s::uuid
+    FROM current WHERE id = current_id
+    RETURNING {COLUMNS}
+    """
+)
+
+
+def _check_etag(etag: str, current: Appointment) -> None:
+    if etag and etag != current.etag:
+        raise Stale("The appointment has changed since it was read.")
+
+
+async def undelete(db: Database, owner_id: UUID, appointment_id: UUID, *, actor_id: UUID | None = None) -> Appointment:
+    """Bring a deleted appointment back, if its time is still free, and its resources are.
+
+    Raises:
+        NotFound: the owner has no such appointment, or does not see one of its resources any more.
+        Denied: the owner may not book one of its resources any more.
+        Taken: it is not deleted.
+        Conflict: its time overlaps other appointments of the owner, or a resource is taken then.
+    """
+    values = {"id": appointment_id, "owner_id": owner_id, "actor_id": actor_id}
+    while True:
+        if rows := await db.fetch(UNDELETE, values):
+            return from_row(rows[0])
+        current = await _own(db, owner_id, appointment_id)
+        at_version = values | {"version": current.version}
+        if current.deleted_at is None:
+            raise Taken("The appointment is not deleted.", reason="APPOINTMENT_NOT_DELETED")
+        if current.resource_ids:
+            held = current.spec.resources
+            rows = await db.transact(partial(_restore, values=at_version, held=held))
+        elif current.transparent:
+            rows = await db.fetch(RESTORE, at_version)
+        else:
+            async with db.connection() as connection:
+                if conflict := await conflicts.find(connection, owner_id, current.spec, besides=appointment_id):
+                    raise conflict
+        if rows:
+            return from_row(rows[0])
+        # What was in the way has gone in the meantime.
+
+
+# Of a person alone. The booking's foreign key would lock the subject in the end. Here that comes first, as it does for
+# whoever erases an account.
+UNDELETE = Statement(
+    f"""
+    WITH subject AS MATERIALIZED (
+        SELECT subjects.id AS subject_id FROM subjects WHERE subjects.id = %(owner_id)s::uuid FOR KEY SHARE
+    ), gone AS MATERIALIZED (
+        SELECT id, owner_id, tstzrange(
+            start_at - buffer_before * interval '1 second', end_at + buffer_after * interval '1 second'
+        ) AS during
+        FROM appointments JOIN subject ON owner_id = subject_id
+        WHERE id = %(id)s::uuid AND deleted_at IS NOT NULL AND resource_ids IS NULL AND NOT transparent
+        FOR NO KEY UPDATE OF appointments
+    ), taken AS (
+        INSERT INTO bookings (appointment_id, subject_id, during)
+        SELECT id, owner_id, during FROM gone
+        ON CONFLICT ON CONSTRAINT bookings_no_overlap DO NOTHING
+        RETURNING appointment_id
+    )
+    UPDATE appointments
+    SET deleted_at = NULL, updated_at = now(), version = version + 1, actor_id = %(actor_id)s::uuid
+    FROM taken WHERE id = taken.appointment_id
+    RETURNING {COLUMNS}
+    """
+)
+
+
+async def _restore(connection: Connection, values: dict[str, Any], held: list[UUID]) -> list[Row]:
+    """Restore an appointment with its resources; no rows: somebody was faster."""
+    owner_id, appointment_id = values["owner_id"], values["id"]
+    placing.check_bookable(await placing.hold(connection, owner_id, held), held)
+    await placing.lock(connection, owner_id, held)
+    rows = await connection.fetch(RESTORE, values)
+    if rows:
+        restored = from_row(rows[0])
+        if not await placing.place(connection, owner_id, appointment_id, restored.spec, held, owner=True):
+            raise await conflicts.found(connection, owner_id, restored.spec, besides=appointment_id)
+    return rows
+
+
+# The row alone: it takes no time, or its bookings come in the same transaction.
+RESTORE = Statement(
+    f"""
+    UPDATE appointments
+    SET deleted_at = NULL, updated_at = now(), version = version + 1, actor_id = %(actor_id)s::uuid
+    WHERE id = %(id)s::uuid AND owner_id = %(owner_id)s::uuid AND version = %(version)s::bigint
+      AND deleted_at IS NOT NULL
+    RETURNING {COLUMNS}
+    """
+)
+
+
+async def _own(db: Database, owner_id: UUID, appointment_id: UUID) -> Appointment:
+    found = await booking.get(db, owner_id, appointment_id)
+    if found.owner_id != owner_id:
+        raise Denied("The appointment is somebody else’s; you only manage a resource of it.", reason="NOT_THE_OWNER")
+    return found
+
+
+async def _live(db: Database, owner_id: UUID, appointment_id: UUID) -> Appointment:
+    found = await _own(db, owner_id, appointment_id)
+    if found.deleted_at is not None:
+        raise NotFound("No such appointment.")
+    return found
+
+
+def _found(rows: list[Row]) -> Appointment:
+    if not rows:
+        raise NotFound("No such appointment.")
+    return from_row(rows[0])

@@ -1,0 +1,62 @@
+"""What is in the way of an appointment: read only after the constraint has refused it, to say so kindly.
+
+Of appointments only the owner's own are named. Of a resource it is told that it is taken, never by whom.
+"""
+
+from uuid import UUID
+
+from appointments.calendar.appointment import Spec
+from appointments.calendar.placing import SPAN, span_values
+from appointments.db import Connection, Statement, instant
+from appointments.errors import Collision, Conflict
+
+MAX_COLLISIONS = 10
+NO_ID = UUID(int=0)
+
+
+async def find(connection: Connection, owner_id: UUID, spec: Spec, *, besides: UUID = NO_ID) -> Conflict | None:
+    """What a spec collides with; the appointment ``besides`` is not in its own way. None: nothing, any more."""
+    values = {"owner_id": owner_id, "besides": besides, **span_values(spec)}
+    rows = await connection.fetch(COLLISIONS, values | {"limit": MAX_COLLISIONS})
+    taken: list[tuple[UUID]] = []
+    if spec.resource_ids:
+        taken = await connection.fetch(TAKEN_RESOURCES, values | {"resource_ids": spec.resources})
+    if not rows and not taken:
+        return None
+    # A booking without an appointment is the tail of endless series: it is in the way, and has no name.
+    collisions = [Collision(found, instant(start), instant(end)) for found, start, end in rows if found]
+    return Conflict(collisions, [row[0] for row in taken])
+
+
+async def found(connection: Connection, owner_id: UUID, spec: Spec, *, besides: UUID) -> Conflict:
+    """The same where something was in the way: if it has just gone, what it was cannot be named any more."""
+    return await find(connection, owner_id, spec, besides=besides) or Conflict([])
+
+
+COLLISIONS = Statement(
+    """
+    SELECT appointment_id, appointments.start_at, appointments.end_at
+    FROM bookings LEFT JOIN appointments ON appointments.id = appointment_id
+    WHERE subject_id = %(owner_id)s::uuid AND during && tstzrange(
+        %(start_at)s::timestamptz - %(buffer_before)s::integer * interval '1 second',
+        %(end_at)s::timestamptz + %(buffer_after)s::integer * interval '1 second'
+    )
+      AND appointment_id IS DISTINCT FROM %(besides)s::uuid
+    ORDER BY lower(during)
+    LIMIT %(limit)s::bigint
+    """
+)
+TAKEN_RESOURCES = Statement(
+    f"""
+    SELECT resources.id FROM resources CROSS JOIN LATERAL (SELECT {SPAN} AS during) AS span
+    WHERE resources.id = ANY (%(resource_ids)s::uuid[]) AND NOT EXISTS (
+        SELECT FROM resource_units
+        WHERE resource_units.resource_id = resources.id AND resource_units.unit <= resources.units AND NOT EXISTS (
+            SELECT FROM bookings
+            WHERE bookings.subject_id = resource_units.subject_id AND bookings.during && span.during
+              AND bookings.appointment_id IS DISTINCT FROM %(besides)s::uuid
+        )
+    )
+    ORDER BY resources.id
+    """
+)

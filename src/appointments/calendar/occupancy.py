@@ -1,0 +1,99 @@
+"""What takes a resource: its managers see the appointments, others only when it is taken."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from appointments.calendar import resources
+from appointments.calendar.appointment import COLUMNS, Appointment, from_row
+from appointments.calendar.listing import BEGINNING, END, NO_ID, check_window, page_size
+from appointments.calendar.resource import Role
+from appointments.calendar.rules import LONGEST_DAYS
+from appointments.db import Database, Micros, Statement, instant
+from appointments.db.paging import Key, decode, encode
+from appointments.errors import Invalid, Violation
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Time that somebody else takes of a resource, buffers included."""
+
+    resource_id: str
+    start_at: Micros
+    end_at: Micros
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Whose eyes, and which of a resource's appointments: those that overlap ``[since, until)``; None is no bound."""
+
+    user_id: UUID
+    resource_id: UUID
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def __str__(self) -> str:
+        return f"{self.resource_id} {self.user_id} {self.since} {self.until}"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a list, and the token that goes on after it ("" on the last)."""
+
+    entries: list[Appointment | Taken]
+    next_token: str
+
+
+# One row a booking: a resource of several units has several at a time. The unit makes the order of a page unambiguous;
+# the appointment's own id would tell something about it.
+OCCUPANCY = Statement(
+    f"""
+    SELECT booked_at, unit_id::text AS unit_text, lower(during) AS taken_at, upper(during) AS free_at, {COLUMNS}
+    FROM (
+        SELECT appointment_id, start_at AS booked_at, subject_id AS unit_id, during FROM bookings
+        WHERE resource_id = %(resource_id)s::uuid
+          AND (start_at, subject_id) > (%(after_start)s::timestamptz, %(after_unit)s::uuid)
+          AND start_at < %(until)s::timestamptz
+    ) AS booked JOIN appointments ON id = appointment_id
+    WHERE end_at > %(since)s::timestamptz
+    ORDER BY booked_at, unit_id
+    LIMIT %(limit)s::bigint
+    """
+)
+
+
+async def page(db: Database, window: Window, *, size: int = 0, token: str = "", is_admin: bool = False) -> Page:
+    """List what takes a resource in a window by start: ``size`` of it (50 if 0, 1,000 at most) after ``token``.
+
+    Raises:
+        Invalid: the window is not one, the size is negative, or the token belongs to another list.
+        NotFound: the user sees no such live resource.
+    """
+    after: Key | None = Key(max(window.since or BEGINNING, BEGINNING) - LONGEST_DAYS, NO_ID)
+    bad = check_window(window.since, window.until, size)
+    if token and (after := decode(token, window)) is None:
+        bad.append(Violation("page_token", "is not a page token of this list"))
+    if bad or after is None:
+        raise Invalid(bad)
+    seen = await resources.get(db, window.user_id, window.resource_id, is_admin=is_admin)
+    limit = page_size(size)
+    rows = await db.fetch(
+        OCCUPANCY,
+        {
+            "resource_id": window.resource_id,
+            "since": window.since or BEGINNING,
+            "until": window.until or END,
+            "after_start": after.start_at,
+            "after_unit": after.id,
+            "limit": limit + 1,
+        },
+    )
+    entries: list[Appointment | Taken] = []
+    for _, _, taken_at, free_at, *columns in rows[:limit]:
+        appointment = from_row(tuple(columns))
+        if seen.role == Role.MANAGER or appointment.owner_id == window.user_id:
+            entries.append(appointment)
+        else:
+            entries.append(Taken(seen.id_text, taken_at, free_at))
+    last = rows[limit - 1] if len(rows) > limit else None
+    return Page(entries, encode(Key(instant(last[0]), UUID(last[1])), window) if last else "")

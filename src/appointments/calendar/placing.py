@@ -1,0 +1,137 @@
+"""Which subjects an appointment takes beside its owner: a unit of each of its resources.
+
+Whoever books a resource holds its row KEY SHARE, so that neither its number of units nor its end can come in between;
+then the subjects in the order of their ids; and inserts bookings in that order. docs/booking.md has the whole order.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import LiteralString
+from uuid import UUID
+
+from appointments.calendar.appointment import Spec, seconds
+from appointments.calendar.resource import ROLE, Role
+from appointments.db import Connection, Statement
+from appointments.errors import Denied, NotFound
+
+# When a resource would be taken: the appointment's time, its buffers, and the resource's own.
+SPAN: LiteralString = """
+    tstzrange(
+        %(start_at)s::timestamptz - (%(buffer_before)s::integer + resources.buffer_before) * interval '1 second',
+        %(end_at)s::timestamptz + (%(buffer_after)s::integer + resources.buffer_after) * interval '1 second'
+    )
+"""
+
+# The first unit that looks free. Whether it is, the constraint decides.
+FREE_UNIT: LiteralString = """
+    SELECT resource_units.subject_id FROM resource_units
+    WHERE resource_units.resource_id = resources.id AND resource_units.unit <= resources.units AND NOT EXISTS (
+        SELECT FROM bookings WHERE bookings.subject_id = resource_units.subject_id AND bookings.during && span.during
+    )
+    ORDER BY resource_units.unit LIMIT 1
+"""
+
+
+async def hold(connection: Connection, user_id: UUID, resource_ids: Sequence[UUID]) -> dict[UUID, int]:
+    """Hold these resources as they are until the transaction ends.
+
+    Returns:
+        The role of a person on each of them that is live.
+    """
+    return dict(await connection.fetch(HOLD, {"user_id": user_id, "resource_ids": resource_ids}))
+
+
+HOLD = Statement(
+    f"""
+    SELECT id, {ROLE} AS role FROM resources
+    WHERE id = ANY (%(resource_ids)s::uuid[]) AND deleted_at IS NULL
+    ORDER BY id FOR KEY SHARE
+    """
+)
+
+
+def check_bookable(roles: Mapping[UUID, int], resource_ids: Sequence[UUID]) -> None:
+    """See that a person with these roles may book each of these resources.
+
+    Raises:
+        NotFound: one of them is not there, is deleted, or they do not see it.
+        Denied: they see one of them but may not book it.
+    """
+    for resource_id in resource_ids:
+        if not roles.get(resource_id):
+            raise NotFound(f"No such resource: {resource_id}.", reason="RESOURCE_NOT_FOUND")
+    for resource_id in resource_ids:
+        if roles[resource_id] < Role.BOOKER:
+            raise Denied(f"You may not book the resource {resource_id}.", reason="RESOURCE_NOT_BOOKABLE")
+
+
+async def lock(connection: Connection, owner_id: UUID, resource_ids: Sequence[UUID]) -> None:
+    """Lock an owner and every unit of these resources, as whoever changes bookings does that are there."""
+    await connection.fetch(LOCK_SUBJECTS, {"owner_id": owner_id, "resource_ids": resource_ids})
+
+
+LOCK_SUBJECTS = Statement(
+    """
+    SELECT subjects.id FROM subjects
+    WHERE subjects.id = %(owner_id)s::uuid OR subjects.id IN (
+        SELECT subject_id FROM resource_units WHERE resource_id = ANY (%(resource_ids)s::uuid[])
+    )
+    ORDER BY subjects.id FOR NO KEY UPDATE
+    """
+)
+
+
+async def place(
+    connection: Connection,
+    owner_id: UUID,
+    appointment_id: UUID,
+    spec: Spec,
+    resource_ids: Sequence[UUID],
+    *,
+    owner: bool,
+) -> bool:
+    """Book a unit of each of these resources for an appointment, and with ``owner`` its owner's time.
+
+    Returns:
+        Whether all of it was free; if not, some may be booked, and the transaction has to be rolled back.
+    """
+    values = {
+        "id": appointment_id,
+        "owner_id": owner_id,
+        "with_owner": owner,
+        "resource_ids": resource_ids,
+        **span_values(spec),
+    }
+    return len(await connection.fetch(PLACE, values)) == len(resource_ids) + owner
+
+
+def span_values(spec: Spec) -> dict[str, object]:
+    """The named parameters of :data:`SPAN`."""
+    return {
+        "start_at": spec.start_at,
+        "end_at": spec.end_at,
+        "buffer_before": seconds(spec.buffer_before),
+        "buffer_after": seconds(spec.buffer_after),
+    }
+
+
+PLACE = Statement(
+    f"""
+    WITH places AS MATERIALIZED (
+        SELECT unit.subject_id, span.during, resources.id AS resource_id, %(start_at)s::timestamptz AS start_at
+        FROM resources
+        CROSS JOIN LATERAL (SELECT {SPAN} AS during) AS span
+        CROSS JOIN LATERAL ({FREE_UNIT}) AS unit
+        WHERE resources.id = ANY (%(resource_ids)s::uuid[])
+        UNION ALL
+        SELECT %(owner_id)s::uuid, tstzrange(
+            %(start_at)s::timestamptz - %(buffer_before)s::integer * interval '1 second',
+            %(end_at)s::timestamptz + %(buffer_after)s::integer * interval '1 second'
+        ), NULL, NULL
+        WHERE %(with_owner)s::boolean
+    )
+    INSERT INTO bookings (appointment_id, subject_id, during, resource_id, start_at)
+    SELECT %(id)s::uuid, subject_id, during, resource_id, start_at FROM places ORDER BY subject_id
+    ON CONFLICT ON CONSTRAINT bookings_no_overlap DO NOTHING
+    RETURNING subject_id
+    """
+)
