@@ -98,6 +98,10 @@ compose-up: .env ## Build the image and run it with its database: docker compose
 integration: $(VENV)/dev.stamp ## Run the black-box tests against the composed system, and against testcontainers (needs Docker)
 	@$(PY) -m tests.integration
 
+.PHONY: conformance
+conformance: $(VENV)/dev.stamp ## Run the public conformance suite against gRPC-Web and the native port (needs Go)
+	@$(PY) -m tests.conformance
+
 .PHONY: wheel
 wheel: $(VENV)/dev.stamp page ## Build dist/*.whl, with the migrations and the page in it
 	@$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .

@@ -1,5 +1,5 @@
-"""Generate the messages, their type stubs and the gRPC registration code: src/appointments/v1 from proto/, and the echo
-service of the gRPC-Web tests beside its own contract.
+"""Generate the messages, their type stubs and the gRPC registration code: src/appointments/v1 from proto/, and the
+services of the gRPC-Web tests and the conformance suite beside their own contracts.
 
     python scripts/generate.py            write the code
     python scripts/generate.py --check    exit 1 if what is committed differs
@@ -61,6 +61,7 @@ class Package:
 PACKAGES = (
     Package(ROOT / "proto", ROOT / "src", "appointments/v1", "Generated from proto/appointments/v1. Do not edit."),
     Package(ROOT, ROOT, "tests/grpcweb/echo/v1"),
+    Package(ROOT, ROOT, "tests/conformance/v1"),
 )
 
 

@@ -94,7 +94,7 @@ def taken_apart(answer: httpx.Response, *, text: bool) -> Raw:
     assert 1 == len(status)
     code = next(code for code in grpc.StatusCode if code.value[0] == int(status[0]))
     message = unquote(dict(seen).get("grpc-message", ""))
-    metadata = own((key, base64.b64decode(value) if key.endswith("-bin") else value) for key, value in seen)
+    metadata = own((key, base64.b64decode(value + "==") if key.endswith("-bin") else value) for key, value in seen)
     assert (code is grpc.StatusCode.OK) == (len(parts) == 1)
     return Raw(code, message, metadata, parts[0][1] if parts else None)
 

@@ -159,7 +159,7 @@ def status_trailers(code: grpc.StatusCode, details: str, metadata: Headers) -> l
 
 
 def encode_metadata(metadata: Metadata) -> list[tuple[bytes, bytes]]:
-    """Turn a handler's metadata into headers. Binary values are padded: every client can read that.
+    """Turn a handler's metadata into headers. Binary values go out without padding, as gRPC asks of senders.
 
     Raises:
         ValueError: an entry cannot be a header, or would change what the response is.
@@ -170,7 +170,7 @@ def encode_metadata(metadata: Metadata) -> list[tuple[bytes, bytes]]:
             raise ValueError(f"{key!r} cannot be a key of metadata")
         if key.endswith("-bin"):
             data = value.encode() if isinstance(value, str) else value
-            headers.append((key.encode("ascii"), binascii.b2a_base64(data, newline=False)))
+            headers.append((key.encode("ascii"), binascii.b2a_base64(data, newline=False).rstrip(b"=")))
             continue
         text = value.decode("ascii", "replace") if isinstance(value, bytes) else value
         if not _TEXT.fullmatch(text):
