@@ -33,6 +33,7 @@ def test_reasons_are_distinct_and_stable() -> None:
     assert {kind.__name__: kind.reason for kind in FAULTS} == {
         "Conflict": "TIME_CONFLICT",
         "DeadlineExceeded": "DEADLINE_EXCEEDED",
+        "Denied": "PERMISSION_DENIED",
         "Forbidden": "ORIGIN_NOT_ALLOWED",
         "Invalid": "INVALID_FIELD",
         "Malformed": "MALFORMED_REQUEST",
@@ -43,4 +44,5 @@ def test_reasons_are_distinct_and_stable() -> None:
         "TooMany": "RATE_LIMITED",
         "Unauthenticated": "UNAUTHENTICATED",
         "Unavailable": "UNAVAILABLE",
+        "Unmet": "FAILED_PRECONDITION",
     }

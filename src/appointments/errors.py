@@ -5,7 +5,7 @@ problem; whatever else escapes becomes an opaque INTERNAL, logged with its reque
 caller: it never holds another user's data, SQL or a stack trace.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -32,15 +32,27 @@ class Collision:
 
 
 class Fault(Exception):
-    """A failure with a stable ``reason``, a ``message`` for the caller and, where waiting helps, a hint in seconds."""
+    """A failure with a stable ``reason`` and a ``message`` for the caller.
+
+    ``retry_after`` is a hint in seconds, where waiting helps. ``metadata`` holds what a program needs to act on the
+    reason, such as the scope that is missing.
+    """
 
     reason = "INTERNAL"
 
-    def __init__(self, message: str, *, reason: str | None = None, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str | None = None,
+        retry_after: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.reason = reason or type(self).reason
         self.retry_after = retry_after
+        self.metadata = dict(metadata or {})
 
 
 class Invalid(Fault):
@@ -78,7 +90,7 @@ class Forbidden(Fault):
 
 
 class Denied(Fault):
-    """The caller sees the thing, but may not do that with it."""
+    """The caller is known, and may not do this: a scope, a role or a grant is missing."""
 
     reason = "PERMISSION_DENIED"
 
@@ -115,7 +127,7 @@ class Stale(Fault):
 
 
 class Unmet(Fault):
-    """Something else has to change first: what is asked for does not fit the state of things."""
+    """The request is fine, and the state of things does not allow it: something else has to change first."""
 
     reason = "FAILED_PRECONDITION"
 
@@ -163,11 +175,11 @@ STATUSES: dict[type[Fault], Status] = {
     Unauthenticated: Status("UNAUTHENTICATED", 401),
     Forbidden: Status("PERMISSION_DENIED", 403),
     Denied: Status("PERMISSION_DENIED", 403),
-    Unmet: Status("FAILED_PRECONDITION", 400),
     NotFound: Status("NOT_FOUND", 404),
     Taken: Status("ALREADY_EXISTS", 409),
     Conflict: Status("ALREADY_EXISTS", 409),
     Stale: Status("ABORTED", 409),
+    Unmet: Status("FAILED_PRECONDITION", 400),
     TooLarge: Status("RESOURCE_EXHAUSTED", 413),
     TooMany: Status("RESOURCE_EXHAUSTED", 429),
     Unavailable: Status("UNAVAILABLE", 503),

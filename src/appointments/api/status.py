@@ -25,7 +25,7 @@ def status_code(fault: Fault | None) -> grpc.StatusCode:
 
 def status(fault: Fault | None, request_id: str) -> Status:
     """The whole status, with its details. What is no fault is opaque: only its request id leads to the log."""
-    details: list[Message] = [ErrorInfo(reason=fault.reason if fault else "INTERNAL", domain=DOMAIN)]
+    details: list[Message] = [_error_info(fault)]
     if isinstance(fault, Invalid):
         details.append(_bad_request(fault))
     if isinstance(fault, Conflict):
@@ -42,6 +42,12 @@ def _packed(detail: Message) -> Any:
     packed = Any()
     packed.Pack(detail)
     return packed
+
+
+def _error_info(fault: Fault | None) -> ErrorInfo:
+    if fault is None:
+        return ErrorInfo(reason=Fault.reason, domain=DOMAIN)
+    return ErrorInfo(reason=fault.reason, domain=DOMAIN, metadata=fault.metadata)
 
 
 def _bad_request(fault: Invalid) -> BadRequest:
