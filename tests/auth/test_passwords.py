@@ -16,14 +16,14 @@ GOOD = "correct horse"
 def hasher() -> Iterator[Hasher]:
     """The cheapest hashes that bcrypt makes."""
     passwords = Passwords(cost=4, workers=1)
-    with passwords.place() as hasher:
+    with passwords.slot() as hasher:
         yield hasher
     passwords.close()
 
 
 async def hash_in_place(passwords: Passwords) -> str:
     """Hash a password as a request does."""
-    with passwords.place() as hasher:
+    with passwords.slot() as hasher:
         return await hasher.hash(GOOD)
 
 

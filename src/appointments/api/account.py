@@ -25,7 +25,7 @@ class AccountService:
         request: pb.GetCurrentUserRequest,  # noqa: ARG002
         caller: Caller,
     ) -> pb.GetCurrentUserResponse:
-        """Who am I?"""
+        """Read the caller's account."""
         return pb.GetCurrentUserResponse(user=user_message(await self._accounts.get(caller.user_id)))
 
     async def UpdateCurrentUser(
@@ -43,17 +43,17 @@ class AccountService:
         request: pb.ListSessionsRequest,  # noqa: ARG002
         caller: Caller,
     ) -> pb.ListSessionsResponse:
-        """List where the caller is signed in."""
+        """List the caller's live sessions."""
         found = await self._sessions.list(caller.user_id)
         return pb.ListSessionsResponse(sessions=[_session(each, caller.session_id) for each in found])
 
     async def RevokeSession(self, request: pb.RevokeSessionRequest, caller: Caller) -> pb.RevokeSessionResponse:
-        """End one of them."""
+        """End one of the caller's sessions."""
         await self._sessions.revoke(caller.user_id, identifier(request.id, "id"))
         return pb.RevokeSessionResponse()
 
     async def ChangePassword(self, request: pb.ChangePasswordRequest, caller: Caller) -> pb.ChangePasswordResponse:
-        """Change the password, end the other sessions."""
+        """Change the password and end the other sessions."""
         await self._limiter.admit("password", str(caller.user_id))
         await self._accounts.change_password(
             caller.user_id, caller.session_id, request.current_password, request.new_password

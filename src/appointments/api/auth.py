@@ -1,4 +1,4 @@
-"""AuthService: limit, call the feature, convert. For programs; browsers have the same under /auth."""
+"""AuthService: limit, call the feature, convert. Programs use it; browsers have the same as REST under /auth."""
 
 from appointments.api.caller import Visitor
 from appointments.api.convert import timestamp
@@ -10,7 +10,7 @@ from appointments.v1 import account_pb2, auth_pb2
 
 
 class AuthService:
-    """Signing up and in. Statuses are in proto/appointments/v1/auth.proto."""
+    """Registration, sign-in, refresh and sign-out. Statuses are in proto/appointments/v1/auth.proto."""
 
     def __init__(self, accounts: Accounts, sessions: Sessions, rotation: Rotation, limiter: Limiter) -> None:
         self._accounts = accounts
@@ -44,7 +44,7 @@ class AuthService:
 
 
 def device(visitor: Visitor) -> Device:
-    """What a session remembers of who opened it."""
+    """The device that a new session is recorded with."""
     return Device(user_agent=visitor.user_agent, address=visitor.address)
 
 

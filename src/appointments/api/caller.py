@@ -1,4 +1,4 @@
-"""Who asks: what the policy learns about a request before a handler sees it."""
+"""Who makes a request: what the policy knows about it before a handler sees it."""
 
 import re
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Anybody. ``address`` is the client's IP address, ``attempt_id`` marks the retries of one refresh."""
+    """A client that may be anybody. ``address`` is its IP address, ``attempt_id`` marks the retries of one refresh."""
 
     request_id: str
     address: str
@@ -21,7 +21,7 @@ class Visitor:
 
 @dataclass(frozen=True, slots=True)
 class Caller(Visitor):
-    """Somebody signed in."""
+    """A client with an identity."""
 
     user_id: UUID
     session_id: UUID
@@ -38,5 +38,5 @@ class Caller(Visitor):
 
 
 def request_id(given: str) -> str:
-    """The id of a request: the client's own if it is fit for a log and a header, else a new one."""
+    """Return the id of a request: the client's own if it is safe in a log and in a header, else a new one."""
     return given if _SANE_ID.fullmatch(given) else str(uuid4())

@@ -1,15 +1,15 @@
-"""The gate that calls pass on their way in: how many are inside, and whether more may come."""
+"""Admission of calls during shutdown: counts the calls in flight, and refuses new ones once it is shut."""
 
 import asyncio
 
 from appointments.errors import Unavailable
 
-CHANCE_SECONDS = 0.2
-"""How long to wait for a moment in which nobody is inside, before newcomers are refused to bring one about."""
+QUIET_MOMENT_SECONDS = 0.2
+"""How long to wait for a moment without calls in flight before new calls are refused."""
 
 
 class Gate:
-    """A context manager around each call; one object serves all of them."""
+    """A context manager around each call; all calls share one."""
 
     def __init__(self) -> None:
         self._inside = 0
@@ -26,15 +26,15 @@ class Gate:
         self._left.set()
 
     async def shut(self, seconds: float) -> bool:
-        """Refuse whoever comes from now on, and return whether the last one has left within so many seconds.
+        """Refuse new calls, and return whether those in flight have ended within ``seconds``.
 
-        If it can be had soon, the gate is shut in a moment when nobody is inside: then hardly anybody is refused.
+        The gate waits a little for a moment without calls in flight and shuts then, so that hardly any call is refused.
         """
-        await self._empty(min(CHANCE_SECONDS, seconds))
+        await self._wait_until_empty(min(QUIET_MOMENT_SECONDS, seconds))
         self._shut = True
-        return await self._empty(seconds)
+        return await self._wait_until_empty(seconds)
 
-    async def _empty(self, seconds: float) -> bool:
+    async def _wait_until_empty(self, seconds: float) -> bool:
         try:
             async with asyncio.timeout(seconds):
                 while self._inside:

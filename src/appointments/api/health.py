@@ -11,18 +11,18 @@ from appointments.db.migrate import pending
 from appointments.errors import Unavailable
 
 SECONDS = 1.0
-"""How long the database may take to answer, and how often the health service asks it."""
+"""How long the database may take to answer, and how often the health service checks."""
 
 
 class Readiness:
-    """The database answers and is migrated, and the server is not draining."""
+    """Whether the database answers and is migrated, and the server is not draining."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
         self.draining = False
 
     async def __call__(self) -> bool:
-        """Ask, now."""
+        """Check now."""
         if self.draining:
             return False
         try:
@@ -54,5 +54,5 @@ class Health:
             await asyncio.sleep(SECONDS)
 
     async def drain(self) -> None:
-        """Report NOT_SERVING from now on, whatever readiness says."""
+        """Report NOT_SERVING from now on, whatever the readiness."""
         await self.servicer.enter_graceful_shutdown()

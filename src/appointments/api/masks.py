@@ -9,7 +9,7 @@ from appointments.errors import Invalid, Violation
 
 
 def paths(mask: FieldMask, message: Message, changeable: Sequence[str]) -> set[str]:
-    """The fields to take from ``message``: those of the mask; if it is empty the populated ones; all for ``*``.
+    """Return the fields to take from ``message``: those of the mask, the populated ones if it is empty, all for ``*``.
 
     Raises:
         Invalid: a path is unknown or cannot be changed; each is named.

@@ -1,7 +1,7 @@
-"""Who may use a browser's session: this origin, and those that an operator names. RFC 6454, Fetch.
+"""Which origins may use a browser's session: this server's own, and those that the operator allows. RFC 6454, Fetch.
 
-A cookie proves whose browser it is, not whose page. So whatever changes something on the strength of a cookie asks
-`Origins.permits` first. Clients that are not browsers send neither Origin nor Sec-Fetch-Site and cannot be ridden.
+A cookie proves whose browser sends a request, not whose page. So every endpoint that acts on a cookie asks
+`Origins.permits` first. Clients that are not browsers send neither Origin nor Sec-Fetch-Site; no page can misuse them.
 """
 
 import re
@@ -17,7 +17,7 @@ _MAX_AGE = b"7200"  # seconds; Chromium keeps no preflight for longer
 
 
 class Origins:
-    """The origins that may call with credentials: one's own always, and the ``allowed`` ones."""
+    """The origins that may call with credentials: the server's own, and the ``allowed`` ones."""
 
     def __init__(self, allowed: Collection[str] = ()) -> None:
         self._allowed = frozenset(origin.lower().encode("ascii") for origin in allowed)
@@ -32,8 +32,8 @@ class Origins:
             return True
         if sites and sites[0] not in {b"same-origin", b"none"}:
             return False
-        # Behind a proxy that ends TLS the page is on https and this server on http. The browser's own word that the
-        # two are one origin then settles the scheme; it sends Sec-Fetch-Site wherever there is TLS.
+        # Behind a proxy that terminates TLS the page is on https and this server on http. Browsers send Sec-Fetch-Site
+        # wherever there is TLS, and if it says that the two are one origin the schemes may differ.
         return not origins or _is_own(origins[0], scope, any_scheme=sites == [b"same-origin"])
 
     def response_headers(self, scope: Mapping[str, Any], expose: Iterable[bytes] = ()) -> list[Header]:
@@ -65,7 +65,8 @@ class Origins:
             (b"access-control-max-age", _MAX_AGE),
             (b"vary", b"Origin, Access-Control-Request-Method, Access-Control-Request-Headers"),
         ]
-        # Metadata has any name, and with credentials "*" is a name like any other: so name what was asked for.
+        # gRPC metadata can have any name (x-act-as is one), and with credentials "*" is no wildcard. So every name that
+        # was asked for is named.
         return [*headers, (b"access-control-allow-headers", b", ".join(names))] if names else headers
 
     def _foreign(self, scope: Mapping[str, Any]) -> bytes | None:

@@ -1,8 +1,8 @@
-"""The one policy that every RPC passes on both transports: request id, identity, deadline, faults → status, a log line.
+"""The one policy for every RPC on both transports: request id, identity, deadline, faults → status, a log line.
 
-It is put around each handler when a service is registered, not per call, and both servers are given the same thing, so
-that neither can drift. Handlers see ``(request, visitor)`` and raise domain faults; nothing else of gRPC reaches them.
-Messages cross as bytes and are parsed here, so that garbage is the caller's fault and not INTERNAL.
+Each handler is wrapped when its service is registered, not per call. Both servers get the same wrapped handlers, so the
+two transports cannot behave differently. Handlers see ``(request, visitor)`` and raise domain faults; nothing else of
+gRPC reaches them. Messages arrive as bytes and are parsed here, so that garbage is the caller's fault, not INTERNAL.
 """
 
 import asyncio
@@ -25,9 +25,10 @@ from appointments.auth.identity import Identity
 from appointments.errors import DeadlineExceeded, Fault, Malformed, Unauthenticated
 
 DEFAULT_DEADLINE = 15.0
-"""Seconds that a call gets if its client sets no deadline: nothing waits for ever."""
+"""Seconds that a call gets if its client sets no deadline, so that nothing waits for ever."""
 
 BACKSTOP = 2.0
+"""Seconds after the client's own deadline at which a call is ended here, if the server has not ended it by then."""
 
 StatusCode = grpc.StatusCode
 Context = grpc.aio.ServicerContext[bytes, bytes]
@@ -38,21 +39,21 @@ _log = structlog.get_logger("appointments.request")
 
 
 class Authenticator(Protocol):
-    """Tells whom an access token belongs to."""
+    """Tells who an access token belongs to."""
 
     async def identify(self, access_token: str) -> Identity:
-        """Raise Unauthenticated if the token is not, or no longer, good."""
+        """Raise Unauthenticated if the token is not valid, or not any more."""
 
 
 class Registrar(Protocol):
-    """What both servers have in common: grpc.aio's, and the gRPC-Web front."""
+    """The part of a server that the policy needs: grpc.aio's and the gRPC-Web front both have it."""
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: tuple[grpc.GenericRpcHandler, ...]) -> None:
         """Serve these."""
 
 
 class Policy:
-    """The policy, with what it needs to know: who signs in, and how many proxies stand before the server."""
+    """Wraps handlers. ``trusted_proxy_hops`` is the number of proxies in front of the server."""
 
     def __init__(self, authenticator: Authenticator, *, trusted_proxy_hops: int = 0) -> None:
         self.gate = Gate()
@@ -60,7 +61,7 @@ class Policy:
         self._hops = trusted_proxy_hops
 
     def register(self, service: ServiceDescriptor, servicer: object, *servers: Registrar, public: bool = False) -> None:
-        """Serve every method of ``service`` on every server. ``public``: no identity is asked for.
+        """Serve every method of ``service`` on every server; with ``public``, without asking for an identity.
 
         Raises:
             AttributeError: the servicer lacks a method of the contract.
@@ -133,13 +134,13 @@ class Policy:
         )
 
 
-@lru_cache(maxsize=4096)  # the calls of a connection share it
+@lru_cache(maxsize=4096)  # all calls of a connection have the same arguments
 def _address(peer: str, forwarded_for: str | None, hops: int) -> str:
     return client_address(_peer_address(peer), forwarded_for, hops)
 
 
 def _headers(context: Context) -> dict[str, str]:
-    # Text only. Of a key that is sent twice the values are joined, as RFC 9110 §5.3 has it: two tokens are no token.
+    # Text only. The values of a key that is sent twice are joined (RFC 9110 §5.3), so two tokens are not a valid one.
     headers: dict[str, str] = {}
     for key, value in context.invocation_metadata() or ():
         if isinstance(value, str):
@@ -148,8 +149,9 @@ def _headers(context: Context) -> dict[str, str]:
 
 
 def _time_left(context: Context) -> float:
-    # At the client's own deadline the server cancels the handler. A second cancellation at the same instant would break
-    # off the driver's request to PostgreSQL to end the statement, so ours comes later, in case the first did not come.
+    # The server cancels the handler at the client's deadline, and the driver then asks PostgreSQL to end the statement.
+    # A second cancellation at the same instant would interrupt that request, so ours comes a little later. It is only
+    # there in case the first one does not come.
     remaining = context.time_remaining()
     return DEFAULT_DEADLINE if remaining is None else remaining + BACKSTOP
 
@@ -166,7 +168,7 @@ def _fault(error: Exception, request_id: str) -> Fault | None:
         return error
     if isinstance(error, TimeoutError):
         return DeadlineExceeded("The deadline passed before there was an answer.")
-    # The caller learns nothing of it but the request id, which leads here.
+    # The caller is told only the request id, which leads to this line of the log.
     _log.error("unexpected", request_id=request_id, exc_info=error)
     return None
 

@@ -18,13 +18,13 @@ DETAILS_KEY = "grpc-status-details-bin"
 
 
 def status_code(fault: Fault | None) -> grpc.StatusCode:
-    """The canonical code of a fault; INTERNAL for what is none."""
+    """The canonical code of a fault; INTERNAL for an unexpected error (None)."""
     status = STATUSES[type(fault)] if fault else INTERNAL
     return grpc.StatusCode[status.grpc]
 
 
 def status(fault: Fault | None, request_id: str) -> Status:
-    """The whole status, with its details. What is no fault is opaque: only its request id leads to the log."""
+    """The whole status, with its details. An unexpected error (None) is opaque: its request id leads to the log."""
     details: list[Message] = [_error_info(fault)]
     if isinstance(fault, Invalid):
         details.append(_bad_request(fault))

@@ -1,7 +1,7 @@
-"""Who somebody is: accounts, passwords, sessions and their tokens.
+"""Accounts, passwords, sessions and their tokens.
 
-One `Auth` holds the parts as they belong together. What one part learns another acts on at once: a session that is
-ended here is not believed here a moment longer.
+`build` wires the parts together. They share one `Authenticator`, so a session that this process ends stops working in
+this process at once.
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Auth:
 def build(
     db: Database, passwords: Passwords, *, secret: str, previous: str | None = None, now: Clock = utc_now
 ) -> Auth:
-    """Put the parts together. ``secret`` signs; tokens of the ``previous`` one are still good. ``now`` is the clock."""
+    """Wire the parts together. ``secret`` signs tokens; those signed with ``previous`` are still accepted."""
     access = AccessTokens(secret, previous=previous, now=now)
     authenticator = Authenticator(db, access, now=now)
     sessions = Sessions(db, access, authenticator, now=now)

@@ -1,4 +1,4 @@
-"""Accounts: sign up, sign in, and what a person may change about the account or end with it."""
+"""Accounts: register, sign in, change the profile or the password, delete the account."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,14 +24,14 @@ MAX_DISPLAY_NAME = 200
 
 @dataclass(frozen=True, slots=True)
 class SignIn:
-    """Somebody who has just signed in."""
+    """The user who has just signed in, with the session's tokens."""
 
     user: User
     tokens: Tokens
 
 
 class Accounts:
-    """Everybody's accounts."""
+    """Creates accounts, signs people in, changes and deletes their accounts."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Accounts:
         """
         if bad := violations(email, password, display_name):
             raise Invalid(bad)
-        with self._passwords.place() as hasher:
+        with self._passwords.slot() as hasher:
             password_hash = await hasher.hash(password)
         now = self._now()
         newcomer = User(uuid7(), validation.fold_email(email), display_name, "UTC", now, now)
@@ -74,11 +74,11 @@ class Accounts:
                 raise
             raise Taken("The e-mail address has an account already.", reason="EMAIL_TAKEN") from None
         if tokens is None:
-            raise AssertionError("nobody can have changed the password of an account that only this transaction sees")
+            raise AssertionError("the password cannot have changed: only this transaction sees the account")
         return SignIn(newcomer, tokens)
 
     async def login(self, email: str, password: str, device: Device) -> SignIn:
-        """Sign in. An unknown address and a wrong password have the same answer after the same work.
+        """Sign in. An unknown address gets the same answer as a wrong password, and takes the same time.
 
         Raises:
             Invalid: a field is missing.
@@ -87,7 +87,7 @@ class Accounts:
         """
         if missing := [name for name, value in (("email", email), ("password", password)) if not value]:
             raise Invalid([Violation(name, "is required") for name in missing])
-        with self._passwords.place() as hasher:
+        with self._passwords.slot() as hasher:
             user_id, password_hash = await self._find(email) or (None, None)
             is_right = await hasher.verify(password, password_hash)
         if is_right and user_id and password_hash:
@@ -99,16 +99,16 @@ class Accounts:
         raise Unauthenticated("Unknown e-mail address or wrong password.", reason="WRONG_CREDENTIALS")
 
     async def get(self, user_id: UUID) -> User:
-        """Who am I?
+        """Read the caller's own account.
 
         Raises:
-            Unauthenticated: nobody any more.
+            Unauthenticated: the account has been deleted (SESSION_ENDED).
         """
         async with self._db.connection() as connection:
-            return _there(await user.find(connection, user_id))
+            return _existing(await user.find(connection, user_id))
 
     async def update(self, user_id: UUID, *, display_name: str | None = None, time_zone: str | None = None) -> User:
-        """Change what is given. An empty time zone is UTC again.
+        """Change what is given; an empty time zone resets it to UTC.
 
         Raises:
             Invalid: a field is out of bounds; each is named.
@@ -131,7 +131,7 @@ class Accounts:
                     "time_zone": "UTC" if time_zone == "" else time_zone,
                 },
             )
-            return _there(await cursor.fetchone())
+            return _existing(await cursor.fetchone())
 
     async def change_password(self, user_id: UUID, session_id: UUID, current: str, new: str) -> None:
         """Change the password and end every session but this one.
@@ -143,8 +143,8 @@ class Accounts:
         bad = [("current_password", None if current else "is required"), ("new_password", passwords.problem(new))]
         if any(problem for _, problem in bad):
             raise Invalid([Violation(field, problem) for field, problem in bad if problem])
-        with self._passwords.place() as hasher:
-            old_hash = await self._prove(hasher, user_id, "current_password", current)
+        with self._passwords.slot() as hasher:
+            old_hash = await self._verify_password(hasher, user_id, "current_password", current)
             new_hash = await hasher.hash(new)
 
         async def change(connection: Connection) -> list[UUID] | None:
@@ -155,7 +155,7 @@ class Accounts:
 
         ended = await self._db.transact(change)
         if ended is None:
-            raise _wrong("current_password")
+            raise _wrong_password("current_password")
         self._authenticator.forget(ended)
 
     async def delete(self, user_id: UUID, password: str) -> None:
@@ -167,14 +167,14 @@ class Accounts:
         """
         if not password:
             raise Invalid.field("password", "is required")
-        with self._passwords.place() as hasher:
-            password_hash = await self._prove(hasher, user_id, "password", password)
+        with self._passwords.slot() as hasher:
+            password_hash = await self._verify_password(hasher, user_id, "password", password)
         self._authenticator.forget(
             await self._db.transact(lambda connection: _erase(connection, user_id, password_hash))
         )
 
     async def _find(self, email: str) -> tuple[UUID, str] | None:
-        # What is no address has no account, and takes as long to be told so.
+        # A malformed address has no account. The caller still pays for one password check, like everybody else.
         if validation.email_problem(email):
             return None
         async with self._db.connection() as connection:
@@ -183,20 +183,20 @@ class Accounts:
             )
             return await cursor.fetchone()
 
-    async def _prove(self, hasher: Hasher, user_id: UUID, field: str, password: str) -> str:
+    async def _verify_password(self, hasher: Hasher, user_id: UUID, field: str, password: str) -> str:
         async with self._db.connection() as connection:
             cursor = await connection.execute("SELECT password_hash FROM users WHERE id = %(id)s", {"id": user_id})
             row = await cursor.fetchone()
         if row is None:
-            raise _gone()
+            raise _account_deleted()
         password_hash: str = row[0]
         if not await hasher.verify(password, password_hash):
-            raise _wrong(field)
+            raise _wrong_password(field)
         return password_hash
 
 
 def violations(email: str, password: str, display_name: str) -> list[Violation]:
-    """Everything that is wrong with a registration."""
+    """List everything that is wrong with a registration."""
     found = [("email", validation.email_problem(email)), ("password", passwords.problem(password))]
     fields = [Violation(field, problem) for field, problem in found if problem]
     return fields + _profile_violations(display_name, "UTC")
@@ -230,7 +230,8 @@ async def _insert(connection: Connection, person: User, password_hash: str) -> N
 
 
 async def _replace_hash(connection: Connection, user_id: UUID, old: str, new: str, now: datetime) -> bool:
-    # Against the hash that was checked: of two changes at once, the second did not know the password any more.
+    # Only if the hash is still the one that was checked: the second of two changes at once was checked against a
+    # password that is no longer current.
     cursor = await connection.execute(
         "UPDATE users SET password_hash = %(new)s, updated_at = %(now)s WHERE id = %(id)s AND password_hash = %(old)s",
         {"id": user_id, "old": old, "new": new, "now": now},
@@ -239,16 +240,16 @@ async def _replace_hash(connection: Connection, user_id: UUID, old: str, new: st
 
 
 async def _erase(connection: Connection, user_id: UUID, password_hash: str) -> list[UUID]:
-    # The order of everybody else: the subject as bookings lock it, the user, the sessions by their ids.
+    # This is the lock order of every other path: the subject (which bookings lock), the user, the sessions by id.
     await connection.execute("SELECT FROM subjects WHERE id = %(id)s FOR UPDATE", {"id": user_id})
     cursor = await connection.execute(
         "SELECT FROM users WHERE id = %(id)s AND password_hash = %(password_hash)s FOR UPDATE",
         {"id": user_id, "password_hash": password_hash},
     )
     if not cursor.rowcount:
-        # Another change was faster: the password is another one now, or nobody is there any more.
-        _there(await user.find(connection, user_id))
-        raise _wrong("password")
+        # Another request came first: the password has changed, or the account is gone.
+        _existing(await user.find(connection, user_id))
+        raise _wrong_password("password")
     cursor = await connection.execute(
         "SELECT id FROM sessions WHERE user_id = %(id)s ORDER BY id FOR UPDATE", {"id": user_id}
     )
@@ -257,15 +258,15 @@ async def _erase(connection: Connection, user_id: UUID, password_hash: str) -> l
     return sessions
 
 
-def _there(person: User | None) -> User:
+def _existing(person: User | None) -> User:
     if person is None:
-        raise _gone()
+        raise _account_deleted()
     return person
 
 
-def _gone() -> Unauthenticated:
+def _account_deleted() -> Unauthenticated:
     return Unauthenticated("The account has been deleted.", reason="SESSION_ENDED")
 
 
-def _wrong(field: str) -> Invalid:
+def _wrong_password(field: str) -> Invalid:
     return Invalid.field(field, "is not your password", reason="WRONG_PASSWORD")

@@ -1,4 +1,4 @@
-"""The chain of refresh tokens of a session, in the database: every token that ever was, by its digest."""
+"""The chain of refresh tokens of a session, as the database has it: every token ever issued, by its digest."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,7 +23,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token of the chain, with what became of its successor."""
+    """A token of the chain, and the state of its successor."""
 
     expires_at: datetime
     rotated_at: datetime | None
@@ -33,10 +33,11 @@ class Token:
     successor_expires_at: datetime | None
 
     def is_repeat(self, attempt_ids: list[str], arrived_at: datetime, held_back: timedelta) -> bool:
-        """Whether a spent token comes from whoever spent it.
+        """Whether a spent token was sent again by the client that spent it, rather than by a thief.
 
-        Either the same attempt is made again, or the request was on its way, to another process perhaps, before the
-        answer to the first: that one is held back for at least ``held_back``. Not once the successor was used.
+        It was if the client repeats the same attempt, or if this request was already on its way (to another process
+        perhaps) when the token was exchanged: answers are held back for at least ``held_back``, so a client cannot send
+        the token later than that without having seen the answer. It was not once the successor has been used.
         """
         if self.rotated_at is None or self.successor_rotated_at is not None:
             return False
@@ -46,7 +47,7 @@ class Token:
 
 
 async def lock(connection: Connection, digest: bytes) -> Session | None:
-    """Lock the session of a token; None if the token is unknown. Nobody else exchanges a token of it meanwhile."""
+    """Lock the session of a token, so that nobody else exchanges one of its tokens; None if the token is unknown."""
     cursor = await connection.cursor(row_factory=class_row(Session)).execute(
         """
         SELECT id, user_id, expires_at, revoked_at FROM sessions
@@ -60,7 +61,8 @@ async def lock(connection: Connection, digest: bytes) -> Session | None:
 
 async def read(connection: Connection, digest: bytes) -> Token | None:
     """Read a token of a session that is locked."""
-    # A statement of its own, after the lock: in one with it, whoever waited would see the token as it was before.
+    # This must be a statement of its own, after the lock. A single statement that waited for the lock would still see
+    # the token as it was before the wait.
     cursor = await connection.cursor(row_factory=class_row(Token)).execute(
         """
         SELECT token.expires_at, token.rotated_at, token.successor, token.attempt_ids,
@@ -82,7 +84,7 @@ async def rotate(
     successor: bytes,
     expires_at: datetime,
 ) -> None:
-    """Spend a token and put its successor after it."""
+    """Mark a token as spent and insert its successor."""
     await connection.execute(
         """
         WITH spent AS (
@@ -106,7 +108,7 @@ async def rotate(
 
 
 async def note(connection: Connection, digest: bytes, attempt_ids: list[str]) -> None:
-    """Remember further attempts that were given a token's successor."""
+    """Record further attempts that were given a token's successor."""
     await connection.execute(
         "UPDATE refresh_tokens SET attempt_ids = attempt_ids || %(attempt_ids)s WHERE digest = %(digest)s",
         {"digest": digest, "attempt_ids": attempt_ids},

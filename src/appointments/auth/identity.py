@@ -1,7 +1,8 @@
-"""Whose access token is this, and does its session still live?
+"""Whose access token is this, and is its session still live?
 
-An access token proves itself for 15 minutes. Whether its session was ended meanwhile is asked of the database every 4
-seconds while it is used, so that a session ended anywhere is dead everywhere within 5; one ended here is dead at once.
+The signature of an access token is good for 15 minutes. While a token is used, the database is asked at most every 4
+seconds whether its session has ended. So a session that any process ends stops working everywhere within 5 seconds,
+and at once in the process that ended it.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ MAX_REMEMBERED = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who calls, and by which sign-in."""
+    """Who calls, and in which session."""
 
     user_id: UUID
     session_id: UUID
@@ -42,19 +43,19 @@ class Authenticator:
             Unavailable: the database does not answer.
         """
         claims = self._tokens.verify(access_token)
-        if not await self._lives(claims.session_id):
+        if not await self._is_live(claims.session_id):
             raise Unauthenticated("The session has ended.", reason="SESSION_ENDED")
         return Identity(claims.user_id, claims.session_id)
 
     def forget(self, session_ids: Iterable[UUID]) -> None:
-        """Believe nothing that was known of these sessions: they have just been ended."""
+        """Drop what is cached about these sessions, which have just been ended."""
         for session_id in session_ids:
             self._lookups.pop(session_id, None)
 
-    async def _lives(self, session_id: UUID) -> bool:
+    async def _is_live(self, session_id: UUID) -> bool:
         started = asyncio.get_running_loop().time()
         lookup = self._lookups.get(session_id)
-        # Its age counts from before the question: the answer may be as old as that.
+        # An answer may be as old as its question, so its age counts from when it was asked.
         if lookup is None or started - lookup.started > FRESH_SECONDS or lookup.failed:
             self.forget([session_id])
             if len(self._lookups) >= MAX_REMEMBERED:
@@ -62,7 +63,7 @@ class Authenticator:
             lookup = self._lookups[session_id] = _Lookup(started, asyncio.create_task(self._ask(session_id)))
         if lookup.task.done():
             return lookup.task.result()
-        # One caller may give up while others wait for the same answer.
+        # Callers share the lookup: one that gives up must not cancel it for the others.
         return await asyncio.shield(lookup.task)
 
     async def _ask(self, session_id: UUID) -> bool:

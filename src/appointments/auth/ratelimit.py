@@ -1,9 +1,9 @@
-"""The limiter: five attempts a second after a burst of ten, per action and per caller.
+"""The rate limiter: a burst of ten attempts, then five a second, per action and per caller.
 
-GCRA, which is a token bucket by another name. State is this process's own, and large enough that nobody can push
-another caller's out of it within the two seconds that it matters; or it is in a Redis that several processes share. If
-that is away, each process counts for itself until it is back: a limit that is N times too wide is better than no
-signing in, and better than no limit.
+The algorithm is GCRA, a form of token bucket. The state is in this process, or in a Redis that several processes share.
+In this process there is room for so many callers that nobody can evict another caller's state within the two seconds
+for which it matters. While Redis is away each process counts by itself. A limit that is N times too wide is better than
+refusing every sign-in, and better than no limit.
 """
 
 import asyncio
@@ -25,10 +25,10 @@ BURST = 10
 MAX_KEYS = 262_144
 
 SHARED_SECONDS = 0.25
-"""What Redis gets for an answer, which it usually has within a millisecond."""
+"""How long to wait for Redis, which usually answers within a millisecond."""
 
 AWAY_SECONDS = 1.0
-"""How long it is left alone after it did not answer: not every sign-in shall wait for it in vain."""
+"""How long Redis is not asked again after it failed to answer, so that not every sign-in waits for it."""
 
 CONNECTIONS = 16
 
@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 
 class Limiter:
-    """Counts attempts: in this process, or in the Redis at ``redis_url``."""
+    """Counts attempts, in the Redis at ``redis_url`` or in this process."""
 
     def __init__(self, *, redis_url: str | None = None, per_second: int = PER_SECOND, burst: int = BURST) -> None:
         def throttled(store: BaseStore) -> Throttled:
@@ -52,7 +52,7 @@ class Limiter:
         """Count one attempt of ``who``: a network or a user id.
 
         Raises:
-            TooMany: with the seconds until the next one is let in.
+            TooMany: the limit is reached; it carries the seconds until the next attempt is allowed.
         """
         key = f"{action}:{who}"
         result = await self._count_shared(key) or await self._own.limit(key)
@@ -60,7 +60,7 @@ class Limiter:
             raise TooMany("Too many attempts.", retry_after=result.state.retry_after)
 
     async def close(self) -> None:
-        """Leave Redis."""
+        """Close the connections to Redis."""
         if self._redis:
             client: Any = self._redis._backend.get_client()  # the store has no way to close it
             await client.connection_pool.disconnect()
@@ -87,7 +87,7 @@ def _redis(url: str) -> RedisStore:
         "max_connections": CONNECTIONS,
         "timeout": SHARED_SECONDS,  # for a free connection
         "socket_connect_timeout": SHARED_SECONDS,
-        # Once more and at once: a connection that rested may have died with the last Redis.
+        # One immediate retry: an idle connection may have died when Redis was restarted.
         "retry": Retry(NoBackoff(), 1),
     }
     pool = "redis.asyncio.BlockingConnectionPool"
@@ -95,7 +95,7 @@ def _redis(url: str) -> RedisStore:
 
 
 def network(address: str) -> str:
-    """The part of an address that one customer has: IPv4 whole, of IPv6 the first 64 bits (RFC 6177)."""
+    """The network that one customer has: the whole IPv4 address, the first 64 bits of an IPv6 one (RFC 6177)."""
     try:
         ip = ip_address(address)
     except ValueError:

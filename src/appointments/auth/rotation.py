@@ -1,9 +1,9 @@
-"""Refresh: a token is exchanged once; whoever uses it a second time is a thief, or the owner after a theft.
+"""Refresh-token rotation: each token is exchanged once. A second use means that the token was stolen.
 
-Between one use and two stand the honest repeats. Requests for one token that are in flight together share one exchange.
-A retry of the same attempt (the client's X-Refresh-Id) gets the same successor from any process, for 60 seconds and
-while the successor is unused. Anything else with a spent token ends every session of the user. A token that is unknown,
-expired or logged out is refused, and nobody else is touched.
+Two kinds of second use are honest. Requests for one token that are in flight together share one exchange. A retry of
+the same attempt (the client's X-Refresh-Id) gets the same successor from any process, for 60 seconds and as long as the
+successor is unused. Any other use of a spent token ends every session of the user. An unknown, expired or logged-out
+token is refused and has no other effect.
 """
 
 import asyncio
@@ -35,12 +35,12 @@ class Refreshed:
 
 
 @dataclass(frozen=True, slots=True)
-class Linger:
-    """How long an exchange stays open to others: until nobody has joined for ``quiet`` seconds, at most ``most``.
+class JoinWindow:
+    """How long requests may join an exchange: until none has joined for ``quiet`` seconds, at most ``most`` seconds.
 
-    An answer ends what is in flight: a token that comes after it is a replay. So no answer leaves before those requests
-    have been read that were sent before any could have been seen. The time is slept in slices, so that a loop that was
-    held up gets to read what had arrived meanwhile.
+    A token that is sent after the answer was seen is a replay. So the answer is held back until the requests that were
+    sent before it have been read. The time is slept in slices, so that an event loop that was held up gets to read what
+    arrived meanwhile.
     """
 
     quiet: float = 0.1
@@ -49,7 +49,7 @@ class Linger:
 
     @property
     def least(self) -> timedelta:
-        """What is certain: timers may be a little early."""
+        """The shortest time for which an answer is held back; timers may fire a little early."""
         return timedelta(seconds=0.8 * self.quiet)
 
 
@@ -64,14 +64,14 @@ class Rotation:
         authenticator: Authenticator,
         *,
         now: Clock = utc_now,
-        linger: Linger | None = None,
+        join_window: JoinWindow | None = None,
     ) -> None:
         self._db = db
         self._access = access
         self._refresh = refresh
         self._authenticator = authenticator
         self._now = now
-        self._linger = linger or Linger()
+        self._join_window = join_window or JoinWindow()
         self._flights: dict[bytes, _Flight] = {}
 
     async def exchange(self, refresh_token: str, attempt_id: str | None = None) -> Refreshed:
@@ -89,7 +89,7 @@ class Rotation:
         running = self._flights.get(digest)
         if running is None:
             running = self._flights[digest] = _Flight(attempt_id)
-            # A task of its own: neither the first request nor any that joins can break it off for the others.
+            # In a task of its own, so that no request that is cancelled cancels the exchange for the others.
             running.task = asyncio.create_task(self._run(running, refresh_token, digest))
         else:
             running.join(attempt_id)
@@ -101,7 +101,7 @@ class Rotation:
             refreshed = await self._answer(token, list(first), self._now())
             await self._wait(running)
             if late := running.attempt_ids - first:
-                with suppress(Unavailable):  # they have their answer; only a lost one would have needed it
+                with suppress(Unavailable):  # only matters if their answer is lost and they retry
                     await self._note(digest, list(late))
             return refreshed
         finally:
@@ -111,9 +111,9 @@ class Rotation:
         clock = asyncio.get_running_loop().time
         begun = clock()
         quiet = 0
-        while quiet < self._linger.slices and clock() - begun < self._linger.most:
+        while quiet < self._join_window.slices and clock() - begun < self._join_window.most:
             joined = running.joined
-            await asyncio.sleep(self._linger.quiet / self._linger.slices)
+            await asyncio.sleep(self._join_window.quiet / self._join_window.slices)
             quiet = quiet + 1 if running.joined == joined else 0
 
     async def _answer(self, token: str, attempt_ids: list[str], arrived_at: datetime) -> Refreshed:
@@ -122,7 +122,7 @@ class Rotation:
 
         outcome = await self._db.transact(work)
         if isinstance(outcome, _Theft):
-            await self._end_everything(outcome.user_id)
+            await self._end_all_sessions(outcome.user_id)
             raise Unauthenticated(
                 "The refresh token was used before: every session of this user has been ended.",
                 reason="REFRESH_TOKEN_REUSED",
@@ -154,7 +154,7 @@ class Rotation:
                 successor=digest_of(successor),
                 expires_at=expires_at,
             )
-        elif spent.is_repeat(attempt_ids, arrived_at, self._linger.least) and (
+        elif spent.is_repeat(attempt_ids, arrived_at, self._join_window.least) and (
             again := self._refresh.successor_with(token, spent.successor)
         ):
             successor, expires_at = again, spent.successor_expires_at or now
@@ -164,20 +164,20 @@ class Rotation:
         tokens = Tokens(*self._access.issue(session.user_id, session.id), successor, expires_at)
         return Refreshed(owner, tokens) if owner else None
 
-    async def _end_everything(self, user_id: UUID) -> None:
-        # In a transaction of its own: this one locks all of the user's sessions in order, the exchange locked one.
+    async def _end_all_sessions(self, user_id: UUID) -> None:
+        # In a transaction of its own: it locks all of the user's sessions in order, and the exchange had locked one.
         ended = await self._db.transact(lambda connection: end_all(connection, user_id, "token_reused", self._now()))
         self._authenticator.forget(ended)
         _log.warning("a spent refresh token came back: user %s, %d sessions ended", user_id, len(ended))
 
     async def _note(self, digest: bytes, attempt_ids: list[str]) -> None:
-        # Those who joined under ids of their own may have to retry as well.
+        # Requests that joined with attempt ids of their own may have to retry too.
         async with self._db.connection() as connection:
             await chain.note(connection, digest, attempt_ids)
 
 
 class _Flight:
-    """The requests for one token that share an exchange."""
+    """An exchange under way, shared by every request for its token (single-flight)."""
 
     task: asyncio.Task[Refreshed]
 

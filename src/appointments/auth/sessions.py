@@ -1,6 +1,6 @@
-"""Sessions: one per sign-in, each ending after 30 days, after 7 days of silence, or when it is revoked.
+"""Sessions: one per sign-in. A session ends after 30 days, after 7 days without use, or when it is revoked.
 
-Whoever ends several sessions of a user locks them in the order of their ids, so that no two of them deadlock.
+Code that ends several sessions of a user locks them in the order of their ids, so that two such calls cannot deadlock.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from appointments.errors import Invalid, NotFound
 
 LIFETIME = timedelta(days=30)
 KEPT = timedelta(days=1)
-"""How long an ended session stays, for whoever looks into what happened."""
+"""How long an ended session stays in the database, for whoever investigates what happened."""
 
 MAX_USER_AGENT = 400
 
@@ -40,7 +40,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What signs in: its User-Agent and its address, both as it says."""
+    """The device that signs in: its User-Agent and its IP address, neither of them verified."""
 
     user_agent: str = ""
     address: str = ""
@@ -58,10 +58,10 @@ class Sessions:
         self._now = now
 
     async def open(self, connection: Connection, user_id: UUID, password_hash: str, device: Device) -> Tokens | None:
-        """Sign a user in whose password was checked against ``password_hash``.
+        """Open a session for a user whose password was checked against ``password_hash``.
 
-        None if that is not the password any more: the row is locked against a change until the session is there, so a
-        password that was changed a moment ago opens nothing, and a change that comes later finds the session to end.
+        None if the password has changed since. The user's row is locked until the session exists. So a password that
+        was changed a moment ago opens no session, and a change that comes later finds the session and ends it.
         """
         now = self._now()
         session_id, refresh_token = uuid7(), RefreshTokens.first()
@@ -95,7 +95,7 @@ class Sessions:
         return Tokens(*self._access.issue(user_id, session_id), refresh_token, refresh_expires_at)
 
     async def list(self, user_id: UUID) -> Sequence[Session]:
-        """List the live ones, the most recently used first."""
+        """List a user's live sessions, the most recently used first."""
         now = self._now()
         async with self._db.connection() as connection:
             cursor = await connection.cursor(row_factory=class_row(Session)).execute(
@@ -147,7 +147,7 @@ class Sessions:
             self._authenticator.forget([row[0] for row in await cursor.fetchall()])
 
     async def sweep(self) -> int:
-        """Delete sessions that ended a day ago and their tokens; says how many. Spent tokens of live ones stay."""
+        """Delete sessions that ended a day ago, with their tokens; return how many. Live ones keep spent tokens."""
         swept = 0
         while batch := await self._sweep_batch():
             swept += batch
@@ -172,7 +172,7 @@ class Sessions:
 async def end_all(
     connection: Connection, user_id: UUID, reason: Reason, now: datetime, *, but: UUID | None = None
 ) -> Sequence[UUID]:
-    """End every live session of a user, but one; returns their ids, to be forgotten after the commit."""
+    """End every live session of a user except ``but``; return their ids, for the cache to drop after the commit."""
     cursor = await connection.execute(
         """
         WITH ending AS (

@@ -1,8 +1,8 @@
-"""The two kinds of token: access tokens carry their own proof, refresh tokens mean nothing outside the database.
+"""The two kinds of token: access tokens are signed, refresh tokens are looked up in the database.
 
-An access token is a JWT (RFC 7519, RFC 9068) under HS256; it is believed only with every claim in place and under the
-current or the previous secret. A refresh token's successor is a function of the token and the secret, so that a retry
-can be given the same one although only digests are stored.
+An access token is a JWT (RFC 7519, RFC 9068) signed with HS256. It is accepted only with every claim in place, and only
+under the current or the previous secret. A refresh token's successor is computed from the token and the secret, so that
+a retry can be given the same successor although the database stores only digests.
 """
 
 import base64
@@ -30,22 +30,22 @@ ISSUER = AUDIENCE = "appointments"
 REQUIRED = ["exp", "iat", "sub", "sid", "jti", "iss", "aud"]
 
 SKEW_SECONDS = 60
-"""How far the clocks of two instances may differ before one takes the other's tokens for tokens of the future."""
+"""How far the clocks of two instances may differ: a token issued later than this from now is refused."""
 
 MAX_LENGTH = 2048
-"""Ours are under 500 characters; longer ones are not worth decoding."""
+"""Ours are under 500 characters; longer ones are refused undecoded."""
 
 MAX_VERIFIED = 16_384
 
 
 def utc_now() -> datetime:
-    """The time."""
+    """The current time."""
     return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """A signed-in pair (RFC 6749 §1.4, §1.5)."""
+    """An access token and a refresh token (RFC 6749 §1.4, §1.5)."""
 
     access_token: str
     access_expires_at: datetime
@@ -72,7 +72,7 @@ class AccessTokens:
         self._verified: dict[str, Claims] = {}
 
     def issue(self, user_id: UUID, session_id: UUID) -> tuple[str, datetime]:
-        """Sign a token; also says when it expires, in whole seconds."""
+        """Sign a token; return it and when it expires, in whole seconds."""
         issued_at = self._now().replace(microsecond=0)
         expires_at = issued_at + ACCESS_LIFETIME
         claims = {
@@ -88,7 +88,7 @@ class AccessTokens:
         return jwt.encode(claims, self._secret, ALGORITHM, headers=headers), expires_at
 
     def verify(self, token: str) -> Claims:
-        """Believe a token.
+        """Verify a token and return its claims.
 
         Raises:
             Unauthenticated: it is not one of ours, or it has expired.
@@ -115,7 +115,7 @@ class AccessTokens:
                 algorithms=[ALGORITHM],  # a list: a string would also accept its substrings
                 issuer=ISSUER,
                 audience=AUDIENCE,
-                # The clock is ours, so the times are checked here.
+                # Times are checked below, against our own clock.
                 options={"require": REQUIRED, "verify_exp": False, "verify_iat": False, "strict_aud": True},
             )
             issued_at, expires_at = claims["iat"], claims["exp"]
@@ -124,7 +124,7 @@ class AccessTokens:
             if issued_at > self._now().timestamp() + SKEW_SECONDS:
                 raise _refused()
             return Claims(UUID(claims["sub"]), UUID(claims["sid"]), expires_at)
-        # Beside its own errors the library lets out what a hostile header makes json and base64 raise.
+        # Beside its own errors the library lets through what json and base64 raise on a hostile header.
         except (jwt.PyJWTError, KeyError, ValueError, TypeError, AttributeError, RecursionError):
             raise _refused() from None
 
@@ -142,21 +142,21 @@ class RefreshTokens:
 
     @staticmethod
     def first() -> str:
-        """A new chain's first token."""
+        """Make the first token of a new chain."""
         return secrets.token_urlsafe(32)
 
     def successor(self, token: str) -> str:
-        """The token that follows."""
+        """Compute the token that follows ``token``."""
         return _follow(self._keys[0], token)
 
     def successor_with(self, token: str, digest: bytes) -> str | None:
-        """The successor that has this digest, under the previous secret too; None if neither made it."""
+        """Compute the successor with this digest, under either secret; None if neither secret gives it."""
         candidates = (_follow(key, token) for key in self._keys)
         return next((each for each in candidates if hmac.compare_digest(digest_of(each), digest)), None)
 
 
 def digest_of(refresh_token: str) -> bytes:
-    """What is stored of a refresh token. It has 256 bits of its own, so a plain hash is enough."""
+    """The form in which a refresh token is stored. A token has 256 random bits, so a plain hash is enough."""
     return hashlib.sha256(refresh_token.encode()).digest()
 
 
@@ -173,5 +173,5 @@ def _key_id(secret: str) -> str:
 
 
 def _refused() -> Unauthenticated:
-    # One answer for every fault: which check failed is of use only to a forger.
+    # The answer is the same for every fault: only a forger would use the knowledge of which check failed.
     return Unauthenticated("The access token is not valid.", reason="INVALID_ACCESS_TOKEN")

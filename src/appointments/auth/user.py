@@ -11,7 +11,7 @@ from appointments.db import Connection
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Who somebody is. ``email`` is folded to lower case, ``time_zone`` is an IANA name."""
+    """A user. ``email`` is folded to lower case, ``time_zone`` is an IANA name."""
 
     id: UUID
     email: str
@@ -22,7 +22,7 @@ class User:
 
 
 async def find(connection: Connection, user_id: UUID) -> User | None:
-    """Look a user up."""
+    """Look up a user by id."""
     cursor = await connection.cursor(row_factory=class_row(User)).execute(
         "SELECT id, email, display_name, time_zone, created_at, updated_at FROM users WHERE id = %(id)s",
         {"id": user_id},

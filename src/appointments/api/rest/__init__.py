@@ -1,1 +1,1 @@
-"""HTTP beside gRPC-Web: sign-in with cookies under /auth, health, and the page."""
+"""HTTP other than gRPC-Web: sign-in with cookies under /auth, health checks, and the page."""

@@ -1,4 +1,4 @@
-"""Signing up and in for browsers: /auth/*. Tokens come and go in cookies only, so no script ever sees one."""
+"""Registration and sign-in for browsers: /auth/*. Tokens travel in cookies only, so no script ever sees one."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -18,7 +18,7 @@ from appointments.errors import Forbidden, Invalid, Unauthenticated
 
 
 class AuthEndpoints:
-    """The endpoints. Each changes something, so each asks first whether the page that calls is one of ours."""
+    """The endpoints. Each of them changes something, so each first checks the origin of the calling page."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class AuthEndpoints:
         return self._signed_in(request, signed_in.user, signed_in.tokens)
 
     async def refresh(self, request: Request) -> Response:
-        """Exchange the refresh cookie: 200. A refusal leaves the cookies alone: another tab may have put newer ones."""
+        """Exchange the refresh cookie: 200. A refusal keeps the cookies, as another tab may have set newer ones."""
         self._check_origin(request)
         await json_body.read(request, optional=True)
         token = cookies.refresh_token(request.scope["headers"], self._production)

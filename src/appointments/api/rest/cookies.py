@@ -1,7 +1,7 @@
-"""The session's two cookies (RFC 6265bis). No script can read them, and no other site's request carries them.
+"""The session's two cookies (RFC 6265bis). No script can read them, and browsers send them to this site only.
 
-In production their names bind them: a ``__Host-`` cookie can only come from this very host over TLS, a ``__Secure-``
-one only over TLS. Development has neither, so it has plain names. The refresh token travels to /auth only.
+Production uses name prefixes that browsers enforce: only this very host can set a ``__Host-`` cookie, and both it and a
+``__Secure-`` one need TLS. Development has no TLS, so its names are plain. The refresh token is sent to /auth only.
 """
 
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ REFRESH_PATH = "/auth"
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What the cookies are called."""
+    """The names of the two cookies."""
 
     access: str
     refresh: str
@@ -31,7 +31,7 @@ PRODUCTION = Names("__Host-access_token", "__Secure-refresh_token")
 
 
 def names(production: bool) -> Names:
-    """The names in this environment."""
+    """The names that the environment uses."""
     return PRODUCTION if production else DEVELOPMENT
 
 
@@ -54,7 +54,7 @@ def refresh_token(headers: Headers, production: bool) -> str | None:
 
 
 def put(response: Response, tokens: Tokens, now: datetime, *, production: bool) -> None:
-    """Have the browser keep both tokens for as long as they are good."""
+    """Set both cookies, each for as long as its token is valid."""
     name = names(production)
     for key, value, expires_at, path in (
         (name.access, tokens.access_token, tokens.access_expires_at, "/"),
@@ -65,14 +65,15 @@ def put(response: Response, tokens: Tokens, now: datetime, *, production: bool) 
 
 
 def clear(response: Response, *, production: bool) -> None:
-    """Have the browser forget both."""
+    """Delete both cookies."""
     name = names(production)
     for key, path in ((name.access, "/"), (name.refresh, REFRESH_PATH)):
         response.delete_cookie(key, path=path, secure=production, httponly=True, samesite="strict")
 
 
 def _only(headers: Headers, name: str) -> str | None:
-    # Parsers disagree on whether the first or the last of two counts: whoever planted one must not profit from that.
+    # Parsers disagree on whether the first or the last of two cookies counts. An attacker who planted one must not
+    # profit from that.
     lines = (value.decode("latin-1") for key, value in headers if key.lower() == b"cookie")
     pairs = (pair.partition("=") for line in lines for pair in line.split(";"))
     found = [value.strip() for key, _, value in pairs if key.strip() == name]

@@ -1,4 +1,4 @@
-"""Headers of every response: what a browser must not do with it, and who may read it."""
+"""Security and CORS headers of responses."""
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,7 +17,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "base-uri 'none'",
         "form-action 'self'",
         "frame-ancestors 'none'",
-        # No script may turn text into markup but by the framework's own templates.
+        # Only the framework's own templates may turn text into markup.
         "require-trusted-types-for 'script'",
         "trusted-types svelte-trusted-html",
     )
@@ -55,7 +55,7 @@ class SecurityHeaders:
 
 
 class CrossOrigin:
-    """Under ``prefix``: answers preflights, lets pages of allowed origins read, and has nothing stored."""
+    """Under ``prefix``: answers preflights, adds CORS headers for allowed origins, and forbids caching."""
 
     def __init__(self, app: ASGIApp, *, origins: Origins, prefix: str) -> None:
         self._app = app

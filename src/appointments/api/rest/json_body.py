@@ -1,4 +1,4 @@
-"""A JSON object in a request's body (RFC 8259). What two parsers could read differently is refused (RFC 7493)."""
+"""A JSON object in a request's body (RFC 8259). Input that two parsers could read differently is refused (RFC 7493)."""
 
 import json
 from typing import Any, NoReturn
@@ -12,14 +12,14 @@ MAX_BYTES = 64 * 1024
 
 
 class Fields:
-    """The fields of a JSON object. What is wrong with them is collected, so that all of it can be named at once."""
+    """The fields of a JSON object. Violations are collected, so that one answer can name all of them."""
 
     def __init__(self, values: dict[str, Any]) -> None:
         self._values = values
         self.violations: list[Violation] = []
 
     def text(self, name: str) -> str:
-        """A text field; empty if it is absent or is something else."""
+        """Return a text field; empty if it is absent or not a string."""
         value = self._values.get(name, "")
         if isinstance(value, str):
             return value
@@ -31,13 +31,13 @@ async def read(request: Request, *, optional: bool = False) -> Fields:
     """Read the body.
 
     Args:
-        request: whose body it is.
-        optional: whether there may be none.
+        request: the request whose body to read.
+        optional: whether the body may be absent.
 
     Raises:
-        HTTPException: 415, it does not say that it is JSON.
-        TooLarge: it is over 64 KiB.
-        Malformed: it is not a JSON object.
+        HTTPException: 415, the content type is not JSON.
+        TooLarge: the body is over 64 KiB.
+        Malformed: the body is not a JSON object.
     """
     body = await _bytes(request)
     if optional and not body:

@@ -1,4 +1,4 @@
-"""The browser client: files of one folder of the package, and of nowhere else."""
+"""The browser client: serves the files of one folder of the package, and nothing outside it."""
 
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,14 @@ ASK_FIRST = "no-cache"
 
 
 def serve(folder: Path = FOLDER) -> ASGIApp:
-    """The files of ``folder``, compressed; if it is not there, an answer that says so."""
+    """Serve the files of ``folder``, compressed; if there is no such folder, a 404 that says so."""
     return GZipMiddleware(_Page(directory=folder, html=True)) if folder.is_dir() else _NotBuilt()
 
 
 class _Page(StaticFiles):
     async def get_response(self, path: str, scope: Scope) -> Response:
-        # Files by their plain names only. A folder without its slash would be redirected to an address made from the
-        # Host header, which anybody can write, and hidden files are the build's own.
+        # Only files, by their plain names. For a folder without its slash, StaticFiles would redirect to an address
+        # built from the Host header, which the client controls. Hidden files belong to the build.
         asked = scope["path"]
         named = path[:1] != "." and Path(path).suffix and asked == f"/{path}"
         if not (named or asked == "/"):
@@ -34,7 +34,7 @@ class _Page(StaticFiles):
 
     def file_response(self, full_path: Any, *args: Any, **kwargs: Any) -> Response:
         response = super().file_response(full_path, *args, **kwargs)
-        # The build puts a digest of the content into the names under assets/, so they never change their meaning.
+        # File names under assets/ contain a digest of the content, so a name always means the same content.
         hashed = Path(full_path).parent.name == "assets"
         response.headers["Cache-Control"] = FOREVER if hashed else ASK_FIRST
         return response

@@ -1,4 +1,4 @@
-"""Faults as problems (RFC 9457): the status from the table in errors, the stable reason, every bad field."""
+"""Faults as problem details (RFC 9457): the status from the table in errors, the stable reason, every bad field."""
 
 import math
 from collections.abc import Mapping
@@ -19,12 +19,12 @@ REASONS = {
     413: TooLarge.reason,
     415: "UNSUPPORTED_MEDIA_TYPE",
 }
-"""Reasons of what HTTP itself refuses, before any feature is asked."""
+"""Reasons for what the HTTP layer refuses before any feature is called."""
 
 
-# Coroutines although they await nothing: what is none, Starlette would run in a thread.
+# These are coroutines although they await nothing: Starlette would run a plain function in a thread.
 async def from_fault(request: Request, error: Exception) -> Response:
-    """A handler for Fault."""
+    """Answer a Fault."""
     if not isinstance(error, Fault):
         raise TypeError("not a fault") from error
     headers = {}
@@ -37,7 +37,7 @@ async def from_fault(request: Request, error: Exception) -> Response:
 
 
 async def from_http(request: Request, error: Exception) -> Response:
-    """A handler for what the router refuses."""
+    """Answer what the router refuses."""
     if not isinstance(error, HTTPException):
         raise TypeError("not an HTTP refusal") from error
     status = error.status_code
@@ -45,7 +45,7 @@ async def from_http(request: Request, error: Exception) -> Response:
 
 
 def internal(request: Request) -> Response:
-    """What a caller learns of a defect: nothing but the request id that leads to the log."""
+    """Answer an unexpected error: the caller is told nothing but the request id, which leads to the log."""
     return _problem(request, INTERNAL.http, Fault.reason, "Internal error.")
 
 

@@ -1,6 +1,6 @@
-"""One log line per HTTP request, its id, and the end of the road for whatever nobody caught.
+"""One log line and one request id per HTTP request, and the last handler for unexpected errors.
 
-A line has the path, never the query, a header or the body: no password, token or cookie gets into it.
+A line has the path, never the query, a header or the body, so that no password, token or cookie gets into the log.
 """
 
 from time import perf_counter
@@ -14,7 +14,7 @@ from appointments.api.caller import request_id
 from appointments.api.rest import problems
 
 CLIENT_GONE = 499
-"""What nginx logs when nobody waited for the answer."""
+"""The status that nginx logs when the client did not wait for the answer."""
 
 _log = structlog.get_logger("appointments.request")
 
@@ -32,7 +32,7 @@ class RequestLog:
             return
         started = perf_counter()
         given = Headers(scope=scope).get("x-request-id", "")
-        # A state of the request's own: the server hands the same one to every request of its life.
+        # A copy: the server hands the same state to every request.
         state = scope["state"] = {**scope.get("state", {}), "request_id": request_id(given)}
         status = CLIENT_GONE
 

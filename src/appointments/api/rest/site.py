@@ -1,4 +1,4 @@
-"""The HTTP side of the service, but for gRPC-Web: /auth, /healthz, /readyz and the page."""
+"""The Starlette application: /auth, /healthz, /readyz and the page; everything on HTTP but gRPC-Web."""
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -44,7 +44,7 @@ def build(
             Mount("/auth", app=endpoints.router()),
             Route("/healthz", _alive, methods=["GET"]),
             Route("/readyz", _readiness(ready), methods=["GET"]),
-            # No Mount: that would take the other routes' wrong methods for paths of its own.
+            # Not a Mount, which would answer requests to the other routes with a wrong method as paths of its own.
             Route("/{path:path}", page.serve(page_folder), methods=["GET"]),
         ],
         middleware=[
@@ -54,7 +54,7 @@ def build(
         ],
         exception_handlers={Fault: problems.from_fault, HTTPException: problems.from_http},
     )
-    # A redirect to a path with or without its slash would be built from the Host header, which anybody can write.
+    # A redirect to a path with or without its slash would be built from the Host header, which the client controls.
     app.router.redirect_slashes = False
     return app
 
