@@ -37,7 +37,7 @@ def full(postgres_dsn: str, template: str) -> Iterator[tuple[str, Person]]:
 
 def values_of(case: str, person: Person) -> tuple[Statement, Values]:
     """A statement, and the values with which the service would run it."""
-    owner: dict[str, Any] = {"owner_id": person.user_id}
+    owner: dict[str, Any] = {"owner_id": person.user_id, "user_id": person.user_id}
     middle = FIRST + timedelta(days=400)
     window = {"since": middle, "until": agenda.END, "after_start": middle - LONGEST_DAYS, "after_id": agenda.NO_ID}
     everything = {**window, "since": agenda.BEGINNING, "after_start": agenda.BEGINNING - LONGEST_DAYS}
@@ -46,7 +46,9 @@ def values_of(case: str, person: Person) -> tuple[Statement, Values]:
         "get": (booking.GET, owner | {"id": person.appointments[0]}),
         "create": (
             booking.CREATE,
-            owner | to_values(spec()) | {"id": person.user_id, "request_id": None, "request_digest": None},
+            owner
+            | to_values(spec())
+            | {"id": person.user_id, "request_id": None, "request_digest": None, "actor_id": None},
         ),
         "creates that share a statement": (booking.CREATE_MANY, _eight_creates(person)),
         "list of 20": (agenda.FIRST, owner | window | {"limit": 21}),
@@ -59,6 +61,7 @@ def values_of(case: str, person: Person) -> tuple[Statement, Values]:
 
 def _eight_creates(person: Person) -> Values:
     one = to_values(spec()) | {"id": person.user_id, "owner_id": person.user_id, "request_digest": b"x" * 32}
+    one |= {"actor_id": None}
     return {name: [value] * 8 for name, value in one.items()} | {
         "attendees": ["[]"] * 8,
         "request_id": [person.user_id] * 8,
@@ -92,9 +95,9 @@ def _nodes(node: Node) -> Iterator[Node]:
     [
         ("get", {"appointments_pkey"}),
         ("create", set()),
-        ("list of 20", {"appointments_by_owner"}),
+        ("list of 20", {"appointments_by_owner", "appointments_transparent_by_owner"}),
         ("list of 20, deleted ones too", {"appointments_by_owner"}),
-        ("list of 20, from the beginning", {"appointments_by_owner"}),
+        ("list of 20, from the beginning", {"appointments_by_owner", "appointments_transparent_by_owner"}),
         ("list of 20, second page", {"appointments_by_owner"}),
     ],
 )

@@ -16,6 +16,7 @@ from appointments.calendar import amending, booking
 from appointments.calendar.appointment import Appointment, Spec
 from appointments.db import Database
 from appointments.errors import Conflict, NotFound, Taken
+from tests.audit import audit
 from tests.people import HOUR, TEN, add_user, spec
 
 ROUNDS = 20
@@ -216,25 +217,6 @@ class Worker:
         target = self.random.choice(list(self.deleted))
         await amending.undelete(self.db, self.user_id, target)
         self.live[target] = self.deleted.pop(target)
-
-
-async def audit(db: Database) -> int:
-    """Count the pairs of live appointments of one owner that overlap, and the bookings that differ from theirs."""
-    async with db.connection() as connection:
-        cursor = await connection.execute(
-            """
-            SELECT
-                (SELECT count(*) FROM appointments a JOIN appointments b
-                    ON a.owner_id = b.owner_id AND a.id < b.id AND a.deleted_at IS NULL AND b.deleted_at IS NULL
-                    AND tstzrange(a.start_at, a.end_at) && tstzrange(b.start_at, b.end_at))
-              + (SELECT count(*) FROM appointments FULL JOIN bookings ON appointment_id = id
-                    WHERE (deleted_at IS NULL) <> (appointment_id IS NOT NULL)
-                       OR subject_id <> owner_id OR during <> tstzrange(start_at, end_at))
-            """
-        )
-        row = await cursor.fetchone()
-        assert row
-        return int(row[0])
 
 
 async def test_a_storm_leaves_exactly_what_was_acknowledged(db: Database) -> None:

@@ -195,7 +195,8 @@ async def test_of_whom_a_statement_has_several_rows_the_subject_is_locked(
     rows = await asyncio.gather(
         *(
             sharing.run(
-                to_values(spec(start)) | {"id": uuid4(), "owner_id": who, "request_id": None, "request_digest": None}
+                to_values(spec(start))
+                | {"id": uuid4(), "owner_id": who, "request_id": None, "request_digest": None, "actor_id": None}
             )
             for who, start in wanted
         )

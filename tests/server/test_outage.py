@@ -21,6 +21,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from appointments import embedded
 from appointments.v1 import appointments_pb2 as pb
 from tests import service
+from tests.audit import audit_at
 from tests.clients import HOUR, TEN, Person, appointment, person
 from tests.service import Server
 
@@ -183,19 +184,7 @@ async def test_a_storm_through_three_crashes_keeps_every_promise(postgres: Postg
                 request = pb.GetAppointmentRequest(id=known.id)
                 found = await worker.who.appointments.GetAppointment(request, metadata=worker.who.metadata)
                 assert found.appointment == known
-    with psycopg.connect(postgres.server.dsn) as connection:
-        wrong = connection.execute(
-            """
-            SELECT
-                (SELECT count(*) FROM appointments a JOIN appointments b
-                    ON a.owner_id = b.owner_id AND a.id < b.id AND a.deleted_at IS NULL AND b.deleted_at IS NULL
-                    AND tstzrange(a.start_at, a.end_at) && tstzrange(b.start_at, b.end_at)),
-                (SELECT count(*) FROM appointments FULL JOIN bookings ON appointment_id = id
-                    WHERE (deleted_at IS NULL) <> (appointment_id IS NOT NULL)
-                       OR subject_id <> owner_id OR during <> tstzrange(start_at, end_at))
-            """
-        ).fetchone()
-    assert wrong == (0, 0)  # overlaps, and appointments whose booking is another or none
+    assert 0 == audit_at(postgres.server.dsn)
 
 
 async def until_queries(dsn: str, count: int) -> None:

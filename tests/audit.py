@@ -1,0 +1,48 @@
+"""What must be true of every database, whatever raced in it."""
+
+import psycopg
+
+from appointments.db import Database
+
+# Overlaps by brute force; bookings that are not what their appointment says; and appointments that lack some.
+FAULTS = """
+    WITH wanted AS (
+        SELECT id, owner_id, resource_ids, start_at, deleted_at IS NULL AND NOT transparent AS takes_time, tstzrange(
+            start_at - buffer_before * interval '1 second', end_at + buffer_after * interval '1 second'
+        ) AS span
+        FROM appointments
+    )
+    SELECT
+        (SELECT count(*) FROM bookings a JOIN bookings b ON a.subject_id = b.subject_id AND a.ctid < b.ctid
+            WHERE a.during && b.during)
+      + (SELECT count(*) FROM bookings LEFT JOIN wanted ON id = appointment_id
+            WHERE id IS NULL OR NOT takes_time
+               OR resource_id IS NULL AND (subject_id <> owner_id OR during <> span)
+               OR resource_id IS NOT NULL AND (
+                   NOT during @> span OR bookings.start_at <> wanted.start_at OR NOT resource_id = ANY (resource_ids)
+                   OR NOT EXISTS (
+                       SELECT FROM resource_units
+                       WHERE resource_units.subject_id = bookings.subject_id
+                         AND resource_units.resource_id = bookings.resource_id
+                   )
+               ))
+      + (SELECT count(*) FROM wanted WHERE takes_time AND 1 + coalesce(cardinality(resource_ids), 0) <> (
+            SELECT count(DISTINCT coalesce(resource_id, owner_id)) FROM bookings WHERE appointment_id = id
+        ))
+"""
+
+
+async def audit(db: Database) -> int:
+    """Count what is wrong: bookings of one subject that overlap, and bookings that differ from their appointments."""
+    async with db.connection() as connection:
+        row = await (await connection.execute(FAULTS)).fetchone()
+    assert row
+    return int(row[0])
+
+
+def audit_at(dsn: str) -> int:
+    """The same, without the service's own way to the database."""
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute(FAULTS).fetchone()
+    assert row
+    return int(row[0])
