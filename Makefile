@@ -77,13 +77,13 @@ released: $(VENV)/dev.stamp ## Record today's contract as the one that must not 
 lock: ## Pin the newest allowed requirements, with hashes
 	@test -x $(VENV)/bin/uv || $(PIP) install --quiet uv
 	@$(VENV)/bin/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-		--no-emit-find-links --custom-compile-command 'make lock' --extra embedded --group build \
+		--no-emit-find-links --custom-compile-command 'make lock' --extra embedded --extra native --group build \
 		--output-file requirements/run.txt
 	@$(VENV)/bin/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-		--no-emit-find-links --custom-compile-command 'make lock' --extra embedded --group build --group dev \
+		--no-emit-find-links --custom-compile-command 'make lock' --extra embedded --extra native --extra otel --group build --group dev \
 		--constraint requirements/run.txt --output-file requirements/dev.txt
 	@$(VENV)/bin/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-		--no-emit-find-links --custom-compile-command 'make lock' \
+		--no-emit-find-links --custom-compile-command 'make lock' --extra native \
 		--constraint requirements/run.txt --output-file requirements/image.txt
 
 .PHONY: compose-up
