@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
+from appointments import metrics
 from appointments.api import convert, masks
 from appointments.api.caller import Caller
 from appointments.calendar import amending, booking, listing, occupancy
@@ -46,6 +47,7 @@ class AppointmentService:
         except Invalid as bad:
             raise Invalid([*bad.violations, *violations(spec)]) from None
         created = await booking.create(self._db, caller.user_id, spec, request_id=request_id, actor_id=_actor(caller))
+        metrics.BOOKINGS.labels("create").inc()
         return pb.CreateAppointmentResponse(appointment=convert.appointment(created))
 
     async def GetAppointment(self, request: pb.GetAppointmentRequest, caller: Caller) -> pb.GetAppointmentResponse:
@@ -101,6 +103,7 @@ class AppointmentService:
         changed = await amending.update(
             self._db, caller.user_id, appointment_id, change, etag=message.etag, actor_id=_actor(caller)
         )
+        metrics.BOOKINGS.labels("update").inc()
         return pb.UpdateAppointmentResponse(appointment=convert.appointment(changed))
 
     async def DeleteAppointment(
@@ -120,6 +123,7 @@ class AppointmentService:
         restored = await amending.undelete(
             self._db, caller.user_id, convert.identifier(request.id, "id"), actor_id=_actor(caller)
         )
+        metrics.BOOKINGS.labels("undelete").inc()
         return pb.UndeleteAppointmentResponse(appointment=convert.appointment(restored))
 
 

@@ -16,6 +16,11 @@ class Gate:
         self._left = asyncio.Event()
         self._shut = False
 
+    @property
+    def inside(self) -> int:
+        """How many calls are in flight."""
+        return self._inside
+
     def __enter__(self) -> None:
         if self._shut:
             raise Unavailable("The server is shutting down.", retry_after=0.1)

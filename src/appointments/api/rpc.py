@@ -17,12 +17,13 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
+from appointments import metrics
 from appointments.api.address import client_address
 from appointments.api.caller import Caller, Visitor, request_id
 from appointments.api.gate import Gate
 from appointments.api.status import DETAILS_KEY, status, status_code
 from appointments.auth.identity import Identity
-from appointments.errors import DeadlineExceeded, Fault, Malformed, Unauthenticated
+from appointments.errors import Conflict, DeadlineExceeded, Fault, Malformed, Unauthenticated
 
 DEFAULT_DEADLINE = 15.0
 """Seconds that a call gets if its client sets no deadline, so that nothing waits for ever."""
@@ -57,6 +58,7 @@ class Policy:
 
     def __init__(self, authenticator: Authenticator, *, trusted_proxy_hops: int = 0) -> None:
         self.gate = Gate()
+        metrics.observed(metrics.RPC_ACTIVE, lambda: self.gate.inside)
         self._authenticator = authenticator
         self._hops = trusted_proxy_hops
 
@@ -78,7 +80,8 @@ class Policy:
 
     def _behaviour(self, method: MethodDescriptor, handler: Method, *, public: bool) -> Behaviour:
         parse = GetMessageClass(method.input_type).FromString
-        name = f"/{method.containing_service.full_name}/{method.name}"
+        service = method.containing_service.full_name
+        name = f"/{service}/{method.name}"
 
         async def behaviour(data: bytes, context: Context) -> bytes:
             started = perf_counter()
@@ -98,14 +101,19 @@ class Policy:
             except Exception as error:  # noqa: BLE001 - the last line: whatever it is, it becomes a status
                 fault = _fault(error, visitor.request_id)
                 code = status_code(fault)
+                if isinstance(fault, Conflict):
+                    metrics.CONFLICTS.inc()
                 await _abort(context, fault, visitor.request_id)
             finally:
+                duration = perf_counter() - started
+                door = getattr(context, "door", "native")  # the context of gRPC itself does not say
+                metrics.RPC_DURATION.labels(service, method.name, code.name, door).observe(duration)
                 _log.info(
                     "request",
                     request_id=visitor.request_id,
                     method=name,
                     status=code.name,
-                    duration_ms=round((perf_counter() - started) * 1000, 2),
+                    duration_ms=round(duration * 1000, 2),
                     user_id=str(visitor.user_id) if isinstance(visitor, Caller) else None,
                 )
 

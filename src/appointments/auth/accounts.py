@@ -8,7 +8,7 @@ import psycopg
 from psycopg.rows import class_row
 from uuid_utils.compat import uuid7
 
-from appointments import validation
+from appointments import metrics, validation
 from appointments.auth import passwords, user
 from appointments.auth.identity import Authenticator
 from appointments.auth.passwords import Hasher, Passwords
@@ -72,9 +72,11 @@ class Accounts:
         except psycopg.errors.UniqueViolation as error:
             if error.diag.constraint_name != "users_email":
                 raise
+            metrics.SIGN_INS.labels("address_taken").inc()
             raise Taken("The e-mail address has an account already.", reason="EMAIL_TAKEN") from None
         if tokens is None:
             raise AssertionError("the password cannot have changed: only this transaction sees the account")
+        metrics.SIGN_INS.labels("registered").inc()
         return SignIn(newcomer, tokens)
 
     async def login(self, email: str, password: str, device: Device) -> SignIn:
@@ -95,7 +97,9 @@ class Accounts:
                 tokens = await self._sessions.open(connection, user_id, password_hash, device)
                 person = await user.find(connection, user_id)
             if tokens and person:
+                metrics.SIGN_INS.labels("signed_in").inc()
                 return SignIn(person, tokens)
+        metrics.SIGN_INS.labels("wrong_credentials").inc()
         raise Unauthenticated("Unknown e-mail address or wrong password.", reason="WRONG_CREDENTIALS")
 
     async def get(self, user_id: UUID) -> User:

@@ -15,7 +15,7 @@ from typing import ParamSpec, TypeVar
 
 import bcrypt
 
-from appointments import validation
+from appointments import metrics, validation
 from appointments.errors import Unavailable
 
 P = ParamSpec("P")
@@ -48,7 +48,8 @@ class Passwords:
         workers = workers or max(1, (os.cpu_count() or 1) - 1)
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="bcrypt", initializer=_lower_priority)
         self._hasher = Hasher(self._threads, cost)
-        self._free_slots = workers + waiting
+        self._free_slots = slots = workers + waiting
+        metrics.observed(metrics.PASSWORDS_QUEUED, lambda: slots - self._free_slots)
 
     def close(self) -> None:
         """Cancel what is queued; hashes that are being computed finish."""

@@ -18,6 +18,7 @@ from throttled.asyncio import MemoryStore, RateLimiterType, RateLimitResult, Red
 from throttled.asyncio.store import BaseStore
 from throttled.exceptions import StoreUnavailableError
 
+from appointments import metrics
 from appointments.errors import TooMany
 
 PER_SECOND = 5
@@ -57,6 +58,7 @@ class Limiter:
         key = f"{action}:{who}"
         result = await self._count_shared(key) or await self._own.limit(key)
         if result.limited:
+            metrics.LIMITER_REFUSALS.inc()
             raise TooMany("Too many attempts.", retry_after=result.state.retry_after)
 
     async def close(self) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from appointments import metrics
 from appointments.auth import chain, user
 from appointments.auth.identity import Authenticator
 from appointments.auth.sessions import end_all
@@ -168,6 +169,7 @@ class Rotation:
         # In a transaction of its own: it locks all of the user's sessions in order, and the exchange had locked one.
         ended = await self._db.transact(lambda connection: end_all(connection, user_id, "token_reused", self._now()))
         self._authenticator.forget(ended)
+        metrics.SESSIONS_STOLEN.inc()
         _log.warning("a spent refresh token came back: user %s, %d sessions ended", user_id, len(ended))
 
     async def _note(self, digest: bytes, attempt_ids: list[str]) -> None:

@@ -16,6 +16,7 @@ from uuid import UUID
 import psycopg
 from psycopg_pool import PoolTimeout
 
+from appointments import metrics
 from appointments.db.statement import Row, Statement, Values
 from appointments.errors import Unavailable
 
@@ -132,6 +133,7 @@ class Batcher:
         if len(requests) == 1:
             await self._serve_alone(requests[0])
             return
+        metrics.SHARED_ROWS.observe(len(requests))
         try:
             rows = {row[:2]: row for row in await self._run_statement(self._many, self._together(requests))}
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
@@ -155,6 +157,7 @@ class Batcher:
                 request.answer.set_result(row)
 
     async def _run_alone(self, values: Values) -> Row | None:
+        metrics.SHARED_ROWS.observe(1)
         rows = await self._run_statement(self._one, values)
         return rows[0] if rows else None
 

@@ -11,6 +11,7 @@ from typing import LiteralString
 
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from appointments import metrics
 from appointments.db.statement import Connection
 
 ACQUIRE_SECONDS = 2.0
@@ -52,12 +53,19 @@ class Pool:
             reconnect_timeout=1.0,
         )
         # As many permits as connections: nobody waits in the pool's own queue, unless for a connection to be made.
-        self._permits = size
+        self._size = self._permits = size
         self._asking = 0
         self._queue: deque[asyncio.Future[Connection | None]] = deque()
         self._pile: list[Connection] = []
         self._timer: asyncio.TimerHandle | None = None
         self._clearing: asyncio.Task[None] | None = None
+        metrics.CONNECTIONS_MAX.set(size)
+        metrics.observed(metrics.CONNECTIONS.labels("used"), lambda: self._size - self._permits - self._asking)
+        metrics.observed(metrics.CONNECTIONS.labels("idle"), self._count_idle)
+        metrics.observed(metrics.CONNECTIONS_PENDING, lambda: len(self._queue) + self._asking)
+
+    def _count_idle(self) -> int:
+        return len(self._pile) + int(self._pool.get_stats().get("pool_available", 0))
 
     async def open(self) -> None:
         """Begin to connect."""
@@ -88,6 +96,7 @@ class Pool:
                 await self._pool.putconn(connection)
         except BaseException as error:
             if isinstance(error, PoolTimeout):
+                metrics.CONNECTION_TIMEOUTS.inc()
                 self._send_away()
             self._pass_on(None)
             raise
@@ -140,7 +149,8 @@ class Pool:
         turn: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()
         self._queue.append(turn)
         try:
-            return await turn
+            with metrics.CONNECTION_WAIT.time():
+                return await turn
         except asyncio.CancelledError:
             if not turn.cancelled() and turn.exception() is None:  # it came in the same moment: nobody else has it
                 if connection := turn.result():

@@ -22,7 +22,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from pydantic import SecretStr
 
-from appointments import auth
+from appointments import auth, metrics
 from appointments.api.account import AccountService
 from appointments.api.appointments import AppointmentService
 from appointments.api.auth import AuthService
@@ -38,7 +38,7 @@ from appointments.auth.ratelimit import Limiter
 from appointments.db import Database
 from appointments.db.migrate import migrate
 from appointments.errors import Malformed, Unavailable
-from appointments.server import listener, ports
+from appointments.server import exposition, listener, ports
 from appointments.server.drain import Servers, drain
 from appointments.server.listener import Listener
 from appointments.server.ports import StartFault
@@ -52,6 +52,9 @@ AUTH = auth_pb2.DESCRIPTOR.services_by_name["AuthService"]
 SERVICES = (APPOINTMENTS, RESOURCES, ACCOUNT, AUTH)
 
 HOUSEKEEPING_SECONDS = 3600.0
+
+SAMPLING_SECONDS = 1.0
+"""How old what the metrics say about states may be."""
 
 GRPC_OPTIONS = (
     ("grpc.max_receive_message_length", 4 * 1024 * 1024),
@@ -78,6 +81,8 @@ async def serve(settings: Settings, dsn: str, *, announce: Announce, inherited: 
     worker = inherited is not None
     stop = _stop_by_signal(worker=worker)
     async with AsyncExitStack() as stack:
+        if not worker:
+            stack.enter_context(exposition.served(settings.metrics_bind))
         http_socket = stack.enter_context(inherited or ports.bind("HTTP_BIND", settings.http_bind))
         await migrate(settings.direct(dsn), patience=settings.database_wait_seconds)
         db = await stack.enter_async_context(_database(settings, dsn))
@@ -98,6 +103,7 @@ async def serve(settings: Settings, dsn: str, *, announce: Announce, inherited: 
         background = [
             asyncio.create_task(servers.health.keep_reporting()),
             asyncio.create_task(_keep_house(identities)),
+            asyncio.create_task(_keep_sampling()),
         ]
         # What start-up has made lives as long as the process: the collector need not look at it again.
         gc.collect()
@@ -212,6 +218,12 @@ async def _keep_house(identities: Auth) -> None:
         with suppress(Unavailable):
             await identities.sessions.sweep()
         await asyncio.sleep(HOUSEKEEPING_SECONDS)
+
+
+async def _keep_sampling() -> None:
+    while True:
+        metrics.sample()
+        await asyncio.sleep(SAMPLING_SECONDS)
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[object]]) -> None:

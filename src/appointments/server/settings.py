@@ -50,6 +50,7 @@ class Settings(BaseSettings):
         False, description="production may serve native gRPC without TLS beyond loopback: behind a proxy that has it"
     )
     http_bind: str = Field("127.0.0.1:8080", description="HOST:PORT of gRPC-Web, REST and the calendar")
+    metrics_bind: str | None = Field(None, description="HOST:PORT of Prometheus metrics; unset, they are not served")
     allowed_origins: Annotated[frozenset[str], NoDecode] = Field(
         frozenset(), description="other sites that may call with the session cookie, comma-separated"
     )
@@ -77,16 +78,19 @@ class Settings(BaseSettings):
         return self.database_direct_url.get_secret_value() if self.database_direct_url else dsn
 
     @field_validator(
-        *("database_url", "database_direct_url", "jwt_secret_previous", "grpc_tls_cert", "grpc_tls_key", "redis_url"),
+        *("database_url", "database_direct_url", "jwt_secret_previous", "grpc_tls_cert", "grpc_tls_key"),
+        *("metrics_bind", "redis_url"),
         mode="before",
     )
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         return value or None
 
-    @field_validator("grpc_bind", "http_bind")
+    @field_validator("grpc_bind", "http_bind", "metrics_bind")
     @classmethod
-    def _host_and_port(cls, value: str) -> str:
+    def _host_and_port(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
         host, colon, port = value.rpartition(":")
         if not (host and colon and port.isascii() and port.isdigit() and int(port) <= 65535):
             raise ValueError("must be HOST:PORT, such as 127.0.0.1:8080")

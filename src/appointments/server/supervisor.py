@@ -24,7 +24,7 @@ from typing import Any
 import structlog
 
 from appointments.embedded import launch
-from appointments.server import ports
+from appointments.server import exposition, ports
 from appointments.server.ports import StartFault
 from appointments.server.settings import Settings
 
@@ -50,6 +50,7 @@ class _Worker:
     process: asyncio.subprocess.Process
     ready: asyncio.Future[bool]  # False: it ended before it was
     born: float
+    writer: int  # of metrics
 
 
 @dataclass(eq=False)
@@ -71,6 +72,7 @@ class Supervisor:
         self._count = count
         self._places: list[_Place] = []
         self._living: set[_Worker] = set()
+        self._metrics = exposition.Workers(settings.metrics_bind)
         self._grpc = ""
         self._http = ""
 
@@ -86,6 +88,7 @@ class Supervisor:
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, roll.set)
         with ExitStack() as stack:
+            stack.enter_context(self._metrics.served())
             self._grpc = stack.enter_context(ports.reserve("GRPC_BIND", self._settings.grpc_bind))
             self._http = stack.enter_context(ports.reserve("HTTP_BIND", self._settings.http_bind))
             self._places = [_Place(ports.share("HTTP_BIND", self._http)) for _ in range(self._count)]
@@ -122,7 +125,7 @@ class Supervisor:
             async with place.changing:
                 if place.worker is not worker:
                     continue  # it was told to go
-                self._living.discard(worker)
+                self._forget(worker)
                 _log.error("worker died", pid=worker.process.pid, code=code)
                 await asyncio.sleep(self._pause(place, worker))
                 await self._install(place)
@@ -166,18 +169,26 @@ class Supervisor:
     async def _spawn(self, listening: socket.socket) -> _Worker:
         loop = asyncio.get_running_loop()
         reading, writing = os.pipe()
+        writer, counting = self._metrics.enter()
         try:
             process = await asyncio.create_subprocess_exec(
                 *_command(listening.fileno(), writing),
-                env={**os.environ, "DATABASE_URL": self._dsn, "GRPC_BIND": self._grpc, "HTTP_BIND": self._http},
+                env={
+                    **os.environ,
+                    **counting,
+                    "DATABASE_URL": self._dsn,
+                    "GRPC_BIND": self._grpc,
+                    "HTTP_BIND": self._http,
+                },
                 pass_fds=(listening.fileno(), writing),
             )
         except BaseException:
             os.close(reading)
+            self._metrics.leave(writer)
             raise
         finally:
             os.close(writing)
-        worker = _Worker(process, loop.create_future(), loop.time())
+        worker = _Worker(process, loop.create_future(), loop.time(), writer)
         self._living.add(worker)
         loop.add_reader(reading, partial(_hear, reading, worker.ready))
         return worker
@@ -197,7 +208,12 @@ class Supervisor:
                 with suppress(ProcessLookupError):
                     worker.process.kill()
             await ended
+            self._forget(worker)
+
+    def _forget(self, worker: _Worker) -> None:
+        if worker in self._living:
             self._living.discard(worker)
+            self._metrics.leave(worker.writer)
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:

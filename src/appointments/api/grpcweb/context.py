@@ -71,6 +71,8 @@ class Inbox(AsyncIterator[Any]):
 class Context(grpc.aio.ServicerContext[Any, Any]):
     """The context of one call, and the status that its handler arrives at."""
 
+    door = "web"
+
     def __init__(
         self,
         *,

@@ -10,11 +10,14 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from appointments import metrics
 from appointments.api.caller import request_id
 from appointments.api.rest import problems
 
 CLIENT_GONE = 499
 """The status that nginx logs when the client did not wait for the answer."""
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 _log = structlog.get_logger("appointments.request")
 
@@ -52,12 +55,29 @@ class RequestLog:
             if status == CLIENT_GONE:
                 await problems.internal(Request(scope))(scope, receive, send_with_id)
         finally:
+            duration = perf_counter() - started
+            metrics.HTTP_DURATION.labels(_method(scope), _route(scope, status), status).observe(duration)
             _log.info(
                 "request",
                 request_id=state["request_id"],
                 method=scope["method"],
                 path=scope["path"],
                 status=status,
-                duration_ms=round((perf_counter() - started) * 1000, 2),
+                duration_ms=round(duration * 1000, 2),
                 user_id=state.get("user_id"),
             )
+
+
+def _method(scope: Scope) -> str:
+    # A client may make up methods; OpenTelemetry's conventions give those one name.
+    return scope["method"] if scope["method"] in _METHODS else "_OTHER"
+
+
+def _route(scope: Scope, status: int) -> str:
+    """The path with the names of its parameters for their values: what routing has left in the scope."""
+    if status in {404, 405}:
+        return ""  # a path that is none may be anything
+    path: str = scope["path"]
+    for name, value in scope.get("path_params", {}).items():
+        path = path.replace(str(value), f"{{{name}}}") if value else path
+    return path
