@@ -255,3 +255,51 @@ async def test_the_packaged_migrations_apply_to_an_empty_database(empty: str) ->
     names = sorted(entry.name.removesuffix(".sql") for entry in PACKAGED.iterdir() if entry.name.endswith(".sql"))
     assert await migrate(empty) == names
     assert await migrate(empty) == []
+
+
+OUTSIDE = """-- Outside a transaction.
+-- An index, and what follows from it.
+CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS rooms_id ON rooms (id);
+ALTER TABLE rooms VALIDATE CONSTRAINT rooms_positive;
+"""
+
+
+async def test_a_file_may_run_outside_a_transaction(empty: str, folder: Path) -> None:
+    """Once, whoever else starts at the same moment; an index that an interrupted build left behind is built anew."""
+    (folder / "0003_check.sql").write_text("ALTER TABLE rooms ADD CONSTRAINT rooms_positive CHECK (id > 0) NOT VALID;")
+    await migrate(empty, folder=folder)
+    with psycopg.connect(empty, autocommit=True) as connection:
+        connection.execute("INSERT INTO rooms VALUES (1, 'twice')")
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            connection.execute("CREATE UNIQUE INDEX CONCURRENTLY rooms_id ON rooms (id)")
+        connection.execute("DELETE FROM rooms WHERE name = 'twice'")
+    (folder / "0004_outside.sql").write_text(OUTSIDE)
+    processes = [start(empty, folder) for _ in range(3)]
+    applied = [process.communicate("")[0].strip() for process in processes]
+    assert ["", "", "0004_outside"] == sorted(applied)
+    assert [(True,)] == rows(empty, "SELECT indisvalid FROM pg_index WHERE indexrelid = 'rooms_id'::regclass")
+    assert [(True,)] == rows(empty, "SELECT convalidated FROM pg_constraint WHERE conname = 'rooms_positive'")
+
+
+async def test_an_index_is_built_while_a_writer_works(empty: str, folder: Path) -> None:
+    """It waits for the transaction that is open, and lets others read and write meanwhile."""
+    await migrate(empty, folder=folder)
+    (folder / "0003_outside.sql").write_text(OUTSIDE.partition("ALTER")[0])
+    with psycopg.connect(empty) as writer, psycopg.connect(empty, autocommit=True) as other:
+        writer.execute("INSERT INTO rooms VALUES (2)")
+        migrating = asyncio.create_task(migrate(empty, folder=folder))
+        waiting = "SELECT FROM pg_stat_activity WHERE wait_event = 'virtualxid'"
+        while not other.execute(waiting).fetchall():  # noqa: ASYNC110 - PostgreSQL tells nobody
+            await asyncio.sleep(0.02)
+        other.execute("INSERT INTO rooms VALUES (3)")
+        writer.commit()
+        assert ["0003_outside"] == await migrating
+
+
+async def test_a_file_that_fails_outside_a_transaction_is_not_recorded(empty: str, folder: Path) -> None:
+    """What it did stays, and the next start tries again."""
+    (folder / "0003_outside.sql").write_text(OUTSIDE)
+    with pytest.raises(MigrationFailed, match="0003_outside"):
+        await migrate(empty, folder=folder)
+    (folder / "0003_outside.sql").write_text(OUTSIDE.partition("ALTER")[0])
+    assert ["0003_outside"] == await migrate(empty, folder=folder)

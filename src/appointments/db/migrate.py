@@ -6,6 +6,10 @@ leak through pgbouncer. A database that does not fit the files is refused, never
 edited, a gap, a version that only newer code knows.
 
 A file may hold any number of statements, but none that controls transactions or refuses to run in one.
+
+What would lock a large table for long goes into a file whose first line says ``-- Outside a transaction.`` It may hold
+``CREATE INDEX CONCURRENTLY IF NOT EXISTS``, ``DROP INDEX CONCURRENTLY IF EXISTS`` and ``VALIDATE CONSTRAINT``, all of
+which can be run again after a crash. They run one after the other. tests/db/test_migration_locks.py refuses the rest.
 """
 
 import asyncio
@@ -29,13 +33,21 @@ PACKAGED = files("appointments.db") / "migrations"
 LOCK_KEY = 0x6170706F696E74
 """The advisory lock's number, "appoint" in ASCII; advisory locks are per database."""
 
-TURN_TIMEOUT = "30min"
+TURN_SECONDS = 1800.0
 """How long a process waits while another one migrates."""
 
 LOCK_TIMEOUT = "5s"
 """How long a migration waits for a table: every query that comes after it queues behind it."""
 
+PATIENT_LOCK_TIMEOUT = "5min"
+"""The same outside a transaction. These locks let readers and writers pass, so waiting for them holds nobody up."""
+
 STATEMENT_TIMEOUT = "30min"
+
+TURN_PAUSE = 0.2
+"""Seconds between two looks whether it is this process's turn."""
+
+OUTSIDE = "-- Outside a transaction."
 
 _PASSING = ("08", "40", "55P03", "57P")
 """SQLSTATEs of what another try may heal: connection, deadlock, lock timeout, shutdown and start-up of the server."""
@@ -76,6 +88,17 @@ class Migration:
     sql: str
 
     @property
+    def outside(self) -> bool:
+        """Whether it runs outside a transaction, statement by statement."""
+        return self.sql.startswith(OUTSIDE)
+
+    @property
+    def statements(self) -> list[str]:
+        """The statements of a file that runs outside a transaction: each ends with a semicolon at the end of a line."""
+        code = re.sub(r"^--.*$", "", self.sql, flags=re.MULTILINE)
+        return [statement for part in re.split(r";\s*$", code, flags=re.MULTILINE) if (statement := part.strip())]
+
+    @property
     def checksum(self) -> str:
         """SHA-256 of the text, in hex."""
         return sha256(self.sql.encode()).hexdigest()
@@ -111,14 +134,8 @@ async def migrate(dsn: str, *, folder: Traversable = PACKAGED, patience: float =
     pause = 0.1
     while True:
         try:
-            connection = await psycopg.AsyncConnection.connect(
-                dsn,
-                connect_timeout=5,
-                prepare_threshold=None,  # pgbouncer hands out another server in each transaction
-                application_name="appointments migrate",
-            )
-            async with connection:
-                while name := await _apply_next(connection, migrations):
+            async with await _connect(dsn) as connection:
+                while name := await _apply_next(connection, dsn, migrations):
                     _log.info("migration applied: %s", name)
                     applied.append(name)
                     deadline = time.monotonic() + patience
@@ -133,29 +150,79 @@ async def migrate(dsn: str, *, folder: Traversable = PACKAGED, patience: float =
         pause = min(2 * pause, 2.0)
 
 
+async def _connect(dsn: str) -> Connection:
+    return await psycopg.AsyncConnection.connect(
+        dsn,
+        connect_timeout=5,
+        autocommit=True,
+        prepare_threshold=None,  # pgbouncer hands out another server in each transaction
+        application_name="appointments migrate",
+    )
+
+
 async def pending(connection: Connection, *, folder: Traversable = PACKAGED) -> list[str]:
     """Name the files that the database lacks. A database that is newer than the code lacks none."""
     versions = {version for version, _, _ in await _recorded(connection)}
     return [migration.name for migration in read(folder) if migration.version not in versions]
 
 
-async def _apply_next(connection: Connection, migrations: Sequence[Migration]) -> str | None:
-    async with connection.transaction():
-        await _limit(connection, lock=TURN_TIMEOUT, statement=TURN_TIMEOUT)
-        # The lock comes before this connection's first look at the tables: a name that was missing then stays cached.
-        await connection.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK_KEY])
-        recorded = await _recorded(connection)
-        _check(migrations, recorded)
-        if len(recorded) == len(migrations):
-            return None
-        migration = migrations[len(recorded)]
-        try:
+async def _apply_next(connection: Connection, dsn: str, migrations: Sequence[Migration]) -> str | None:
+    deadline = time.monotonic() + TURN_SECONDS
+    while True:
+        async with connection.transaction():
+            # It is asked for again and again. Whoever waited inside PostgreSQL would hold a snapshot, and an index that
+            # is built concurrently waits for every snapshot to end.
+            cursor = await connection.execute("SELECT pg_try_advisory_xact_lock(%s)", [LOCK_KEY])
+            if await cursor.fetchone() == (True,):
+                return await _apply_first(connection, dsn, migrations)
+        if time.monotonic() > deadline:
+            raise DatabaseUnreachable("Another process has been migrating the database for too long.")
+        await asyncio.sleep(TURN_PAUSE)
+
+
+async def _apply_first(connection: Connection, dsn: str, migrations: Sequence[Migration]) -> str | None:
+    """Apply the first file that the database lacks, in a transaction that has the turn."""
+    recorded = await _recorded(connection)
+    _check(migrations, recorded)
+    if len(recorded) == len(migrations):
+        return None
+    migration = migrations[len(recorded)]
+    try:
+        if migration.outside:
+            await _apply_outside(dsn, migration)
+        else:
             await _apply(connection, migration)
-        except psycopg.Error as error:
-            if _may_pass(error):
-                raise
-            raise MigrationFailed(f"{migration.name} failed: {error}") from error
-        return migration.name
+        await connection.execute(
+            "INSERT INTO schema_migrations (version, name, checksum) VALUES (%s, %s, %s)",
+            [migration.version, migration.name, migration.checksum],
+        )
+    except psycopg.Error as error:
+        if _may_pass(error):
+            raise
+        raise MigrationFailed(f"{migration.name} failed: {error}") from error
+    return migration.name
+
+
+async def _apply_outside(dsn: str, migration: Migration) -> None:
+    """Run a file's statements one by one, while the transaction of another connection has the turn."""
+    async with await _connect(dsn) as connection:
+        await _limit(connection, lock=PATIENT_LOCK_TIMEOUT, statement=STATEMENT_TIMEOUT, local=False)
+        for statement in migration.statements:
+            if match := _INDEX.match(statement):
+                await _drop_invalid(connection, match["name"])
+            await connection.execute(statement.encode())
+
+
+_INDEX = re.compile(r"CREATE\s+(UNIQUE\s+)?INDEX\s+CONCURRENTLY\s+IF\s+NOT\s+EXISTS\s+(?P<name>\w+)")
+
+
+async def _drop_invalid(connection: Connection, index: str) -> None:
+    # What an interrupted build has left is there by name, is kept up to date, and is used by nobody.
+    cursor = await connection.execute(
+        "SELECT FROM pg_index WHERE indexrelid = to_regclass(%s) AND NOT indisvalid", [index]
+    )
+    if await cursor.fetchone() is not None:
+        await connection.execute(f"DROP INDEX CONCURRENTLY {index}".encode())
 
 
 async def _apply(connection: Connection, migration: Migration) -> None:
@@ -169,18 +236,14 @@ async def _apply(connection: Connection, migration: Migration) -> None:
     await connection.execute(migration.sql.encode())
     if connection.info.transaction_status != TransactionStatus.INTRANS:
         raise MigrationFailed(f"{migration.name} ends the transaction that it runs in: take out its COMMIT.")
-    await connection.execute(
-        "INSERT INTO schema_migrations (version, name, checksum) VALUES (%s, %s, %s)",
-        [migration.version, migration.name, migration.checksum],
-    )
 
 
-async def _limit(connection: Connection, *, lock: str, statement: str) -> None:
+async def _limit(connection: Connection, *, lock: str, statement: str, local: bool = True) -> None:
     # The last one: a long statement whose client was killed ends soon, and with it its locks.
     await connection.execute(
-        "SELECT set_config('lock_timeout', %s, true), set_config('statement_timeout', %s, true),"
-        " set_config('client_connection_check_interval', '1s', true)",
-        [lock, statement],
+        "SELECT set_config('lock_timeout', %s, %s), set_config('statement_timeout', %s, %s),"
+        " set_config('client_connection_check_interval', '1s', %s)",
+        [lock, local, statement, local, local],
     )
 
 

@@ -1,10 +1,10 @@
 -- Resources: rooms and equipment, the units of each, and who may see, book or manage them.
 
+-- For a moment: the check is made of the old rows later, the index is there.
 ALTER TABLE subjects
     DROP CONSTRAINT subjects_kind,
-    ADD CONSTRAINT subjects_kind CHECK (kind IN ('user', 'resource')),
-    -- So that a unit's row can never stand on a person's subject.
-    ADD CONSTRAINT subjects_of_kind UNIQUE (id, kind);
+    ADD CONSTRAINT subjects_kind CHECK (kind IN ('user', 'resource')) NOT VALID,
+    ADD CONSTRAINT subjects_of_kind UNIQUE USING INDEX subjects_of_kind;
 
 CREATE TABLE resources (
     id             uuid        CONSTRAINT resources_pkey PRIMARY KEY,
