@@ -12,7 +12,7 @@ import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
 
-from appointments.v1 import account_pb2_grpc, appointments_pb2_grpc, auth_pb2, auth_pb2_grpc
+from appointments.v1 import account_pb2_grpc, appointments_pb2_grpc, auth_pb2, auth_pb2_grpc, resources_pb2_grpc
 from appointments.v1 import appointments_pb2 as pb
 
 PASSWORD = "correct horse battery staple"
@@ -51,6 +51,7 @@ class Person:
     appointments: "appointments_pb2_grpc.AppointmentServiceAsyncStub"
     account: "account_pb2_grpc.AccountServiceAsyncStub"
     auth: "auth_pb2_grpc.AuthServiceAsyncStub"  # only their type stubs know these names
+    resources: "resources_pb2_grpc.ResourceServiceAsyncStub"
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
@@ -98,6 +99,7 @@ async def register(channel: grpc.aio.Channel) -> Person:
         appointments_pb2_grpc.AppointmentServiceStub(channel),
         account_pb2_grpc.AccountServiceStub(channel),
         auth,
+        resources_pb2_grpc.ResourceServiceStub(channel),
     )
 
 

@@ -1,9 +1,11 @@
 """AccountService: convert, call the feature, convert."""
 
+from typing import Any
 from uuid import UUID
 
 from appointments.api import masks
 from appointments.api.auth import user_message
+from appointments.api.bookable import hours
 from appointments.api.caller import Caller
 from appointments.api.convert import identifier, timestamp
 from appointments.auth import Accounts, Sessions
@@ -32,10 +34,13 @@ class AccountService:
         self, request: pb.UpdateCurrentUserRequest, caller: Caller
     ) -> pb.UpdateCurrentUserResponse:
         """Change the fields of the mask."""
-        fields = masks.paths(request.update_mask, request.user, ("display_name", "time_zone"))
-        changed = await self._accounts.update(
-            caller.user_id, **{field: getattr(request.user, field) for field in fields}
-        )
+        fields = masks.paths(request.update_mask, request.user, ("display_name", "time_zone", "hours"))
+        wanted: dict[str, Any] = {
+            "display_name": request.user.display_name,
+            "time_zone": request.user.time_zone,
+            "hours": hours(request.user.hours),
+        }
+        changed = await self._accounts.update(caller.user_id, **{field: wanted[field] for field in fields})
         return pb.UpdateCurrentUserResponse(user=user_message(changed))
 
     async def ListSessions(

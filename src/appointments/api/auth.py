@@ -1,11 +1,13 @@
 """AuthService: limit, call the feature, convert. Programs use it; browsers have the same as REST under /auth."""
 
+from appointments.api.bookable import set_hours
 from appointments.api.caller import Visitor
 from appointments.api.convert import timestamp
 from appointments.auth import Accounts, Device, Rotation, Sessions
 from appointments.auth.ratelimit import Limiter, network
 from appointments.auth.tokens import Tokens
 from appointments.auth.user import User
+from appointments.bookable.hours import Hours
 from appointments.v1 import account_pb2, auth_pb2
 
 
@@ -50,7 +52,7 @@ def device(visitor: Visitor) -> Device:
 
 def user_message(user: User) -> account_pb2.User:
     """A user as the contract has it."""
-    return account_pb2.User(
+    message = account_pb2.User(
         id=str(user.id),
         email=user.email,
         display_name=user.display_name,
@@ -58,6 +60,9 @@ def user_message(user: User) -> account_pb2.User:
         create_time=timestamp(user.created_at),
         update_time=timestamp(user.updated_at),
     )
+    if user.hours:
+        set_hours(message.hours, Hours.from_json(user.hours))
+    return message
 
 
 def _tokens(tokens: Tokens) -> auth_pb2.Tokens:

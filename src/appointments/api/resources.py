@@ -4,8 +4,10 @@ from dataclasses import replace
 from typing import Literal
 
 from appointments.api import masks
+from appointments.api.bookable import hours, set_hours
 from appointments.api.caller import Caller
 from appointments.api.convert import buffer, identifier, optional_identifier, set_timestamp
+from appointments.bookable.hours import Hours
 from appointments.calendar import access, resources
 from appointments.calendar.resource import Resource, ResourceSpec, violations
 from appointments.db import Database
@@ -17,7 +19,7 @@ _TO_KIND = {number: kind for kind, number in _KINDS.items()}
 
 _CHANGEABLE = (
     "kind", "display_name", "time_zone", "description", "location", "seats", "units", "buffer_before", "buffer_after",
-    "default_role",
+    "default_role", "hours",
 )  # fmt: skip
 """The contract's fields that an update can name. A ResourceSpec calls them the same."""
 
@@ -136,6 +138,7 @@ def _spec(message: pb.Resource) -> ResourceSpec:
         buffer_before=buffer(message.buffer_before),
         buffer_after=buffer(message.buffer_after),
         default_role=message.default_role,
+        hours=hours(message.hours),
     )
 
 
@@ -157,6 +160,8 @@ def _message(value: Resource) -> pb.Resource:
         message.buffer_before.seconds = value.buffer_before
     if value.buffer_after:
         message.buffer_after.seconds = value.buffer_after
+    if value.hours:
+        set_hours(message.hours, Hours.from_json(value.hours))
     set_timestamp(message.create_time, value.created_at)
     set_timestamp(message.update_time, value.updated_at)
     if value.deleted_at is not None:

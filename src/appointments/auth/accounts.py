@@ -15,6 +15,8 @@ from appointments.auth.passwords import Hasher, Passwords
 from appointments.auth.sessions import Device, Sessions, end_all
 from appointments.auth.tokens import Clock, Tokens, utc_now
 from appointments.auth.user import User
+from appointments.bookable import hours as opening
+from appointments.bookable.hours import Hours
 from appointments.db import Connection, Database
 from appointments.errors import Invalid, Taken, Unauthenticated, Violation
 from appointments.validation import ZONES
@@ -111,28 +113,40 @@ class Accounts:
         async with self._db.connection() as connection:
             return _existing(await user.find(connection, user_id))
 
-    async def update(self, user_id: UUID, *, display_name: str | None = None, time_zone: str | None = None) -> User:
+    async def update(
+        self,
+        user_id: UUID,
+        *,
+        display_name: str | None = None,
+        time_zone: str | None = None,
+        hours: Hours | None = None,
+    ) -> User:
         """Change what is given; an empty time zone resets it to UTC.
 
         Raises:
             Invalid: a field is out of bounds; each is named.
         """
-        if bad := _profile_violations(display_name or "", time_zone or "UTC"):
+        bad = _profile_violations(display_name or "", time_zone or "UTC")
+        bad += opening.violations(hours, "user.hours") if hours else []
+        if bad:
             raise Invalid(bad)
-        if display_name is None and time_zone is None:
+        if display_name is None and time_zone is None and hours is None:
             return await self.get(user_id)
         async with self._db.connection() as connection:
             cursor = await connection.cursor(row_factory=class_row(User)).execute(
                 """
                 UPDATE users SET updated_at = %(now)s, display_name = coalesce(%(display_name)s, display_name),
-                    time_zone = coalesce(%(time_zone)s, time_zone)
-                WHERE id = %(id)s RETURNING id, email, display_name, time_zone, created_at, updated_at
+                    time_zone = coalesce(%(time_zone)s, time_zone),
+                    hours = CASE WHEN %(with_hours)s THEN %(hours)s::jsonb ELSE hours END
+                WHERE id = %(id)s RETURNING id, email, display_name, time_zone, created_at, updated_at, hours
                 """,
                 {
                     "id": user_id,
                     "now": self._now(),
                     "display_name": display_name,
                     "time_zone": "UTC" if time_zone == "" else time_zone,
+                    "with_hours": hours is not None,
+                    "hours": hours.dumps() if hours else None,
                 },
             )
             return _existing(await cursor.fetchone())

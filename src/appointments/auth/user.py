@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from psycopg.rows import class_row
@@ -19,12 +20,14 @@ class User:
     time_zone: str
     created_at: datetime
     updated_at: datetime
+    hours: dict[str, Any] | None = None
+    """When the person can be booked, as :meth:`Hours.to_json` has it."""
 
 
 async def find(connection: Connection, user_id: UUID) -> User | None:
     """Look up a user by id."""
     cursor = await connection.cursor(row_factory=class_row(User)).execute(
-        "SELECT id, email, display_name, time_zone, created_at, updated_at FROM users WHERE id = %(id)s",
+        "SELECT id, email, display_name, time_zone, created_at, updated_at, hours FROM users WHERE id = %(id)s",
         {"id": user_id},
     )
     return await cursor.fetchone()

@@ -3,6 +3,7 @@
 isort:skip_file
 The signed-in person's own account, on both ports."""
 
+from appointments.v1 import resources_pb2 as _resources_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
@@ -85,6 +86,7 @@ class User(_message.Message):
     ROLE_FIELD_NUMBER: _builtins.int
     DISABLED_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
+    HOURS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """A UUID. Output only."""
     email: _builtins.str
@@ -111,6 +113,10 @@ class User(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """Output only."""
 
+    @_builtins.property
+    def hours(self) -> _resources_pb2.Hours:
+        """When the person can be booked, in `time_zone`. One's own bookings are not bound by it."""
+
     def __init__(
         self,
         *,
@@ -124,10 +130,11 @@ class User(_message.Message):
         role: Global___UserRole.ValueType = ...,
         disabled: _builtins.bool = ...,
         kind: Global___UserKind.ValueType = ...,
+        hours: _resources_pb2.Hours | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "hours", b"hours", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "disabled", b"disabled", "display_name", b"display_name", "email", b"email", "external_id", b"external_id", "id", b"id", "kind", b"kind", "role", b"role", "time_zone", b"time_zone", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "disabled", b"disabled", "display_name", b"display_name", "email", b"email", "external_id", b"external_id", "hours", b"hours", "id", b"id", "kind", b"kind", "role", b"role", "time_zone", b"time_zone", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -240,7 +247,7 @@ class UpdateCurrentUserRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """`display_name`, `time_zone` (AIP-134). Empty: all that are populated. "*": both."""
+        """`display_name`, `time_zone`, `hours` (AIP-134). Empty: all that are populated. "*": all of them."""
 
     def __init__(
         self,

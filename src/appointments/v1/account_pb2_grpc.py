@@ -79,7 +79,7 @@ class AccountServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateCurrentUser(self, request, context):
-        """Changes the display name or the time zone.
+        """Changes the display name, the time zone or the hours.
 
         - INVALID_ARGUMENT: a field is out of bounds, or the mask has an unknown or output-only path.
         """

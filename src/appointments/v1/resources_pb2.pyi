@@ -88,6 +88,7 @@ class Resource(_message.Message):
     UNITS_FIELD_NUMBER: _builtins.int
     BUFFER_BEFORE_FIELD_NUMBER: _builtins.int
     BUFFER_AFTER_FIELD_NUMBER: _builtins.int
+    HOURS_FIELD_NUMBER: _builtins.int
     DEFAULT_ROLE_FIELD_NUMBER: _builtins.int
     ROLE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
@@ -127,6 +128,10 @@ class Resource(_message.Message):
         """The same after each appointment."""
 
     @_builtins.property
+    def hours(self) -> Global___Hours:
+        """When it can be booked, in `time_zone`."""
+
+    @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Output only."""
 
@@ -149,6 +154,7 @@ class Resource(_message.Message):
         units: _builtins.int = ...,
         buffer_before: _duration_pb2.Duration | None = ...,
         buffer_after: _duration_pb2.Duration | None = ...,
+        hours: Global___Hours | None = ...,
         default_role: Global___ResourceRole.ValueType = ...,
         role: Global___ResourceRole.ValueType = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
@@ -158,13 +164,105 @@ class Resource(_message.Message):
         description: _builtins.str = ...,
         location: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["buffer_after", b"buffer_after", "buffer_before", b"buffer_before", "create_time", b"create_time", "delete_time", b"delete_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["buffer_after", b"buffer_after", "buffer_before", b"buffer_before", "create_time", b"create_time", "delete_time", b"delete_time", "hours", b"hours", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["buffer_after", b"buffer_after", "buffer_before", b"buffer_before", "create_time", b"create_time", "default_role", b"default_role", "delete_time", b"delete_time", "description", b"description", "display_name", b"display_name", "etag", b"etag", "id", b"id", "kind", b"kind", "location", b"location", "role", b"role", "seats", b"seats", "time_zone", b"time_zone", "units", b"units", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["buffer_after", b"buffer_after", "buffer_before", b"buffer_before", "create_time", b"create_time", "default_role", b"default_role", "delete_time", b"delete_time", "description", b"description", "display_name", b"display_name", "etag", b"etag", "hours", b"hours", "id", b"id", "kind", b"kind", "location", b"location", "role", b"role", "seats", b"seats", "time_zone", b"time_zone", "units", b"units", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Resource: _TypeAlias = Resource  # noqa: Y015
+
+@_typing.final
+class Hours(_message.Message):
+    """When somebody or something can be booked, week by week, on the wall clock of its time zone: a span from 9:00 to 17:00 is
+    open whenever that clock shows it, also in a night in which the clock is changed.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WEEK_FIELD_NUMBER: _builtins.int
+    SPECIAL_DAYS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def week(self) -> _containers.RepeatedCompositeFieldContainer[Global___DayHours]:
+        """The spans of a week, at most 100; several of a day must not overlap. One that goes on past midnight is two spans. Empty:
+        always.
+        """
+
+    @_builtins.property
+    def special_days(self) -> _containers.RepeatedCompositeFieldContainer[Global___SpecialDay]:
+        """Dates on which other hours hold instead of their weekday's; at most 1,000, each once."""
+
+    def __init__(
+        self,
+        *,
+        week: _abc.Iterable[Global___DayHours] | None = ...,
+        special_days: _abc.Iterable[Global___SpecialDay] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["special_days", b"special_days", "week", b"week"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Hours: _TypeAlias = Hours  # noqa: Y015
+
+@_typing.final
+class DayHours(_message.Message):
+    """One span of one weekday."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WEEKDAY_FIELD_NUMBER: _builtins.int
+    START_MINUTE_FIELD_NUMBER: _builtins.int
+    END_MINUTE_FIELD_NUMBER: _builtins.int
+    weekday: _builtins.int
+    """From 1, Monday, to 7, Sunday (ISO 8601)."""
+    start_minute: _builtins.int
+    """Minutes since midnight on the wall clock, 0 to 1,439."""
+    end_minute: _builtins.int
+    """Exclusive: after `start_minute`, at most 1,440."""
+    def __init__(
+        self,
+        *,
+        weekday: _builtins.int = ...,
+        start_minute: _builtins.int = ...,
+        end_minute: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_minute", b"end_minute", "start_minute", b"start_minute", "weekday", b"weekday"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DayHours: _TypeAlias = DayHours  # noqa: Y015
+
+@_typing.final
+class SpecialDay(_message.Message):
+    """One date with hours of its own."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATE_FIELD_NUMBER: _builtins.int
+    HOURS_FIELD_NUMBER: _builtins.int
+    date: _builtins.str
+    """Such as "2026-12-24"; from 1970 to 2100."""
+    @_builtins.property
+    def hours(self) -> _containers.RepeatedCompositeFieldContainer[Global___DayHours]:
+        """The spans of that date, at most 24; their `weekday` is ignored. None: closed."""
+
+    def __init__(
+        self,
+        *,
+        date: _builtins.str = ...,
+        hours: _abc.Iterable[Global___DayHours] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["date", b"date", "hours", b"hours"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SpecialDay: _TypeAlias = SpecialDay  # noqa: Y015
 
 @_typing.final
 class CreateResourceRequest(_message.Message):
