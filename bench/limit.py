@@ -25,6 +25,11 @@ _VALUES = {
     "attendees": "'[]'",
     "request_id": "null",
     "request_digest": "null",
+    "buffer_before": "0",
+    "buffer_after": "0",
+    "all_day": "false",
+    "actor_id": "null",
+    "x_request_id": "null",
 }
 _prepared: set[str] = set()
 

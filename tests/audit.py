@@ -4,9 +4,17 @@ import psycopg
 
 from appointments.db import Database
 
-# Overlaps by brute force; bookings that are not what their appointment says; and appointments that lack some.
+# Overlaps by brute force; bookings that are not what their appointment says; appointments that lack some; and versions
+# of an appointment that its owner could not learn of from the log of changes.
 FAULTS = """
-    WITH wanted AS (
+    WITH logged AS (
+        SELECT item_id, calendar_id, count(DISTINCT version) AS versions
+        FROM (
+            SELECT item_id, calendar_id, version FROM changes
+            UNION ALL SELECT item_id, calendar_id, version FROM new_changes
+        ) AS told
+        GROUP BY item_id, calendar_id
+    ), wanted AS (
         SELECT id, owner_id, resource_ids, start_at, deleted_at IS NULL AND NOT transparent AS takes_time, tstzrange(
             start_at - buffer_before * interval '1 second', end_at + buffer_after * interval '1 second'
         ) AS span
@@ -29,6 +37,8 @@ FAULTS = """
       + (SELECT count(*) FROM wanted WHERE takes_time AND 1 + coalesce(cardinality(resource_ids), 0) <> (
             SELECT count(DISTINCT coalesce(resource_id, owner_id)) FROM bookings WHERE appointment_id = id
         ))
+      + (SELECT count(*) FROM appointments LEFT JOIN logged ON item_id = id AND calendar_id = owner_id
+            WHERE coalesce(versions, 0) <> version)
 """
 
 

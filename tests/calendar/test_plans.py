@@ -11,6 +11,7 @@ from psycopg import ClientCursor
 from appointments.calendar import booking
 from appointments.calendar import listing as agenda
 from appointments.calendar.appointment import to_values
+from appointments.calendar.log import BY_OWNER
 from appointments.calendar.rules import LONGEST_DAYS
 from appointments.db.statement import Statement, Values
 from bench.data import BUSY, FIRST, Person, add_busy_people, settle
@@ -48,7 +49,7 @@ def values_of(case: str, person: Person) -> tuple[Statement, Values]:
             booking.CREATE,
             owner
             | to_values(spec())
-            | {"id": person.user_id, "request_id": None, "request_digest": None, "actor_id": None},
+            | {"id": person.user_id, "request_id": None, "request_digest": None, **BY_OWNER.values},
         ),
         "creates that share a statement": (booking.CREATE_MANY, _eight_creates(person)),
         "list of 20": (agenda.FIRST, owner | window | {"limit": 21}),
@@ -61,7 +62,7 @@ def values_of(case: str, person: Person) -> tuple[Statement, Values]:
 
 def _eight_creates(person: Person) -> Values:
     one = to_values(spec()) | {"id": person.user_id, "owner_id": person.user_id, "request_digest": b"x" * 32}
-    one |= {"actor_id": None}
+    one |= BY_OWNER.values
     return {name: [value] * 8 for name, value in one.items()} | {
         "attendees": ["[]"] * 8,
         "request_id": [person.user_id] * 8,

@@ -95,6 +95,14 @@ async def test_a_delete_that_waited_frees_the_booking_that_is_there_now(db: Data
     created = await booking.create(db, owner, spec())
     async with await psycopg.AsyncConnection.connect(dsn) as others:
         await others.execute("UPDATE appointments SET version = version + 2 WHERE id = %s", [created.id])
+        await others.execute(
+            """
+            INSERT INTO new_changes (calendar_id, kind, item_id, version, changed_at)
+            SELECT owner_id, 'appointment.updated', id, generate_series(version - 1, version), now()
+            FROM appointments WHERE id = %s
+            """,
+            [created.id],
+        )
         await others.execute("DELETE FROM bookings WHERE appointment_id = %s", [created.id])
         await others.execute(
             """

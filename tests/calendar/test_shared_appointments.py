@@ -11,6 +11,7 @@ import pytest
 
 from appointments.calendar import access, amending, booking, listing, occupancy, resources
 from appointments.calendar.appointment import Appointment, Spec
+from appointments.calendar.log import Cause
 from appointments.calendar.occupancy import Taken as TakenTime
 from appointments.calendar.resource import Role
 from appointments.calendar.rules import begins_day, violations
@@ -288,11 +289,11 @@ async def test_the_pages_of_a_rooms_list_neither_skip_nor_repeat(db: Database, o
 async def test_who_acts_is_recorded(db: Database, owner: UUID) -> None:
     """Beside the owner, with each write."""
     actor = uuid4()
-    created = await booking.create(db, owner, spec(), actor_id=actor)
+    created = await booking.create(db, owner, spec(), cause=Cause(actor))
     assert (str(actor), str(owner)) == (created.actor_text, created.owner_text)
     assert created == await booking.get(db, owner, created.id)
     moved = await amending.update(db, owner, created.id, lambda old: replace(old, **_at(TEN + HOUR)))
-    deleted = await amending.delete(db, owner, created.id, actor_id=actor)
+    deleted = await amending.delete(db, owner, created.id, cause=Cause(actor))
     restored = await amending.undelete(db, owner, created.id)
     assert [None, str(actor), None] == [each.actor_text for each in (moved, deleted, restored)]
 

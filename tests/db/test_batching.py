@@ -10,6 +10,7 @@ import pytest
 
 from appointments.calendar import amending, booking
 from appointments.calendar.appointment import Appointment, Attendee, Spec, to_values
+from appointments.calendar.log import BY_OWNER
 from appointments.db import Database, Row, Statement
 from appointments.db.batching import Batcher
 from appointments.db.statement import Values
@@ -196,7 +197,7 @@ async def test_of_whom_a_statement_has_several_rows_the_subject_is_locked(
         *(
             sharing.run(
                 to_values(spec(start))
-                | {"id": uuid4(), "owner_id": who, "request_id": None, "request_digest": None, "actor_id": None}
+                | {"id": uuid4(), "owner_id": who, "request_id": None, "request_digest": None, **BY_OWNER.values}
             )
             for who, start in wanted
         )

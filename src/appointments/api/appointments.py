@@ -2,11 +2,10 @@
 
 from dataclasses import replace
 from datetime import datetime
-from uuid import UUID
 
 from appointments import metrics
 from appointments.api import convert, masks
-from appointments.api.caller import Caller
+from appointments.api.caller import Caller, cause
 from appointments.calendar import amending, booking, listing, occupancy
 from appointments.calendar.appointment import Appointment, Spec
 from appointments.calendar.rules import violations
@@ -46,7 +45,7 @@ class AppointmentService:
             request_id = convert.optional_identifier(request.request_id, "request_id")
         except Invalid as bad:
             raise Invalid([*bad.violations, *violations(spec)]) from None
-        created = await booking.create(self._db, caller.user_id, spec, request_id=request_id, actor_id=_actor(caller))
+        created = await booking.create(self._db, caller.user_id, spec, request_id=request_id, cause=cause(caller))
         metrics.BOOKINGS.labels("create").inc()
         return pb.CreateAppointmentResponse(appointment=convert.appointment(created))
 
@@ -101,7 +100,7 @@ class AppointmentService:
             return replace(current, **{field: getattr(wanted, field) for field in fields})
 
         changed = await amending.update(
-            self._db, caller.user_id, appointment_id, change, etag=message.etag, actor_id=_actor(caller)
+            self._db, caller.user_id, appointment_id, change, etag=message.etag, cause=cause(caller)
         )
         metrics.BOOKINGS.labels("update").inc()
         return pb.UpdateAppointmentResponse(appointment=convert.appointment(changed))
@@ -112,7 +111,7 @@ class AppointmentService:
         """Delete softly."""
         appointment_id = convert.identifier(request.id, "id")
         deleted = await amending.delete(
-            self._db, caller.user_id, appointment_id, etag=request.etag, actor_id=_actor(caller)
+            self._db, caller.user_id, appointment_id, etag=request.etag, cause=cause(caller)
         )
         return pb.DeleteAppointmentResponse(appointment=convert.appointment(deleted))
 
@@ -121,14 +120,10 @@ class AppointmentService:
     ) -> pb.UndeleteAppointmentResponse:
         """Restore."""
         restored = await amending.undelete(
-            self._db, caller.user_id, convert.identifier(request.id, "id"), actor_id=_actor(caller)
+            self._db, caller.user_id, convert.identifier(request.id, "id"), cause=cause(caller)
         )
         metrics.BOOKINGS.labels("undelete").inc()
         return pb.UndeleteAppointmentResponse(appointment=convert.appointment(restored))
-
-
-def _actor(caller: Caller) -> UUID | None:
-    return caller.actor_id if caller.actor_id != caller.user_id else None
 
 
 def _bounds(request: pb.ListAppointmentsRequest) -> tuple[datetime | None, datetime | None]:

@@ -6,6 +6,8 @@ from uuid import UUID
 
 from uuid_utils import uuid4
 
+from appointments.calendar.log import Cause
+
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -35,6 +37,11 @@ class Caller(Visitor):
     def is_admin(self) -> bool:
         """Whether the caller manages everything."""
         return False
+
+
+def cause(caller: Caller) -> Cause:
+    """What the log of changes has of a call."""
+    return Cause(caller.actor_id if caller.actor_id != caller.user_id else None, caller.request_id)
 
 
 def request_id(given: str) -> str:

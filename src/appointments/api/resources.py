@@ -5,7 +5,7 @@ from typing import Literal
 
 from appointments.api import masks
 from appointments.api.bookable import hours, set_hours
-from appointments.api.caller import Caller
+from appointments.api.caller import Caller, cause
 from appointments.api.convert import buffer, identifier, optional_identifier, set_timestamp
 from appointments.bookable.hours import Hours
 from appointments.calendar import access, resources
@@ -40,7 +40,7 @@ class ResourceService:
             request_id = optional_identifier(request.request_id, "request_id")
         except Invalid as bad:
             raise Invalid([*bad.violations, *violations(spec)]) from None
-        created = await resources.create(self._db, caller.user_id, spec, request_id=request_id)
+        created = await resources.create(self._db, caller.user_id, spec, request_id=request_id, cause=cause(caller))
         return pb.CreateResourceResponse(resource=_message(created))
 
     async def GetResource(self, request: pb.GetResourceRequest, caller: Caller) -> pb.GetResourceResponse:
@@ -68,7 +68,13 @@ class ResourceService:
             return replace(current, **{field: getattr(wanted, field) for field in fields})
 
         changed = await resources.update(
-            self._db, caller.user_id, resource_id, change, etag=message.etag, is_admin=caller.is_admin
+            self._db,
+            caller.user_id,
+            resource_id,
+            change,
+            etag=message.etag,
+            is_admin=caller.is_admin,
+            cause=cause(caller),
         )
         return pb.UpdateResourceResponse(resource=_message(changed))
 
@@ -81,6 +87,7 @@ class ResourceService:
             etag=request.etag,
             force=request.force,
             is_admin=caller.is_admin,
+            cause=cause(caller),
         )
         return pb.DeleteResourceResponse(resource=_message(deleted))
 
@@ -89,7 +96,9 @@ class ResourceService:
     ) -> pb.UndeleteResourceResponse:
         """Restore."""
         resource_id = identifier(request.id, "id")
-        restored = await resources.undelete(self._db, caller.user_id, resource_id, is_admin=caller.is_admin)
+        restored = await resources.undelete(
+            self._db, caller.user_id, resource_id, is_admin=caller.is_admin, cause=cause(caller)
+        )
         return pb.UndeleteResourceResponse(resource=_message(restored))
 
     async def SetResourceAccess(
@@ -103,6 +112,7 @@ class ResourceService:
             request.email,
             request.role,
             is_admin=caller.is_admin,
+            cause=cause(caller),
         )
         return pb.SetResourceAccessResponse()
 

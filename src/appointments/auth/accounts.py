@@ -272,6 +272,16 @@ async def _erase(connection: Connection, user_id: UUID, password_hash: str) -> l
         "SELECT id FROM sessions WHERE user_id = %(id)s ORDER BY id FOR UPDATE", {"id": user_id}
     )
     sessions = [row[0] for row in await cursor.fetchall()]
+    # Whoever follows a room learns that it is free again. What the log says to the account itself goes with it.
+    await connection.execute(
+        """
+        INSERT INTO new_changes (calendar_id, kind, item_id, version, actor_id, changed_at)
+        SELECT unnest(resource_ids), 'appointment.deleted', id, version + 1, owner_id, now() FROM appointments
+        WHERE owner_id = %(id)s AND deleted_at IS NULL AND resource_ids IS NOT NULL
+        """,
+        {"id": user_id},
+    )
+    await connection.execute("DELETE FROM changes WHERE calendar_id = %(id)s", {"id": user_id})
     await connection.execute("DELETE FROM subjects WHERE id = %(id)s", {"id": user_id})
     return sessions
 

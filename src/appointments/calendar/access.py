@@ -3,7 +3,8 @@
 from typing import NamedTuple
 from uuid import UUID
 
-from appointments.calendar import resources
+from appointments.calendar import log, resources
+from appointments.calendar.log import BY_OWNER, Cause
 from appointments.calendar.resource import Role
 from appointments.db import Connection, Database, Statement
 from appointments.errors import Denied, Invalid
@@ -43,7 +44,14 @@ LIST = Statement(
 
 
 async def grant(
-    db: Database, user_id: UUID, resource_id: UUID, email: str, role: int, *, is_admin: bool = False
+    db: Database,
+    user_id: UUID,
+    resource_id: UUID,
+    email: str,
+    role: int,
+    *,
+    is_admin: bool = False,
+    cause: Cause = BY_OWNER,
 ) -> None:
     """Give the account with an address a role of its own; NONE takes it away.
 
@@ -61,9 +69,13 @@ async def grant(
     async def work(connection: Connection) -> None:
         await resources.lock(connection, user_id, resource_id, is_admin=is_admin)
         values = {"resource_id": resource_id, "email": fold_email(email), "role": role}
-        if not await connection.fetch(GRANT if role else REVOKE, values):
+        rows = await connection.fetch(GRANT if role else REVOKE, values)
+        if not rows:
             raise Invalid.field("email", "has no account here")
         await resources.check_managed(connection, resource_id)
+        await log.write_resource(
+            connection, resource_id, "resource.access", actor_id=user_id, cause=cause, also=rows[0][0]
+        )
 
     await db.transact(work)
 

@@ -1,8 +1,8 @@
 """Changing, deleting and restoring appointments, under the overlap rule of :mod:`~appointments.calendar.booking`.
 
 The way without waiting comes first: a single statement that takes the appointment at the version just read. Only where
-somebody else was faster, or resources are booked anew, a transaction locks first and then reads again. ``actor_id`` is
-who acts for the owner, if it is not the owner.
+somebody else was faster, or resources are booked anew, a transaction locks first and then reads again. ``cause`` is who
+acts for the owner, if it is not the owner, and by which request.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,8 @@ from uuid import UUID
 import psycopg
 
 from appointments.calendar import booking, conflicts, placing
-from appointments.calendar.appointment import COLUMNS, Appointment, Spec, from_row, to_values
+from appointments.calendar.appointment import COLUMNS, Appointment, Spec, changed_fields, from_row, to_values
+from appointments.calendar.log import BY_OWNER, Cause, of_all, of_owner
 from appointments.calendar.rules import violations
 from appointments.db import Connection, Database, Row, Statement, micros
 from appointments.errors import Denied, Invalid, NotFound, Stale, Taken
@@ -26,7 +27,7 @@ async def update(
     change: Callable[[Spec], Spec],
     *,
     etag: str = "",
-    actor_id: UUID | None = None,
+    cause: Cause = BY_OWNER,
 ) -> Appointment:
     """Replace the spec by what ``change`` makes of it. ``change`` must be pure: it may run again.
 
@@ -51,7 +52,7 @@ async def update(
         spec = decide(current)
         if spec == current.spec:
             return current
-        if rows := await _amend_at_once(db, current, spec, actor_id):
+        if rows := await _amend_at_once(db, current, spec, cause):
             return from_row(rows[0])
         held = spec.resources
 
@@ -64,16 +65,16 @@ async def update(
                 return None  # somebody else has given it other resources: they have to be locked first
             if spec != current.spec:
                 await _rebook(connection, current, spec, roles)
-                current = _found(await connection.fetch(REWRITE, _rewriting(current, spec, actor_id)))
+                current = _found(await connection.fetch(REWRITE, _rewriting(current, spec, cause)))
             return current
 
         if amended := await db.transact(work):
             return amended
 
 
-async def _amend_at_once(db: Database, current: Appointment, spec: Spec, actor_id: UUID | None) -> list[Row]:
+async def _amend_at_once(db: Database, current: Appointment, spec: Spec, cause: Cause) -> list[Row]:
     """Change what needs one statement alone. No rows: somebody was faster, or it needs more than that."""
-    values = _rewriting(current, spec, actor_id)
+    values = _rewriting(current, spec, cause)
     if not _is_retimed(spec, current) and not _is_reassigned(spec, current):
         return await db.fetch(REWRITE, values)
     if spec.resource_ids or current.resource_ids or spec.transparent or current.transparent:
@@ -89,15 +90,19 @@ async def _amend_at_once(db: Database, current: Appointment, spec: Spec, actor_i
 
 REWRITE = Statement(
     f"""
-    UPDATE appointments
-    SET title = %(title)s::text, description = %(description)s::text, location = %(location)s::text,
-        start_at = %(start_at)s::timestamptz, end_at = %(end_at)s::timestamptz, time_zone = %(time_zone)s::text,
-        attendees = %(attendees)s::jsonb, buffer_before = %(buffer_before)s::integer,
-        buffer_after = %(buffer_after)s::integer, all_day = %(all_day)s::boolean,
-        transparent = %(transparent)s::boolean, resource_ids = %(resource_ids)s::uuid[],
-        actor_id = %(actor_id)s::uuid, updated_at = now(), version = version + 1
-    WHERE id = %(id)s::uuid AND owner_id = %(owner_id)s::uuid AND version = %(version)s::bigint AND deleted_at IS NULL
-    RETURNING {COLUMNS}
+    WITH amended AS (
+        UPDATE appointments
+        SET title = %(title)s::text, description = %(description)s::text, location = %(location)s::text,
+            start_at = %(start_at)s::timestamptz, end_at = %(end_at)s::timestamptz, time_zone = %(time_zone)s::text,
+            attendees = %(attendees)s::jsonb, buffer_before = %(buffer_before)s::integer,
+            buffer_after = %(buffer_after)s::integer, all_day = %(all_day)s::boolean,
+            transparent = %(transparent)s::boolean, resource_ids = %(resource_ids)s::uuid[],
+            actor_id = %(actor_id)s::uuid, updated_at = now(), version = version + 1
+        WHERE id = %(id)s::uuid AND owner_id = %(owner_id)s::uuid AND version = %(version)s::bigint
+          AND deleted_at IS NULL
+        RETURNING appointments.*
+    ), {of_all("appointment.updated", "amended", left="%(left_ids)s::uuid[]", fields="%(fields)s::text[]")}
+    SELECT {COLUMNS} FROM amended
     """
 )
 
@@ -118,15 +123,17 @@ MOVE = Statement(
         )
         FROM current WHERE appointment_id = current_id AND subject_id = %(owner_id)s::uuid
         RETURNING appointment_id AS moved_id
-    )
-    UPDATE appointments
-    SET title = %(title)s::text, description = %(description)s::text, location = %(location)s::text,
-        start_at = %(start_at)s::timestamptz, end_at = %(end_at)s::timestamptz, time_zone = %(time_zone)s::text,
-        attendees = %(attendees)s::jsonb, buffer_before = %(buffer_before)s::integer,
-        buffer_after = %(buffer_after)s::integer, all_day = %(all_day)s::boolean,
-        actor_id = %(actor_id)s::uuid, updated_at = now(), version = version + 1
-    FROM moved WHERE id = moved_id
-    RETURNING {COLUMNS}
+    ), amended AS (
+        UPDATE appointments
+        SET title = %(title)s::text, description = %(description)s::text, location = %(location)s::text,
+            start_at = %(start_at)s::timestamptz, end_at = %(end_at)s::timestamptz, time_zone = %(time_zone)s::text,
+            attendees = %(attendees)s::jsonb, buffer_before = %(buffer_before)s::integer,
+            buffer_after = %(buffer_after)s::integer, all_day = %(all_day)s::boolean,
+            actor_id = %(actor_id)s::uuid, updated_at = now(), version = version + 1
+        FROM moved WHERE id = moved_id
+        RETURNING appointments.*
+    ), {of_owner("appointment.updated", "amended", fields="%(fields)s::text[]")}
+    SELECT {COLUMNS} FROM amended
     """
 )
 
@@ -166,14 +173,16 @@ FREE = Statement(
 )
 
 
-def _rewriting(current: Appointment, spec: Spec, actor_id: UUID | None) -> dict[str, Any]:
+def _rewriting(current: Appointment, spec: Spec, cause: Cause) -> dict[str, Any]:
     return to_values(spec) | {
         "id": current.id,
         "owner_id": current.owner_id,
         "version": current.version,
         "transparent": spec.transparent,
         "resource_ids": spec.resources or None,
-        "actor_id": actor_id,
+        "left_ids": [each for each in current.spec.resources if each not in spec.resources],
+        "fields": changed_fields(current.spec, spec),
+        **cause.values,
     }
 
 
@@ -189,7 +198,7 @@ def _is_reassigned(spec: Spec, current: Appointment) -> bool:
 
 
 async def delete(
-    db: Database, owner_id: UUID, appointment_id: UUID, *, etag: str = "", actor_id: UUID | None = None
+    db: Database, owner_id: UUID, appointment_id: UUID, *, etag: str = "", cause: Cause = BY_OWNER
 ) -> Appointment:
     """Delete softly: the row stays, its time and its resources are free at once.
 
@@ -201,7 +210,7 @@ async def delete(
     while True:
         current = await _live(db, owner_id, appointment_id)
         _check_etag(etag, current)
-        values = {"id": appointment_id, "owner_id": owner_id, "version": current.version, "actor_id": actor_id}
+        values = {"id": appointment_id, "owner_id": owner_id, "version": current.version, **cause.values}
         if rows := await db.fetch(DELETE, values):
             return from_row(rows[0])
         # Somebody else has changed it since it was read.
@@ -219,11 +228,13 @@ DELETE = Statement(
         FOR NO KEY UPDATE OF appointments
     ), freed AS (
         DELETE FROM bookings USING current WHERE appointment_id = current_id
-    )
-    UPDATE appointments
-    SET deleted_at = now(), updated_at = now(), version = version + 1, actor_id = %(actor_id)s::uuid
-    FROM current WHERE id = current_id
-    RETURNING {COLUMNS}
+    ), amended AS (
+        UPDATE appointments
+        SET deleted_at = now(), updated_at = now(), version = version + 1, actor_id = %(actor_id)s::uuid
+        FROM current WHERE id = current_id
+        RETURNING appointments.*
+    ), {of_all("appointment.deleted", "amended")}
+    SELECT {COLUMNS} FROM amended
     """
 )
 
@@ -233,7 +244,7 @@ def _check_etag(etag: str, current: Appointment) -> None:
         raise Stale("The appointment has changed since it was read.")
 
 
-async def undelete(db: Database, owner_id: UUID, appointment_id: UUID, *, actor_id: UUID | None = None) -> Appointment:
+async def undelete(db: Database, owner_id: UUID, appointment_id: UUID, *, cause: Cause = BY_OWNER) -> Appointment:
     """Bring a deleted appointment back, if its time is still free, and its resources are.
 
     Raises:
@@ -242,7 +253,7 @@ async def undelete(db: Database, owner_id: UUID, appointment_id: UUID, *, actor_
         Taken: it is not deleted.
         Conflict: its time overlaps other appointments of the owner, or a resource is taken then.
     """
-    values = {"id": appointment_id, "owner_id": owner_id, "actor_id": actor_id}
+    values = {"id": appointment_id, "owner_id": owner_id, **cause.values}
     while True:
         if rows := await db.fetch(UNDELETE, values):
             return from_row(rows[0])
@@ -282,11 +293,13 @@ UNDELETE = Statement(
         SELECT id, owner_id, during FROM gone
         ON CONFLICT ON CONSTRAINT bookings_no_overlap DO NOTHING
         RETURNING appointment_id
-    )
-    UPDATE appointments
-    SET deleted_at = NULL, updated_at = now(), version = version + 1, actor_id = %(actor_id)s::uuid
-    FROM taken WHERE id = taken.appointment_id
-    RETURNING {COLUMNS}
+    ), amended AS (
+        UPDATE appointments
+        SET deleted_at = NULL, updated_at = now(), version = version + 1, actor_id = %(actor_id)s::uuid
+        FROM taken WHERE id = taken.appointment_id
+        RETURNING appointments.*
+    ), {of_owner("appointment.undeleted", "amended")}
+    SELECT {COLUMNS} FROM amended
     """
 )
 
@@ -307,11 +320,14 @@ async def _restore(connection: Connection, values: dict[str, Any], held: list[UU
 # The row alone: it takes no time, or its bookings come in the same transaction.
 RESTORE = Statement(
     f"""
-    UPDATE appointments
-    SET deleted_at = NULL, updated_at = now(), version = version + 1, actor_id = %(actor_id)s::uuid
-    WHERE id = %(id)s::uuid AND owner_id = %(owner_id)s::uuid AND version = %(version)s::bigint
-      AND deleted_at IS NOT NULL
-    RETURNING {COLUMNS}
+    WITH amended AS (
+        UPDATE appointments
+        SET deleted_at = NULL, updated_at = now(), version = version + 1, actor_id = %(actor_id)s::uuid
+        WHERE id = %(id)s::uuid AND owner_id = %(owner_id)s::uuid AND version = %(version)s::bigint
+          AND deleted_at IS NOT NULL
+        RETURNING appointments.*
+    ), {of_all("appointment.undeleted", "amended")}
+    SELECT {COLUMNS} FROM amended
     """
 )
 

@@ -134,6 +134,11 @@ def booked(
     )  # fmt: skip
 
 
+def changed_fields(before: Spec, after: Spec) -> list[str]:
+    """The names of the fields in which two specs differ."""
+    return [field for field in Spec.__slots__ if getattr(before, field) != getattr(after, field)]
+
+
 def seconds(buffer: timedelta) -> int:
     """A buffer as the database has it."""
     return buffer.days * 86_400 + buffer.seconds

@@ -3,7 +3,8 @@
 The promise: no two live appointments take one subject's time at once, whatever races. An appointment says what. Its
 rows in ``bookings`` say who and what is taken when: one for its owner, one for each of its resources. The constraint
 ``bookings_no_overlap`` refuses a second row of one subject that overlaps. Every function takes the owner; what belongs
-to somebody else is :class:`NotFound`, exactly as if it had never been. ``actor_id`` is who acts for the owner.
+to somebody else is :class:`NotFound`, exactly as if it had never been. ``cause`` is who acts for the owner, and by
+which request: the log of changes has it.
 
 docs/booking.md draws how a create is booked, and has what every path locks in which order.
 """
@@ -16,6 +17,7 @@ from uuid_utils.compat import uuid7
 
 from appointments.calendar import conflicts, placing
 from appointments.calendar.appointment import COLUMNS, Appointment, Spec, booked, from_row, to_values
+from appointments.calendar.log import BY_OWNER, Cause, of_all, of_owner
 from appointments.calendar.placing import FREE_UNIT, SPAN
 from appointments.calendar.resource import ROLE
 from appointments.calendar.rules import violations
@@ -24,7 +26,7 @@ from appointments.errors import Invalid, NotFound, Unauthenticated
 
 
 async def create(
-    db: Database, owner_id: UUID, spec: Spec, *, request_id: UUID | None = None, actor_id: UUID | None = None
+    db: Database, owner_id: UUID, spec: Spec, *, request_id: UUID | None = None, cause: Cause = BY_OWNER
 ) -> Appointment:
     """Book ``spec`` for its owner, in one round trip if everything is free.
 
@@ -42,16 +44,16 @@ async def create(
     values = to_values(spec) | {
         "id": appointment_id,
         "owner_id": owner_id,
-        "actor_id": actor_id,
         "request_id": request_id,
         "request_digest": _digest(spec) if request_id else None,
         "resource_ids": spec.resources or None,
+        **cause.values,
     }
     under_locks = False
     while True:
         created_at = await _insert(db, values, spec, under_locks=under_locks)
         if created_at is not None:
-            return booked(appointment_id, owner_id, spec, created_at, actor_id)
+            return booked(appointment_id, owner_id, spec, created_at, cause.actor_id)
         async with db.connection() as connection:
             if request_id and (earlier := await _replay(connection, owner_id, spec, request_id)):
                 return earlier
@@ -67,7 +69,7 @@ async def create(
 # The booking comes first: where the time is taken it yields no row, and so there is no appointment. Its foreign keys
 # are checked when the statement ends.
 CREATE = Statement(
-    """
+    f"""
     WITH taken AS (
         INSERT INTO bookings (appointment_id, subject_id, during)
         VALUES (%(id)s::uuid, %(owner_id)s::uuid, tstzrange(
@@ -76,17 +78,19 @@ CREATE = Statement(
         ))
         ON CONFLICT ON CONSTRAINT bookings_no_overlap DO NOTHING
         RETURNING appointment_id
-    )
-    INSERT INTO appointments (
-        id, owner_id, title, description, location, start_at, end_at, time_zone, attendees,
-        created_at, updated_at, version, request_id, request_digest, buffer_before, buffer_after, all_day, actor_id
-    )
-    SELECT appointment_id, %(owner_id)s::uuid, %(title)s::text, %(description)s::text, %(location)s::text,
-           %(start_at)s::timestamptz, %(end_at)s::timestamptz, %(time_zone)s::text, %(attendees)s::jsonb,
-           now(), now(), 1, %(request_id)s::uuid, %(request_digest)s::bytea,
-           %(buffer_before)s::integer, %(buffer_after)s::integer, %(all_day)s::boolean, %(actor_id)s::uuid
-    FROM taken
-    RETURNING id, owner_id, created_at
+    ), created AS (
+        INSERT INTO appointments (
+            id, owner_id, title, description, location, start_at, end_at, time_zone, attendees,
+            created_at, updated_at, version, request_id, request_digest, buffer_before, buffer_after, all_day, actor_id
+        )
+        SELECT appointment_id, %(owner_id)s::uuid, %(title)s::text, %(description)s::text, %(location)s::text,
+               %(start_at)s::timestamptz, %(end_at)s::timestamptz, %(time_zone)s::text, %(attendees)s::jsonb,
+               now(), now(), 1, %(request_id)s::uuid, %(request_digest)s::bytea,
+               %(buffer_before)s::integer, %(buffer_after)s::integer, %(all_day)s::boolean, %(actor_id)s::uuid
+        FROM taken
+        RETURNING id, owner_id, actor_id, version, created_at, updated_at
+    ), {of_owner("appointment.created", "created")}
+    SELECT id, owner_id, created_at FROM created
     """
 )
 
@@ -95,7 +99,7 @@ CREATE = Statement(
 # subjects and starts two such statements cannot wait for each other. An owner of several rows is locked first, because
 # a booking that moves could wait for one of the rows while another row waits for it.
 CREATE_MANY = Statement(
-    """
+    f"""
     WITH impatient AS MATERIALIZED (
         SELECT set_config('lock_timeout', '100ms', true)
     ), locked AS MATERIALIZED (
@@ -108,10 +112,10 @@ CREATE_MANY = Statement(
             %(id)s::uuid[], %(owner_id)s::uuid[], %(title)s::text[], %(description)s::text[], %(location)s::text[],
             %(start_at)s::timestamptz[], %(end_at)s::timestamptz[], %(time_zone)s::text[], %(attendees)s::jsonb[],
             %(request_id)s::uuid[], %(request_digest)s::bytea[], %(buffer_before)s::integer[],
-            %(buffer_after)s::integer[], %(all_day)s::boolean[], %(actor_id)s::uuid[]
+            %(buffer_after)s::integer[], %(all_day)s::boolean[], %(actor_id)s::uuid[], %(x_request_id)s::text[]
         ) AS asked (
             id, owner_id, title, description, location, start_at, end_at, time_zone, attendees,
-            request_id, request_digest, buffer_before, buffer_after, all_day, actor_id
+            request_id, request_digest, buffer_before, buffer_after, all_day, actor_id, x_request_id
         )
         WHERE NOT EXISTS (
             SELECT FROM appointments AS earlier
@@ -125,15 +129,19 @@ CREATE_MANY = Statement(
         FROM asked ORDER BY owner_id, during
         ON CONFLICT ON CONSTRAINT bookings_no_overlap DO NOTHING
         RETURNING appointment_id
-    )
-    INSERT INTO appointments (
-        id, owner_id, title, description, location, start_at, end_at, time_zone, attendees,
-        created_at, updated_at, version, request_id, request_digest, buffer_before, buffer_after, all_day, actor_id
-    )
-    SELECT id, owner_id, title, description, location, start_at, end_at, time_zone, attendees,
-           now(), now(), 1, request_id, request_digest, buffer_before, buffer_after, all_day, actor_id
-    FROM asked JOIN taken ON id = appointment_id
-    RETURNING id, owner_id, created_at
+    ), created AS (
+        INSERT INTO appointments (
+            id, owner_id, title, description, location, start_at, end_at, time_zone, attendees,
+            created_at, updated_at, version, request_id, request_digest, buffer_before, buffer_after, all_day, actor_id
+        )
+        SELECT id, owner_id, title, description, location, start_at, end_at, time_zone, attendees,
+               now(), now(), 1, request_id, request_digest, buffer_before, buffer_after, all_day, actor_id
+        FROM asked JOIN taken ON id = appointment_id
+        RETURNING id, owner_id, actor_id, version, created_at, updated_at
+    ), answered AS (
+        SELECT created.*, x_request_id FROM created JOIN asked ON asked.id = created.id
+    ), {of_owner("appointment.created", "answered", request="x_request_id")}
+    SELECT id, owner_id, created_at FROM created
     """
 )
 
@@ -168,35 +176,41 @@ CREATE_WITH_RESOURCES = Statement(
         ORDER BY subject_id
         ON CONFLICT ON CONSTRAINT bookings_no_overlap DO NOTHING
         RETURNING appointment_id
-    )
-    INSERT INTO appointments (
-        id, owner_id, title, description, location, start_at, end_at, time_zone, attendees, created_at, updated_at,
-        version, request_id, request_digest, buffer_before, buffer_after, all_day, actor_id, resource_ids
-    )
-    SELECT %(id)s::uuid, %(owner_id)s::uuid, %(title)s::text, %(description)s::text, %(location)s::text,
-           %(start_at)s::timestamptz, %(end_at)s::timestamptz, %(time_zone)s::text, %(attendees)s::jsonb,
-           now(), now(), 1, %(request_id)s::uuid, %(request_digest)s::bytea, %(buffer_before)s::integer,
-           %(buffer_after)s::integer, %(all_day)s::boolean, %(actor_id)s::uuid, %(resource_ids)s::uuid[]
-    WHERE (SELECT count(*) FROM taken) = cardinality(%(resource_ids)s::uuid[]) + 1
-    RETURNING id, owner_id, created_at
+    ), created AS (
+        INSERT INTO appointments (
+            id, owner_id, title, description, location, start_at, end_at, time_zone, attendees, created_at, updated_at,
+            version, request_id, request_digest, buffer_before, buffer_after, all_day, actor_id, resource_ids
+        )
+        SELECT %(id)s::uuid, %(owner_id)s::uuid, %(title)s::text, %(description)s::text, %(location)s::text,
+               %(start_at)s::timestamptz, %(end_at)s::timestamptz, %(time_zone)s::text, %(attendees)s::jsonb,
+               now(), now(), 1, %(request_id)s::uuid, %(request_digest)s::bytea, %(buffer_before)s::integer,
+               %(buffer_after)s::integer, %(all_day)s::boolean, %(actor_id)s::uuid, %(resource_ids)s::uuid[]
+        WHERE (SELECT count(*) FROM taken) = cardinality(%(resource_ids)s::uuid[]) + 1
+        RETURNING id, owner_id, actor_id, version, created_at, updated_at, resource_ids
+    ), {of_all("appointment.created", "created")}
+    SELECT id, owner_id, created_at FROM created
     """
 )
 
 # The appointment alone: its bookings are none, or come in the same transaction.
 CREATE_UNBOOKED = Statement(
-    """
-    INSERT INTO appointments (
-        id, owner_id, title, description, location, start_at, end_at, time_zone, attendees, created_at, updated_at,
-        version, request_id, request_digest, buffer_before, buffer_after, all_day, actor_id, resource_ids, transparent
-    )
-    VALUES (
-        %(id)s::uuid, %(owner_id)s::uuid, %(title)s::text, %(description)s::text, %(location)s::text,
-        %(start_at)s::timestamptz, %(end_at)s::timestamptz, %(time_zone)s::text, %(attendees)s::jsonb,
-        now(), now(), 1, %(request_id)s::uuid, %(request_digest)s::bytea, %(buffer_before)s::integer,
-        %(buffer_after)s::integer, %(all_day)s::boolean, %(actor_id)s::uuid, %(resource_ids)s::uuid[],
-        %(transparent)s::boolean
-    )
-    RETURNING id, owner_id, created_at
+    f"""
+    WITH created AS (
+        INSERT INTO appointments (
+            id, owner_id, title, description, location, start_at, end_at, time_zone, attendees, created_at, updated_at,
+            version, request_id, request_digest, buffer_before, buffer_after, all_day, actor_id, resource_ids,
+            transparent
+        )
+        VALUES (
+            %(id)s::uuid, %(owner_id)s::uuid, %(title)s::text, %(description)s::text, %(location)s::text,
+            %(start_at)s::timestamptz, %(end_at)s::timestamptz, %(time_zone)s::text, %(attendees)s::jsonb,
+            now(), now(), 1, %(request_id)s::uuid, %(request_digest)s::bytea, %(buffer_before)s::integer,
+            %(buffer_after)s::integer, %(all_day)s::boolean, %(actor_id)s::uuid, %(resource_ids)s::uuid[],
+            %(transparent)s::boolean
+        )
+        RETURNING id, owner_id, actor_id, version, created_at, updated_at, resource_ids
+    ), {of_all("appointment.created", "created")}
+    SELECT id, owner_id, created_at FROM created
     """
 )
 

@@ -1,7 +1,7 @@
 """Rooms and equipment: adding, reading, changing, deleting and restoring them.
 
 What somebody has no role on is :class:`NotFound`, exactly as if it had never been. ``is_admin``: an admin manages every
-resource.
+resource. ``cause`` is who acts for the user, and by which request: the log of changes has it.
 
 Whoever changes or deletes a resource takes its row FOR UPDATE first. Whoever books it holds the row KEY SHARE. So no
 booking can be made meanwhile, and those that are there change only under the lock of their owner.
@@ -16,14 +16,17 @@ from uuid import UUID
 import psycopg
 from uuid_utils.compat import uuid7
 
-from appointments.calendar import units
+from appointments.calendar import log, units
 from appointments.calendar.listing import page_size
+from appointments.calendar.log import BY_OWNER, Cause
 from appointments.calendar.resource import COLUMNS, Resource, ResourceSpec, Role, to_values, violations
 from appointments.db import Connection, Database, Micros, Row, Statement, paging
 from appointments.errors import Denied, Invalid, NotFound, Stale, Taken, Unauthenticated, Unmet, Violation
 
 
-async def create(db: Database, user_id: UUID, spec: ResourceSpec, *, request_id: UUID | None = None) -> Resource:
+async def create(
+    db: Database, user_id: UUID, spec: ResourceSpec, *, request_id: UUID | None = None, cause: Cause = BY_OWNER
+) -> Resource:
     """Add a resource, which ``user_id`` manages. A retry with the same ``request_id`` and spec has the first answer.
 
     Raises:
@@ -38,6 +41,7 @@ async def create(db: Database, user_id: UUID, spec: ResourceSpec, *, request_id:
         "unit_ids": [uuid7() for _ in range(spec.units)],
         "request_id": request_id,
         "request_digest": _digest(spec) if request_id else None,
+        **cause.values,
     }
     try:
         rows = await db.fetch(CREATE, values)
@@ -60,18 +64,25 @@ CREATE = Statement(
         FROM unnest(%(unit_ids)s::uuid[]) WITH ORDINALITY AS numbered (unit_id, number)
     ), managed AS (
         INSERT INTO resource_grants (resource_id, user_id, role) VALUES (%(id)s::uuid, %(user_id)s::uuid, 3)
+    ), created AS (
+        INSERT INTO resources (
+            id, kind, display_name, description, location, time_zone, seats, units, buffer_before, buffer_after,
+            default_role, hours, created_at, updated_at, version, created_by, request_id, request_digest
+        )
+        VALUES (
+            %(id)s::uuid, %(kind)s::text, %(display_name)s::text, %(description)s::text, %(location)s::text,
+            %(time_zone)s::text, %(seats)s::integer, %(units)s::integer, %(buffer_before)s::integer,
+            %(buffer_after)s::integer, %(default_role)s::integer, %(hours)s::jsonb, now(), now(), 1, %(user_id)s::uuid,
+            %(request_id)s::uuid, %(request_digest)s::bytea
+        )
+        RETURNING id, created_by, version, created_at
+    ), logged AS (
+        INSERT INTO new_changes (calendar_id, kind, item_id, version, actor_id, request_id, changed_at)
+        SELECT calendar_id, 'resource.created', id, version, coalesce(%(actor_id)s::uuid, created_by),
+               %(x_request_id)s::text, created_at
+        FROM created CROSS JOIN unnest(ARRAY[id, created_by]) AS calendar_id
     )
-    INSERT INTO resources (
-        id, kind, display_name, description, location, time_zone, seats, units, buffer_before, buffer_after,
-        default_role, hours, created_at, updated_at, version, created_by, request_id, request_digest
-    )
-    VALUES (
-        %(id)s::uuid, %(kind)s::text, %(display_name)s::text, %(description)s::text, %(location)s::text,
-        %(time_zone)s::text, %(seats)s::integer, %(units)s::integer, %(buffer_before)s::integer,
-        %(buffer_after)s::integer, %(default_role)s::integer, %(hours)s::jsonb, now(), now(), 1, %(user_id)s::uuid,
-        %(request_id)s::uuid, %(request_digest)s::bytea
-    )
-    RETURNING created_at
+    SELECT created_at FROM created
     """
 )
 
@@ -197,6 +208,7 @@ async def update(
     *,
     etag: str = "",
     is_admin: bool = False,
+    cause: Cause = BY_OWNER,
 ) -> Resource:
     """Replace the spec by what ``change`` makes of it. ``change`` must be pure: it may run again.
 
@@ -221,6 +233,7 @@ async def update(
         if spec.units != current.units:
             await units.resize(connection, resource_id, spec.units)
         rewritten = await connection.fetch(REWRITE, to_values(spec) | who)
+        await log.write_resource(connection, resource_id, "resource.updated", actor_id=user_id, cause=cause)
         await check_managed(connection, resource_id)
         return Resource._make(rewritten[0])
 
@@ -273,7 +286,14 @@ MANAGED = Statement(
 
 
 async def delete(
-    db: Database, user_id: UUID, resource_id: UUID, *, etag: str = "", force: bool = False, is_admin: bool = False
+    db: Database,
+    user_id: UUID,
+    resource_id: UUID,
+    *,
+    etag: str = "",
+    force: bool = False,
+    is_admin: bool = False,
+    cause: Cause = BY_OWNER,
 ) -> Resource:
     """Delete softly. With ``force`` it is taken from the appointments that have not ended yet; they stay, without it.
 
@@ -287,8 +307,11 @@ async def delete(
 
     async def work(connection: Connection) -> Resource:
         _check_etag(etag, await lock(connection, user_id, resource_id, is_admin=is_admin))
-        await units.release(connection, resource_id, actor_id=user_id, force=force)
-        return _managed(await connection.fetch(DELETE, who))
+        by = Cause(cause.actor_id or user_id, cause.request_id)
+        await units.release(connection, resource_id, cause=by, force=force)
+        deleted = _managed(await connection.fetch(DELETE, who))
+        await log.write_resource(connection, resource_id, "resource.deleted", actor_id=user_id, cause=cause)
+        return deleted
 
     return await db.transact(work)
 
@@ -301,7 +324,9 @@ DELETE = Statement(
 )
 
 
-async def undelete(db: Database, user_id: UUID, resource_id: UUID, *, is_admin: bool = False) -> Resource:
+async def undelete(
+    db: Database, user_id: UUID, resource_id: UUID, *, is_admin: bool = False, cause: Cause = BY_OWNER
+) -> Resource:
     """Bring a deleted resource back.
 
     Raises:
@@ -316,7 +341,9 @@ async def undelete(db: Database, user_id: UUID, resource_id: UUID, *, is_admin: 
             raise NotFound("No such resource.")
         if Resource._make(rows[0]).deleted_at is None:
             raise Taken("The resource is not deleted.", reason="RESOURCE_NOT_DELETED")
-        return _managed(await connection.fetch(UNDELETE, who))
+        undeleted = _managed(await connection.fetch(UNDELETE, who))
+        await log.write_resource(connection, resource_id, "resource.undeleted", actor_id=user_id, cause=cause)
+        return undeleted
 
     return await db.transact(work)
 

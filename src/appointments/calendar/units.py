@@ -10,6 +10,7 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
+from appointments.calendar.log import Cause, of_all
 from appointments.db import Connection, Micros, Statement, instant
 from appointments.errors import Unmet
 
@@ -110,7 +111,7 @@ def reseated(bookings: Sequence[Booked], count: int) -> list[tuple[Booked, int]]
     return moves
 
 
-async def release(connection: Connection, resource_id: UUID, *, actor_id: UUID, force: bool) -> None:
+async def release(connection: Connection, resource_id: UUID, *, cause: Cause, force: bool) -> None:
     """Take a resource from every appointment that has not ended yet.
 
     Raises:
@@ -122,16 +123,20 @@ async def release(connection: Connection, resource_id: UUID, *, actor_id: UUID, 
     if not force:
         raise Unmet("Appointments that have not ended yet take the resource.", reason="RESOURCE_IN_USE")
     values = {"resource_id": resource_id, "appointment_ids": [booked.appointment_id for booked in bookings]}
-    await connection.fetch(STRIP, values | {"actor_id": actor_id})
+    await connection.fetch(STRIP, values | cause.values)
     await connection.fetch(VACATE, values)
 
 
 STRIP = Statement(
-    """
-    UPDATE appointments
-    SET resource_ids = nullif(array_remove(resource_ids, %(resource_id)s::uuid), '{}'), actor_id = %(actor_id)s::uuid,
-        updated_at = now(), version = version + 1
-    WHERE id = ANY (%(appointment_ids)s::uuid[])
+    f"""
+    WITH stripped AS (
+        UPDATE appointments
+        SET resource_ids = nullif(array_remove(resource_ids, %(resource_id)s::uuid), '{{}}'),
+            actor_id = %(actor_id)s::uuid, updated_at = now(), version = version + 1
+        WHERE id = ANY (%(appointment_ids)s::uuid[])
+        RETURNING id, owner_id, resource_ids, actor_id, version, updated_at
+    ), {of_all("appointment.updated", "stripped", left="ARRAY[%(resource_id)s::uuid]", fields="ARRAY['resource_ids']")}
+    SELECT id FROM stripped
     """
 )
 
