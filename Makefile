@@ -106,6 +106,10 @@ conformance: $(VENV)/dev.stamp ## Run the public conformance suite against gRPC-
 wheel: $(VENV)/dev.stamp page ## Build dist/*.whl, with the migrations and the page in it
 	@$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
+.PHONY: sbom
+sbom: $(VENV)/dev.stamp ## List what the image and the wheel run on, with licences: dist/sbom.cdx.json (CycloneDX)
+	@$(PY) scripts/sbom.py dist/sbom.cdx.json
+
 .PHONY: clean
 clean: ## Remove what was built (the database's data is kept elsewhere)
 	@rm -rf $(VENV) dist build src/appointments/page web/node_modules .mypy_cache .ruff_cache .pytest_cache
