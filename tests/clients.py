@@ -48,6 +48,7 @@ class Person:
     email: str
     user_id: str
     tokens: auth_pb2.Tokens
+    channel: grpc.aio.Channel
     appointments: "appointments_pb2_grpc.AppointmentServiceAsyncStub"
     account: "account_pb2_grpc.AccountServiceAsyncStub"
     auth: "auth_pb2_grpc.AuthServiceAsyncStub"  # only their type stubs know these names
@@ -96,6 +97,7 @@ async def register(channel: grpc.aio.Channel) -> Person:
         email,
         answer.user.id,
         answer.tokens,
+        channel,
         appointments_pb2_grpc.AppointmentServiceStub(channel),
         account_pb2_grpc.AccountServiceStub(channel),
         auth,

@@ -116,7 +116,8 @@ DOORS: dict[str, Callable[[Target], AbstractAsyncContextManager[Call]]] = {
 }
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-NAMED = {"etag": "etag", "email": "email", "nextPageToken": "token", "ipAddress": "address", "userAgent": "agent"}
+NAMED = {"secret": "secret", "etag": "etag", "email": "email", "nextPageToken": "token", "ipAddress": "address"}
+NAMED |= {"userAgent": "agent"}
 """What differs from person to person: it gets the number under which it was seen first."""
 NOW = {"createTime", "updateTime", "deleteTime", "lastUseTime", "expireTime", "retryDelay"}
 """What depends on the clock."""
@@ -144,7 +145,7 @@ class Recorder:
         return {
             "call": method.name,
             "code": raw.code.name,
-            "message": raw.message,
+            "message": self._named(raw.message),
             "metadata": sorted((key, value) for key, value in raw.metadata if key != DETAILS_KEY),
             "status": [self._named(_unpacked(Status.FromString(bytes(each)))) for each in status],  # type: ignore[arg-type]
             "body": None if body is None else self._named(MessageToDict(body)),

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
@@ -14,16 +15,19 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from appointments.v1 import account_pb2 as account
 from appointments.v1 import appointments_pb2 as pb
-from appointments.v1 import auth_pb2
+from appointments.v1 import auth_pb2, resources_pb2_grpc
+from appointments.v1 import keys_pb2 as keys
+from appointments.v1 import resources_pb2 as rooms
 from tests.api.doors import Raw, Recorder
 from tests.clients import HOUR, PASSWORD, TEN, Person, appointment, new_address, timestamp
 
 Code = grpc.StatusCode
 OK, INVALID, NOT_FOUND = Code.OK, Code.INVALID_ARGUMENT, Code.NOT_FOUND
 
+BOTH_PORTS: tuple[Any, ...] = (pb.DESCRIPTOR, account.DESCRIPTOR, keys.DESCRIPTOR, rooms.DESCRIPTOR)
 METHODS: dict[str, MethodDescriptor] = {
     method.name: method
-    for file in (pb.DESCRIPTOR, account.DESCRIPTOR)
+    for file in BOTH_PORTS
     for service in file.services_by_name.values()
     for method in service.methods
 }
@@ -60,6 +64,22 @@ class Scene:
         booked: pb.Appointment = (await self.do(request)).appointment
         return booked
 
+    async def room(self, expect: Code = OK, **fields: Any) -> rooms.Resource:
+        """Ada adds a room."""
+        response = await self.do(rooms.CreateResourceRequest(resource=room(**fields)), expect)
+        added: rooms.Resource = response and response.resource
+        return added
+
+    async def others_room(self, role: int = 0) -> str:
+        """A room of Bob's on which Ada has this role."""
+        service = resources_pb2_grpc.ResourceServiceStub(self.bob.channel)
+        request = rooms.CreateResourceRequest(resource=room())
+        added = (await service.CreateResource(request, metadata=self.bob.metadata)).resource
+        if role:
+            grant = rooms.SetResourceAccessRequest(id=added.id, email=self.ada.email, role=role)  # type: ignore[arg-type]
+            await service.SetResourceAccess(grant, metadata=self.bob.metadata)
+        return str(added.id)
+
     async def others(self) -> pb.Appointment:
         """An appointment of Bob's."""
         return await self.bob.create()
@@ -69,6 +89,12 @@ class Scene:
         request = auth_pb2.LoginRequest(email=self.ada.email, password=PASSWORD)
         answer = await self.ada.auth.Login(request, metadata=new_address())
         return str(answer.tokens.access_token)
+
+
+def room(**fields: Any) -> rooms.Resource:
+    """A room that breaks no rule."""
+    good: dict[str, Any] = {"display_name": "Größer", "kind": rooms.RESOURCE_KIND_ROOM, "time_zone": "Europe/Zurich"}
+    return rooms.Resource(**(good | fields))
 
 
 async def create(scene: Scene) -> None:
@@ -90,9 +116,35 @@ async def create(scene: Scene) -> None:
         {"start_time": Timestamp(seconds=2**62), "end_time": Timestamp(nanos=-1)},
         {"start_time": first.end_time, "end_time": first.start_time},
         {"attendees": [pb.Attendee(email="x"), *guests, *guests]},
+        {"resource_ids": ["größer", NOBODYS, NOBODYS]},
+        {"resource_ids": [str(UUID(int=number)) for number in range(21)]},
+        {"buffer_before": Duration(seconds=90_000), "buffer_after": Duration(nanos=1)},
+        {"all_day": True},
+        {"transparency": pb.TRANSPARENCY_TRANSPARENT, "buffer_after": Duration(seconds=60)},
+        {"transparency": 9},
     ):
         await scene.do(pb.CreateAppointmentRequest(appointment=appointment(**bad)), INVALID)
     await scene.do(pb.CreateAppointmentRequest(appointment=first, request_id="größer"), INVALID)
+    await _rooms(scene)
+
+
+async def _rooms(scene: Scene) -> None:
+    """Rooms: free, taken, of others, and of nobody."""
+    mine = await scene.room()
+    asked: dict[str, Any] = {"resource_ids": [mine.id.upper()], "buffer_before": Duration(seconds=60)}
+    await scene.book(TEN + 9 * HOUR, **asked)
+    taken = pb.CreateAppointmentRequest(appointment=appointment(TEN + 10 * HOUR, **asked))
+    await scene.do(taken, Code.ALREADY_EXISTS)
+    for role, expect in (
+        (rooms.RESOURCE_ROLE_UNSPECIFIED, NOT_FOUND),
+        (rooms.RESOURCE_ROLE_VIEWER, Code.PERMISSION_DENIED),
+        (rooms.RESOURCE_ROLE_BOOKER, OK),
+    ):
+        asked = {"resource_ids": [mine.id, await scene.others_room(role)]}
+        await scene.do(pb.CreateAppointmentRequest(appointment=appointment(TEN + 19 * HOUR, **asked)), expect)
+    await scene.do(pb.CreateAppointmentRequest(appointment=appointment(resource_ids=[NOBODYS])), NOT_FOUND)
+    day = appointment(TEN - 12 * HOUR, 24 * HOUR, all_day=True, transparency=pb.TRANSPARENCY_TRANSPARENT)
+    await scene.do(pb.CreateAppointmentRequest(appointment=day))
 
 
 async def get(scene: Scene) -> None:
@@ -228,6 +280,167 @@ async def delete_account(scene: Scene) -> None:
     await scene.do(pb.ListAppointmentsRequest(), Code.UNAUTHENTICATED)
 
 
+async def create_resource(scene: Scene) -> None:
+    """Within bounds; a retry is no second one."""
+    decided: dict[str, Any] = {"description": "約束", "location": "Zürich", "seats": 9, "units": 3, "default_role": 2}
+    await scene.room(**decided, buffer_before=Duration(seconds=60), buffer_after=Duration(seconds=86_400))
+    retried = rooms.CreateResourceRequest(resource=room(), request_id=NOBODYS)
+    assert await scene.do(retried) == await scene.do(retried)
+    retried.resource.display_name = "Another"
+    await scene.do(retried, INVALID)
+    bad: dict[str, Any]
+    for bad in (
+        {"display_name": " ", "kind": 9, "time_zone": "Moon/Base", "seats": -1, "units": 101, "default_role": 9},
+        {"description": "d" * 10_001, "location": "l" * 501, "units": -1},
+        {"buffer_before": Duration(seconds=90_000), "buffer_after": Duration(seconds=-1)},
+        {"buffer_before": Duration(seconds=2**62), "buffer_after": Duration(nanos=1)},
+    ):
+        await scene.room(INVALID, **bad)
+    await scene.do(rooms.CreateResourceRequest(resource=room(time_zone=""), request_id="größer"), INVALID)
+
+
+async def get_resource(scene: Scene) -> None:
+    """One's own, deleted or not, and what one has a role on."""
+    mine = await scene.room()
+    await scene.do(rooms.GetResourceRequest(id=mine.id.upper()))
+    await scene.do(rooms.DeleteResourceRequest(id=mine.id))
+    await scene.do(rooms.GetResourceRequest(id=mine.id))
+    await scene.do(rooms.GetResourceRequest(id=await scene.others_room(rooms.RESOURCE_ROLE_VIEWER)))
+    await _not_mine(scene, lambda id_: rooms.GetResourceRequest(id=id_), await scene.others_room())
+
+
+async def list_resources(scene: Scene) -> None:
+    """By name, page by page, and filtered."""
+    await scene.others_room()
+    large: dict[str, Any] = {"seats": 99_000}  # what everybody may see of other scenes is smaller
+    for name in "bac":
+        kind = rooms.RESOURCE_KIND_EQUIPMENT if name == "c" else rooms.RESOURCE_KIND_ROOM
+        await scene.room(display_name=name, kind=kind, **large)
+    which: dict[str, Any] = {"min_seats": 99_000}
+    listed = await scene.do(rooms.ListResourcesRequest(**which))
+    assert ["a", "b", "c"] == [each.display_name for each in listed.resources]
+    page = await scene.do(rooms.ListResourcesRequest(page_size=2, **which))
+    await scene.do(rooms.ListResourcesRequest(page_size=2, page_token=page.next_page_token, **which))
+    await scene.do(rooms.ListResourcesRequest(kind=rooms.RESOURCE_KIND_EQUIPMENT, **which))
+    await scene.do(rooms.ListResourcesRequest(page_size=2, page_token=page.next_page_token), INVALID)
+    await scene.do(rooms.ListResourcesRequest(page_token="größer", page_size=-1, min_seats=-1), INVALID)
+    await scene.do(rooms.ListResourcesRequest(kind=9), INVALID)  # type: ignore[arg-type]
+
+
+async def update_resource(scene: Scene) -> None:
+    """Masks, etags, and units that are in use."""
+    mine = await scene.room(units=2)
+    await scene.book(resource_ids=[mine.id])
+
+    async def change(expect: Code, *paths: str, **fields: Any) -> None:
+        message = rooms.Resource(**{"id": mine.id, **fields})
+        await scene.do(rooms.UpdateResourceRequest(resource=message, update_mask=FieldMask(paths=paths)), expect)
+
+    await change(OK, "display_name", display_name="Größer", location="not in the mask")
+    await change(OK, seats=4)
+    await change(OK, units=1)
+    await change(Code.ABORTED, "seats", seats=5, etag=mine.etag)
+    await change(INVALID, "*", display_name="x")
+    await change(INVALID, "größer", "id", "role")
+    await change(INVALID, "units", "time_zone", units=101, time_zone="Moon/Base")
+    await change(INVALID, "buffer_after", buffer_after=Duration(nanos=1))
+    seen = await scene.others_room(rooms.RESOURCE_ROLE_BOOKER)
+    await scene.do(rooms.UpdateResourceRequest(resource=rooms.Resource(id=seen, seats=1)), Code.PERMISSION_DENIED)
+
+    def to(id_: str) -> rooms.UpdateResourceRequest:
+        return rooms.UpdateResourceRequest(resource=rooms.Resource(id=id_, seats=1))
+
+    await _not_mine(scene, to, await scene.others_room())
+
+
+async def delete_resource(scene: Scene) -> None:
+    """Once, with the current etag if with one, and by force if it is in use."""
+    mine = await scene.room()
+    booked = await scene.book(resource_ids=[mine.id])
+    await scene.do(rooms.DeleteResourceRequest(id=mine.id, etag="stale"), Code.ABORTED)
+    await scene.do(rooms.DeleteResourceRequest(id=mine.id, etag=mine.etag), Code.FAILED_PRECONDITION)
+    await scene.do(rooms.DeleteResourceRequest(id=mine.id, force=True))
+    await scene.do(pb.GetAppointmentRequest(id=booked.id))
+    await scene.do(rooms.DeleteResourceRequest(id=mine.id), NOT_FOUND)
+    seen = await scene.others_room(rooms.RESOURCE_ROLE_BOOKER)
+    await scene.do(rooms.DeleteResourceRequest(id=seen, force=True), Code.PERMISSION_DENIED)
+    await _not_mine(scene, lambda id_: rooms.DeleteResourceRequest(id=id_), await scene.others_room())
+
+
+async def undelete_resource(scene: Scene) -> None:
+    """If it is deleted, and one's own."""
+    mine = await scene.room()
+    await scene.do(rooms.UndeleteResourceRequest(id=mine.id), Code.ALREADY_EXISTS)
+    await scene.do(rooms.DeleteResourceRequest(id=mine.id))
+    await scene.do(rooms.UndeleteResourceRequest(id=mine.id))
+    await scene.book(resource_ids=[mine.id])
+    await _not_mine(scene, lambda id_: rooms.UndeleteResourceRequest(id=id_), await scene.others_room())
+
+
+async def set_access(scene: Scene) -> None:
+    """Managers say who may what, and one of them stays."""
+    mine = await scene.room()
+
+    async def grant(email: str, role: int, expect: Code = OK) -> None:
+        await scene.do(rooms.SetResourceAccessRequest(id=mine.id, email=email, role=role), expect)  # type: ignore[arg-type]
+
+    await grant(scene.bob.email.upper(), rooms.RESOURCE_ROLE_MANAGER)
+    await grant(scene.ada.email, rooms.RESOURCE_ROLE_VIEWER)
+    await grant(scene.bob.email, rooms.RESOURCE_ROLE_UNSPECIFIED, Code.PERMISSION_DENIED)
+    mine = await scene.room()
+    await grant(scene.ada.email, rooms.RESOURCE_ROLE_UNSPECIFIED, Code.FAILED_PRECONDITION)
+    await grant("größer", rooms.RESOURCE_ROLE_VIEWER, INVALID)
+    await grant("nobody-at-all@example.com", rooms.RESOURCE_ROLE_VIEWER, INVALID)
+    await grant(scene.bob.email, 9, INVALID)
+
+    def to(id_: str) -> rooms.SetResourceAccessRequest:
+        return rooms.SetResourceAccessRequest(id=id_, email=scene.bob.email, role=rooms.RESOURCE_ROLE_VIEWER)
+
+    await _not_mine(scene, to, await scene.others_room())
+
+
+async def list_access(scene: Scene) -> None:
+    """Managers see everybody's, others nothing."""
+    mine = await scene.room()
+    await scene.do(rooms.SetResourceAccessRequest(id=mine.id, email=scene.bob.email, role=rooms.RESOURCE_ROLE_VIEWER))
+    assert 2 == len((await scene.do(rooms.ListResourceAccessRequest(id=mine.id))).access)
+    seen = await scene.others_room(rooms.RESOURCE_ROLE_BOOKER)
+    await scene.do(rooms.ListResourceAccessRequest(id=seen), Code.PERMISSION_DENIED)
+    await _not_mine(scene, lambda id_: rooms.ListResourceAccessRequest(id=id_), await scene.others_room())
+
+
+async def create_key(scene: Scene) -> None:
+    """For oneself, within bounds; the secret is told once."""
+    good = keys.Key(display_name="Größer", scopes=["appointments.read", "resources.write"], expire_time=NIGHT)
+    made = await scene.do(keys.CreateKeyRequest(key=good))
+    assert made.secret.startswith("apt_")
+    bad = keys.Key(scopes=["root"], expire_time=Timestamp(nanos=-1))
+    await scene.do(keys.CreateKeyRequest(key=bad), INVALID)
+    await scene.do(keys.CreateKeyRequest(key=keys.Key(display_name="x", scopes=["admin"])), Code.PERMISSION_DENIED)
+    await scene.do(keys.CreateKeyRequest(key=good, service_account_id=NOBODYS), Code.PERMISSION_DENIED)
+    await scene.do(keys.CreateKeyRequest(key=good, service_account_id="größer"), INVALID)
+
+
+async def list_keys(scene: Scene) -> None:
+    """One's own, without their secrets."""
+    await scene.do(keys.ListKeysRequest())
+    for name in ("first", "second"):
+        key = keys.Key(display_name=name, scopes=["appointments.write"])
+        await scene.do(keys.CreateKeyRequest(key=key))
+    listed = (await scene.do(keys.ListKeysRequest())).keys
+    assert ["second", "first"] == [key.display_name for key in listed]
+    await scene.do(keys.ListKeysRequest(service_account_id=NOBODYS), Code.PERMISSION_DENIED)
+    await scene.do(keys.ListKeysRequest(service_account_id="x"), INVALID)
+
+
+async def revoke_key(scene: Scene) -> None:
+    """One's own, once."""
+    made = await scene.do(keys.CreateKeyRequest(key=keys.Key(display_name="x", scopes=["appointments.read"])))
+    await scene.do(keys.RevokeKeyRequest(id=made.key.id))
+    await scene.do(keys.RevokeKeyRequest(id=made.key.id), NOT_FOUND)
+    await _not_mine(scene, lambda id_: keys.RevokeKeyRequest(id=id_), NOBODYS)
+
+
 async def _not_mine(scene: Scene, request: Callable[[str], Message], others: str) -> None:
     """Somebody else's is like nobody's, and what is no id is never looked up."""
     for id_ in (others, NOBODYS):
@@ -249,4 +462,15 @@ SCENARIOS: dict[str, Callable[[Scene], Awaitable[None]]] = {
     "RevokeSession": revoke_session,
     "ChangePassword": change_password,
     "DeleteAccount": delete_account,
+    "CreateResource": create_resource,
+    "GetResource": get_resource,
+    "ListResources": list_resources,
+    "UpdateResource": update_resource,
+    "DeleteResource": delete_resource,
+    "UndeleteResource": undelete_resource,
+    "SetResourceAccess": set_access,
+    "ListResourceAccess": list_access,
+    "CreateKey": create_key,
+    "ListKeys": list_keys,
+    "RevokeKey": revoke_key,
 }

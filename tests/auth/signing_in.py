@@ -67,7 +67,9 @@ async def sign_out_within_five_seconds(house: Auth, access_token: str) -> None:
 
 async def session_of(house: Auth, signed_in: SignIn) -> UUID:
     """The session of a sign-in."""
-    return (await house.authenticator.identify(signed_in.tokens.access_token)).session_id
+    session_id = (await house.authenticator.identify(signed_in.tokens.access_token)).session_id
+    assert session_id
+    return session_id
 
 
 async def live_tokens(db: Database) -> int:

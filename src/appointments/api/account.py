@@ -72,7 +72,7 @@ class AccountService:
         return pb.DeleteAccountResponse()
 
 
-def _session(session: Session, current: UUID) -> pb.Session:
+def _session(session: Session, current: UUID | None) -> pb.Session:
     return pb.Session(
         id=str(session.id),
         user_agent=session.user_agent,

@@ -50,6 +50,10 @@ def device(visitor: Visitor) -> Device:
     return Device(user_agent=visitor.user_agent, address=visitor.address)
 
 
+_ROLES = {"user": account_pb2.USER_ROLE_USER, "admin": account_pb2.USER_ROLE_ADMIN}
+_KINDS = {"person": account_pb2.USER_KIND_PERSON, "service_account": account_pb2.USER_KIND_SERVICE_ACCOUNT}
+
+
 def user_message(user: User) -> account_pb2.User:
     """A user as the contract has it."""
     message = account_pb2.User(
@@ -59,6 +63,10 @@ def user_message(user: User) -> account_pb2.User:
         time_zone=user.time_zone,
         create_time=timestamp(user.created_at),
         update_time=timestamp(user.updated_at),
+        external_id=user.external_id,
+        role=_ROLES[user.role],
+        disabled=user.disabled,
+        kind=_KINDS[user.kind],
     )
     if user.hours:
         set_hours(message.hours, Hours.from_json(user.hours))

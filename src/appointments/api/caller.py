@@ -6,6 +6,7 @@ from uuid import UUID
 
 from uuid_utils import uuid4
 
+from appointments.auth.identity import Identity
 from appointments.calendar.log import Cause
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -25,18 +26,27 @@ class Visitor:
 class Caller(Visitor):
     """A client with an identity."""
 
-    user_id: UUID
-    session_id: UUID
+    identity: Identity
+
+    @property
+    def user_id(self) -> UUID:
+        """Whose call it is."""
+        return self.identity.user_id
 
     @property
     def actor_id(self) -> UUID:
-        """Who really calls."""
-        return self.user_id
+        """Who really calls: the user, or the service account that acts for the user."""
+        return self.identity.actor_id
+
+    @property
+    def session_id(self) -> UUID | None:
+        """The session that the user has signed in with; None for a program with a key."""
+        return self.identity.session_id
 
     @property
     def is_admin(self) -> bool:
         """Whether the caller manages everything."""
-        return False
+        return self.identity.is_admin
 
 
 def cause(caller: Caller) -> Cause:

@@ -1,4 +1,4 @@
-"""The one policy for every RPC on both transports: request id, identity, deadline, faults → status, a log line.
+"""The one policy for every RPC on both transports: request id, identity, scope, deadline, faults → status, a log line.
 
 Each handler is wrapped when its service is registered, not per call. Both servers get the same wrapped handlers, so the
 two transports cannot behave differently. Handlers see ``(request, visitor)`` and raise domain faults; nothing else of
@@ -7,9 +7,11 @@ gRPC reaches them. Messages arrive as bytes and are parsed here, so that garbage
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import lru_cache
 from time import perf_counter
 from typing import Any, NoReturn, Protocol
+from uuid import UUID
 
 import grpc
 import structlog
@@ -20,10 +22,12 @@ from google.protobuf.message_factory import GetMessageClass
 from appointments import metrics
 from appointments.api.address import client_address
 from appointments.api.caller import Caller, Visitor, request_id
+from appointments.api.convert import identifier
 from appointments.api.gate import Gate
+from appointments.api.scopes import Rule, rule_of
 from appointments.api.status import DETAILS_KEY, status, status_code
 from appointments.auth.identity import Identity
-from appointments.errors import Conflict, DeadlineExceeded, Fault, Malformed, Unauthenticated
+from appointments.errors import Conflict, DeadlineExceeded, Denied, Fault, Malformed, Unauthenticated
 
 DEFAULT_DEADLINE = 15.0
 """Seconds that a call gets if its client sets no deadline, so that nothing waits for ever."""
@@ -40,10 +44,13 @@ _log = structlog.get_logger("appointments.request")
 
 
 class Authenticator(Protocol):
-    """Tells who an access token belongs to."""
+    """Tells who an access token or a key belongs to."""
 
-    async def identify(self, access_token: str) -> Identity:
-        """Raise Unauthenticated if the token is not valid, or not any more."""
+    async def identify(self, credential: str) -> Identity:
+        """Raise Unauthenticated if it is not valid, or not any more."""
+
+    async def act(self, identity: Identity, user_id: UUID) -> Identity:
+        """Make the call the user's, or raise Denied, NotFound or Unmet."""
 
 
 class Registrar(Protocol):
@@ -67,10 +74,11 @@ class Policy:
 
         Raises:
             AttributeError: the servicer lacks a method of the contract.
+            LookupError: a method that is not public has no rule in :mod:`~appointments.api.scopes`.
         """
         handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
             method.name: grpc.unary_unary_rpc_method_handler(
-                self._behaviour(method, getattr(servicer, method.name), public=public)
+                self._behaviour(method, getattr(servicer, method.name), None if public else rule_of(method))
             )
             for method in service.methods
         }
@@ -78,7 +86,7 @@ class Policy:
         for server in servers:
             server.add_generic_rpc_handlers((generic,))
 
-    def _behaviour(self, method: MethodDescriptor, handler: Method, *, public: bool) -> Behaviour:
+    def _behaviour(self, method: MethodDescriptor, handler: Method, rule: Rule | None) -> Behaviour:
         parse = GetMessageClass(method.input_type).FromString
         service = method.containing_service.full_name
         name = f"/{service}/{method.name}"
@@ -92,8 +100,11 @@ class Policy:
             try:
                 with self.gate:
                     async with asyncio.timeout(_time_left(context)):
-                        if not public:
-                            visitor = await self._caller(headers, visitor)
+                        if rule:
+                            visitor = caller = await self._caller(headers, visitor)
+                            rule.check(caller.identity)
+                            if "x-act-as" in headers:
+                                visitor = await self._acting(caller, headers["x-act-as"], rule)
                         return (await handler(_parsed(parse, data), visitor)).SerializeToString()
             except asyncio.CancelledError:
                 code = StatusCode.CANCELLED
@@ -114,7 +125,7 @@ class Policy:
                     method=name,
                     status=code.name,
                     duration_ms=round(duration * 1000, 2),
-                    user_id=str(visitor.user_id) if isinstance(visitor, Caller) else None,
+                    **_who(visitor),
                 )
 
         return behaviour
@@ -128,18 +139,38 @@ class Policy:
         )
 
     async def _caller(self, headers: dict[str, str], visitor: Visitor) -> Caller:
-        scheme, _, token = headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
-            raise Unauthenticated("Sign in first: the request carries no access token.")
-        identity = await self._authenticator.identify(token.strip())
-        return Caller(
-            visitor.request_id,
-            visitor.address,
-            visitor.user_agent,
-            visitor.attempt_id,
-            identity.user_id,
-            identity.session_id,
-        )
+        identity = await self._authenticator.identify(_credential(headers.get("authorization", "")))
+        return Caller(visitor.request_id, visitor.address, visitor.user_agent, visitor.attempt_id, identity)
+
+    async def _acting(self, caller: Caller, user_id: str, rule: Rule) -> Caller:
+        if rule.admin or not caller.identity.may_act:
+            raise Denied("Only a service account with the scope admin may act for a user.", reason="ACT_AS_DENIED")
+        identity = await self._authenticator.act(caller.identity, identifier(user_id, "x-act-as"))
+        return replace(caller, identity=identity)
+
+
+def _credential(authorization: str) -> str:
+    """What stands behind "Bearer"."""
+    scheme, _, credential = authorization.partition(" ")
+    if scheme.lower() != "bearer" or not credential:
+        raise Unauthenticated("Sign in first: the request carries no access token and no key.")
+    if "," in credential:
+        # Which of them counts is nothing to guess about.
+        raise Unauthenticated("The request carries two identities.", reason="SEVERAL_IDENTITIES")
+    return credential.strip()
+
+
+def _who(visitor: Visitor) -> dict[str, str | None]:
+    """Who it was, for the log: the user, and where they differ the service account that acted and the key."""
+    if not isinstance(visitor, Caller):
+        return {"user_id": None}
+    identity = visitor.identity
+    who: dict[str, str | None] = {"user_id": str(identity.user_id)}
+    if identity.key_id:
+        who["key_id"] = str(identity.key_id)
+    if identity.actor_id != identity.user_id:
+        who["actor_id"] = str(identity.actor_id)
+    return who
 
 
 @lru_cache(maxsize=4096)  # all calls of a connection have the same arguments

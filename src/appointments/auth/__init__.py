@@ -1,4 +1,4 @@
-"""Accounts, passwords, sessions and their tokens.
+"""Accounts, passwords, sessions and their tokens, keys.
 
 `build` wires the parts together. They share one `Authenticator`, so a session that this process ends stops working in
 this process at once.
@@ -8,13 +8,25 @@ from dataclasses import dataclass
 
 from appointments.auth.accounts import Accounts
 from appointments.auth.identity import Authenticator, Identity
+from appointments.auth.keys import Keys
 from appointments.auth.passwords import Passwords
 from appointments.auth.rotation import Rotation
 from appointments.auth.sessions import Device, Sessions
 from appointments.auth.tokens import AccessTokens, Clock, RefreshTokens, utc_now
 from appointments.db import Database
 
-__all__ = ["Accounts", "Auth", "Authenticator", "Device", "Identity", "Passwords", "Rotation", "Sessions", "build"]
+__all__ = [
+    "Accounts",
+    "Auth",
+    "Authenticator",
+    "Device",
+    "Identity",
+    "Keys",
+    "Passwords",
+    "Rotation",
+    "Sessions",
+    "build",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +36,7 @@ class Auth:
     accounts: Accounts
     sessions: Sessions
     rotation: Rotation
+    keys: Keys
     authenticator: Authenticator
 
 
@@ -38,5 +51,6 @@ def build(
         accounts=Accounts(db, passwords, sessions, authenticator, now=now),
         sessions=sessions,
         rotation=Rotation(db, access, RefreshTokens(secret, previous=previous), authenticator, now=now),
+        keys=Keys(db, authenticator, now=now),
         authenticator=authenticator,
     )

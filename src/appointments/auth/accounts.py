@@ -86,7 +86,8 @@ class Accounts:
 
         Raises:
             Invalid: a field is missing.
-            Unauthenticated: it is not the password of an account (WRONG_CREDENTIALS).
+            Unauthenticated: it is not the password of an account (WRONG_CREDENTIALS), or the account is disabled
+                (USER_DISABLED).
             Unavailable: too many passwords are waiting.
         """
         if missing := [name for name, value in (("email", email), ("password", password)) if not value]:
@@ -98,6 +99,9 @@ class Accounts:
             async with self._db.connection() as connection:
                 tokens = await self._sessions.open(connection, user_id, password_hash, device)
                 person = await user.find(connection, user_id)
+            if person and person.disabled:
+                # Only who knows the password is told.
+                raise Unauthenticated("The account is disabled.", reason="USER_DISABLED")
             if tokens and person:
                 metrics.SIGN_INS.labels("signed_in").inc()
                 return SignIn(person, tokens)
@@ -134,11 +138,11 @@ class Accounts:
             return await self.get(user_id)
         async with self._db.connection() as connection:
             cursor = await connection.cursor(row_factory=class_row(User)).execute(
-                """
+                f"""
                 UPDATE users SET updated_at = %(now)s, display_name = coalesce(%(display_name)s, display_name),
                     time_zone = coalesce(%(time_zone)s, time_zone),
                     hours = CASE WHEN %(with_hours)s THEN %(hours)s::jsonb ELSE hours END
-                WHERE id = %(id)s RETURNING id, email, display_name, time_zone, created_at, updated_at, hours
+                WHERE id = %(id)s RETURNING {user.COLUMNS}
                 """,
                 {
                     "id": user_id,
@@ -151,7 +155,7 @@ class Accounts:
             )
             return _existing(await cursor.fetchone())
 
-    async def change_password(self, user_id: UUID, session_id: UUID, current: str, new: str) -> None:
+    async def change_password(self, user_id: UUID, session_id: UUID | None, current: str, new: str) -> None:
         """Change the password and end every session but this one.
 
         Raises:
@@ -191,7 +195,7 @@ class Accounts:
             await self._db.transact(lambda connection: _erase(connection, user_id, password_hash))
         )
 
-    async def _find(self, email: str) -> tuple[UUID, str] | None:
+    async def _find(self, email: str) -> tuple[UUID, str | None] | None:
         # A malformed address has no account. The caller still pays for one password check, like everybody else.
         if validation.email_problem(email):
             return None
@@ -207,8 +211,8 @@ class Accounts:
             row = await cursor.fetchone()
         if row is None:
             raise _account_deleted()
-        password_hash: str = row[0]
-        if not await hasher.verify(password, password_hash):
+        password_hash: str | None = row[0]
+        if password_hash is None or not await hasher.verify(password, password_hash):
             raise _wrong_password(field)
         return password_hash
 

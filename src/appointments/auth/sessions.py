@@ -23,7 +23,7 @@ KEPT = timedelta(days=1)
 
 MAX_USER_AGENT = 400
 
-Reason = Literal["logout", "revoked", "password_changed", "token_reused"]
+Reason = Literal["logout", "revoked", "password_changed", "token_reused", "user_disabled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +60,9 @@ class Sessions:
     async def open(self, connection: Connection, user_id: UUID, password_hash: str, device: Device) -> Tokens | None:
         """Open a session for a user whose password was checked against ``password_hash``.
 
-        None if the password has changed since. The user's row is locked until the session exists. So a password that
-        was changed a moment ago opens no session, and a change that comes later finds the session and ends it.
+        None if the password has changed since, or the user is disabled. The user's row is locked until the session
+        exists. So a password that was changed a moment ago opens no session, and a change that comes later finds the
+        session and ends it.
         """
         now = self._now()
         session_id, refresh_token = uuid7(), RefreshTokens.first()
@@ -69,7 +70,8 @@ class Sessions:
         cursor = await connection.execute(
             """
             WITH person AS (
-                SELECT id FROM users WHERE id = %(user_id)s AND password_hash = %(password_hash)s FOR SHARE
+                SELECT id FROM users
+                WHERE id = %(user_id)s AND password_hash = %(password_hash)s AND disabled_at IS NULL FOR SHARE
             ), session AS (
                 INSERT INTO sessions (id, user_id, user_agent, ip_address, created_at, last_used_at, expires_at)
                 SELECT %(session_id)s, id, %(user_agent)s, %(address)s, %(now)s, %(now)s, %(expires_at)s FROM person

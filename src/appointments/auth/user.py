@@ -1,18 +1,24 @@
-"""A person with an account, as the database has it."""
+"""A user, as the database has it: a person with an account, somebody whom a backend manages, or a service account."""
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal, LiteralString
 from uuid import UUID
 
 from psycopg.rows import class_row
 
 from appointments.db import Connection
 
+Kind = Literal["person", "service_account"]
+Role = Literal["user", "admin"]
+
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A user. ``email`` is folded to lower case, ``time_zone`` is an IANA name."""
+    """A user. ``email`` is folded to lower case, ``time_zone`` is an IANA name.
+
+    ``email`` and ``external_id``, which is what another system calls the user, are "" if there is none.
+    """
 
     id: UUID
     email: str
@@ -22,12 +28,21 @@ class User:
     updated_at: datetime
     hours: dict[str, Any] | None = None
     """When the person can be booked, as :meth:`Hours.to_json` has it."""
+    external_id: str = ""
+    role: Role = "user"
+    disabled: bool = False
+    kind: Kind = "person"
+
+
+COLUMNS: LiteralString = """
+    id, coalesce(email, '') AS email, display_name, time_zone, created_at, updated_at,
+    coalesce(external_id, '') AS external_id, role, disabled_at IS NOT NULL AS disabled, kind, hours
+"""
 
 
 async def find(connection: Connection, user_id: UUID) -> User | None:
     """Look up a user by id."""
     cursor = await connection.cursor(row_factory=class_row(User)).execute(
-        "SELECT id, email, display_name, time_zone, created_at, updated_at, hours FROM users WHERE id = %(id)s",
-        {"id": user_id},
+        f"SELECT {COLUMNS} FROM users WHERE id = %(id)s", {"id": user_id}
     )
     return await cursor.fetchone()

@@ -29,6 +29,7 @@ from appointments.api.auth import AuthService
 from appointments.api.exchange import bounded
 from appointments.api.grpcweb.front import Front
 from appointments.api.health import Health, Readiness
+from appointments.api.keys import KeyService
 from appointments.api.origin import Origins
 from appointments.api.resources import ResourceService
 from appointments.api.rest import cookies, site
@@ -43,13 +44,14 @@ from appointments.server.drain import Servers, drain
 from appointments.server.listener import Listener
 from appointments.server.ports import StartFault
 from appointments.server.settings import Settings
-from appointments.v1 import account_pb2, appointments_pb2, auth_pb2, resources_pb2
+from appointments.v1 import account_pb2, appointments_pb2, auth_pb2, keys_pb2, resources_pb2
 
 APPOINTMENTS = appointments_pb2.DESCRIPTOR.services_by_name["AppointmentService"]
 RESOURCES = resources_pb2.DESCRIPTOR.services_by_name["ResourceService"]
 ACCOUNT = account_pb2.DESCRIPTOR.services_by_name["AccountService"]
+KEYS = keys_pb2.DESCRIPTOR.services_by_name["KeyService"]
 AUTH = auth_pb2.DESCRIPTOR.services_by_name["AuthService"]
-SERVICES = (APPOINTMENTS, RESOURCES, ACCOUNT, AUTH)
+SERVICES = (APPOINTMENTS, RESOURCES, ACCOUNT, KEYS, AUTH)
 
 HOUSEKEEPING_SECONDS = 3600.0
 
@@ -166,6 +168,7 @@ def _build(
     policy.register(APPOINTMENTS, AppointmentService(db), native, front)
     policy.register(RESOURCES, ResourceService(db, creation=settings.resource_creation), native, front)
     policy.register(ACCOUNT, AccountService(identities.accounts, identities.sessions, limiter), native, front)
+    policy.register(KEYS, KeyService(identities.keys), native, front)
     signing_in = AuthService(identities.accounts, identities.sessions, identities.rotation, limiter)
     policy.register(AUTH, signing_in, native, public=True)
     names = [service.full_name for service in SERVICES]
