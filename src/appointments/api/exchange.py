@@ -2,8 +2,12 @@
 
 Guarantees, for any application behind it:
 
-- A response does not end before the request's body has: over HTTP/2, data for a stream that was answered kills the
-  whole connection; over HTTP/1.1 a client that is still sending never reads the answer, and a full queue deadlocks.
+- Over HTTP/1.1 a response does not end before the request's body has: a client that is still sending never reads the
+  answer, and a full queue deadlocks.
+- Over HTTP/2 a response does not even begin before the request's body has ended, unless it comes in pieces. Clients
+  that see an error status stop sending, and then fail the call, or wait for an end that waits for theirs.
+- Only a conversation is answered as it goes, and ends when its answer does: a request over HTTP/2 whose length nobody
+  knows yet, to a method that takes a stream. `appointments.server.http2` drops what is sent to it after that.
 - A body that trickles in is cut off with 408, however the drops are spread.
 - After that, or after the client has gone, sending does nothing.
 """
@@ -31,9 +35,15 @@ _GONE: Event = {"type": "http.disconnect"}
 
 
 class Exchange:
-    """Wraps an exchange's ``receive`` and ``send``. Several tasks may receive at once, each event goes to one."""
+    """Wraps an exchange's ``receive`` and ``send``. Several tasks may receive at once, each event goes to one.
 
-    def __init__(self, receive: Receive, send: Send) -> None:
+    ``streaming`` says that the request may be a stream, so that its client may wait for an answer to go on.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, *, streaming: bool = False) -> None:
+        self._http2 = scope["http_version"].startswith("2")
+        of_unknown_length = all(name != b"content-length" for name, _ in scope["headers"])
+        self._conversation = streaming and self._http2 and of_unknown_length
         self._receive = receive
         self._send = send
         self._clock = asyncio.get_running_loop().time
@@ -41,6 +51,7 @@ class Exchange:
         self._waited = 0.0
         self._size = 0
         self._started = False
+        self._held: Event | None = None  # the start of the response, until it is known whether the rest is there, too
         self._complete = False  # the request's body has arrived
         self._over = False  # the client has gone, or was cut off
 
@@ -52,15 +63,23 @@ class Exchange:
         return _GONE if self._over else self._noted(await self._receive())
 
     async def send(self, event: Event) -> None:
-        """Send an event; the last one waits until the request's body has been read out."""
+        """Send an event; the last one waits until the request's body has been read out, but in a conversation."""
         if self._over:
             return
+        waits = not (self._complete or self._conversation)
         if event["type"] == "http.response.start":
             self._started = True
-        elif not (self._complete or event.get("more_body")):
-            await self._send({**event, "more_body": True})
+            if waits and self._http2:
+                self._held = event
+                return
+        elif waits and not event.get("more_body"):
+            if self._held is None:
+                await self._send({**event, "more_body": True})
+                event = {"type": "http.response.body", "body": b""}
             await self._read_out()
-            event = {"type": "http.response.body", "body": b""}
+        start, self._held = self._held, None
+        if start is not None:
+            await self._send(start)
         await self._send(event)
 
     async def _next(self) -> Event:
@@ -103,7 +122,7 @@ def bounded(app: App) -> App:
 
     async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            exchange = Exchange(receive, send)
+            exchange = Exchange(scope, receive, send)
             receive, send = exchange.receive, exchange.send
         await app(scope, receive, send)
 

@@ -9,14 +9,17 @@ import logging
 from contextlib import suppress
 
 from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.asyncio.task_group import TaskGroup
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 from hypercorn.events import Event as ConnectionEvent
 from hypercorn.events import Updated
 from hypercorn.typing import ConnectionState
+from hypercorn.utils import parse_socket_addr
 
 from appointments.api.exchange import App, Event, Receive, Scope, Send
+from appointments.server.http2 import Protocols
 
 IDLE = 30.0
 """Seconds a connection may rest between requests, and may take to send a request's headers."""
@@ -51,7 +54,27 @@ def configure(bind: str, *, graceful_timeout: float = 3.0) -> Config:
 
 
 class _Connection(TCPServer):
-    """hypercorn's connection, which would keep socket and tasks for the whole idle time after its client has closed."""
+    """hypercorn's connection, with our HTTP/2. It does not outlive its client by the idle time."""
+
+    async def run(self) -> None:
+        """Serve the connection until it ends."""
+        connection = self.writer.get_extra_info("socket")
+        try:
+            client = parse_socket_addr(connection.family, connection.getpeername())
+            server = parse_socket_addr(connection.family, connection.getsockname())
+            async with TaskGroup(self.loop) as tasks:
+                self._task_group = tasks
+                self.protocol = Protocols(
+                    *(self.app, self.config, self.context, tasks, ConnectionState(self.state)),
+                    *(False, client, server, self.protocol_send),
+                )
+                await self.protocol.initiate()
+                await self.idle_task.restart(tasks, self._idle_timeout)
+                await self._read_data()
+        except OSError:
+            pass
+        finally:
+            await self._close()
 
     async def protocol_send(self, event: ConnectionEvent) -> None:
         if isinstance(event, Updated) and event.idle and self.reader.at_eof():

@@ -81,11 +81,13 @@ class Front(sonora.asgi.grpcASGI):  # type: ignore[misc] # sonora is untyped
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; what is not this door's goes to the application, if there is one."""
         if self.handles(scope):
-            await self._serve(scope, Exchange(receive, send))
+            handler = self._handler(scope["path"])
+            streaming = handler is None or handler.request_streaming
+            await self._serve(scope, handler, Exchange(scope, receive, send, streaming=streaming))
         elif self._application is not None:
             await self._application(scope, receive, send)
         elif scope["type"] == "http":
-            await _refuse(Exchange(receive, send), 404, "there is nothing here")
+            await _refuse(Exchange(scope, receive, send), 404, "there is nothing here")
 
     async def drain(self, grace: float) -> None:
         """Refuse new calls and end open streams with UNAVAILABLE; let the others finish, for ``grace`` seconds."""
@@ -107,7 +109,7 @@ class Front(sonora.asgi.grpcASGI):  # type: ignore[misc] # sonora is untyped
         details = _Details(path)
         return next((found for generic in self._handlers if (found := generic.service(details))), None)
 
-    async def _serve(self, scope: Scope, exchange: Exchange) -> None:
+    async def _serve(self, scope: Scope, handler: Any, exchange: Exchange) -> None:
         headers = dict(scope["headers"])
         mode = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
         if scope["method"] == "OPTIONS":
@@ -121,12 +123,10 @@ class Front(sonora.asgi.grpcASGI):  # type: ignore[misc] # sonora is untyped
             if token is not None and not self._origins.permits(scope):
                 await _refuse(exchange, 403, "this origin may not use the session")
             else:
-                await self._serve_call(scope, exchange, headers, mode, token)
+                await self._serve_call(scope, handler, exchange, mode, token)
 
-    async def _serve_call(
-        self, scope: Scope, exchange: Exchange, headers: dict[bytes, bytes], mode: bytes, token: str | None
-    ) -> None:
-        handler = self._handler(scope["path"])
+    async def _serve_call(self, scope: Scope, handler: Any, exchange: Exchange, mode: bytes, token: str | None) -> None:
+        headers = dict(scope["headers"])
         reply = Reply(
             exchange.send,
             content_type=mode,

@@ -45,6 +45,8 @@ class Reply:
         self._metadata = initial
         if self._streaming:
             await self._start()
+            # An exchange may hold the start back until it sees that more than one piece follows.
+            await self._send({"type": "http.response.body", "body": b"", "more_body": True})
 
     async def message(self, message: bytes) -> None:
         """Send one message of a stream."""
