@@ -4,8 +4,8 @@ import psycopg
 
 from appointments.db import Database
 
-# Overlaps by brute force; bookings that are not what their appointment says; appointments that lack some; and versions
-# of an appointment that its owner could not learn of from the log of changes.
+# Overlaps by brute force; bookings that are not what their appointment says; appointments that lack some, which only
+# holds may that have expired; and versions of an appointment that its owner could not learn of from the log of changes.
 FAULTS = """
     WITH logged AS (
         SELECT item_id, calendar_id, count(DISTINCT version) AS versions
@@ -15,7 +15,8 @@ FAULTS = """
         ) AS told
         GROUP BY item_id, calendar_id
     ), wanted AS (
-        SELECT id, owner_id, resource_ids, start_at, deleted_at IS NULL AND NOT transparent AS takes_time, tstzrange(
+        SELECT id, owner_id, resource_ids, start_at, expires_at, deleted_at IS NULL AND NOT transparent AS takes_time,
+               expires_at IS NULL OR expires_at > now() AS unexpired, tstzrange(
             start_at - buffer_before * interval '1 second', end_at + buffer_after * interval '1 second'
         ) AS span
         FROM appointments
@@ -24,7 +25,7 @@ FAULTS = """
         (SELECT count(*) FROM bookings a JOIN bookings b ON a.subject_id = b.subject_id AND a.ctid < b.ctid
             WHERE a.during && b.during)
       + (SELECT count(*) FROM bookings LEFT JOIN wanted ON id = appointment_id
-            WHERE id IS NULL OR NOT takes_time
+            WHERE id IS NULL OR NOT takes_time OR bookings.expires_at IS DISTINCT FROM wanted.expires_at
                OR resource_id IS NULL AND (subject_id <> owner_id OR during <> span)
                OR resource_id IS NOT NULL AND (
                    NOT during @> span OR bookings.start_at <> wanted.start_at OR NOT resource_id = ANY (resource_ids)
@@ -34,7 +35,7 @@ FAULTS = """
                          AND resource_units.resource_id = bookings.resource_id
                    )
                ))
-      + (SELECT count(*) FROM wanted WHERE takes_time AND 1 + coalesce(cardinality(resource_ids), 0) <> (
+      + (SELECT count(*) FROM wanted WHERE takes_time AND unexpired AND 1 + coalesce(cardinality(resource_ids), 0) <> (
             SELECT count(DISTINCT coalesce(resource_id, owner_id)) FROM bookings WHERE appointment_id = id
         ))
       + (SELECT count(*) FROM appointments LEFT JOIN logged ON item_id = id AND calendar_id = owner_id

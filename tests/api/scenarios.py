@@ -147,6 +147,19 @@ async def _rooms(scene: Scene) -> None:
     await scene.do(pb.CreateAppointmentRequest(appointment=day))
 
 
+async def confirm(scene: Scene) -> None:
+    """A hold, once and again; not what is gone, and not with a stale etag."""
+    held, others = await scene.book(ttl=Duration(seconds=600)), await scene.others()
+    await scene.do(pb.ConfirmAppointmentRequest(id=held.id, etag="stale"), Code.ABORTED)
+    await scene.do(pb.ConfirmAppointmentRequest(id=held.id, etag=held.etag))
+    await scene.do(pb.ConfirmAppointmentRequest(id=held.id))
+    await scene.do(pb.DeleteAppointmentRequest(id=held.id))
+    await scene.do(pb.ConfirmAppointmentRequest(id=held.id), NOT_FOUND)
+    await _not_mine(scene, lambda id_: pb.ConfirmAppointmentRequest(id=id_), others.id)
+    for ttl in (Duration(), Duration(seconds=-1), Duration(seconds=3601), Duration(seconds=2**62)):
+        await scene.do(pb.CreateAppointmentRequest(appointment=appointment(ttl=ttl)), INVALID)
+
+
 async def get(scene: Scene) -> None:
     """Read what is one's own, deleted or not."""
     mine, others = await scene.book(), await scene.others()
@@ -451,6 +464,7 @@ async def _not_mine(scene: Scene, request: Callable[[str], Message], others: str
 
 SCENARIOS: dict[str, Callable[[Scene], Awaitable[None]]] = {
     "CreateAppointment": create,
+    "ConfirmAppointment": confirm,
     "GetAppointment": get,
     "ListAppointments": list_,
     "UpdateAppointment": update,

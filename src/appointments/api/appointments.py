@@ -6,7 +6,7 @@ from datetime import datetime
 from appointments import metrics
 from appointments.api import convert, masks
 from appointments.api.caller import Caller, cause
-from appointments.calendar import amending, booking, listing, occupancy
+from appointments.calendar import amending, booking, holds, listing, occupancy
 from appointments.calendar.appointment import Appointment, Spec
 from appointments.calendar.rules import violations
 from appointments.db import Database
@@ -40,14 +40,26 @@ class AppointmentService:
         self, request: pb.CreateAppointmentRequest, caller: Caller
     ) -> pb.CreateAppointmentResponse:
         """Book a time."""
-        spec = convert.spec(request.appointment)
+        spec, ttl = convert.spec(request.appointment), convert.ttl(request.appointment)
         try:
             request_id = convert.optional_identifier(request.request_id, "request_id")
         except Invalid as bad:
-            raise Invalid([*bad.violations, *violations(spec)]) from None
-        created = await booking.create(self._db, caller.user_id, spec, request_id=request_id, cause=cause(caller))
+            raise Invalid([*bad.violations, *violations(spec), *holds.violations(ttl, spec)]) from None
+        created = await booking.create(
+            self._db, caller.user_id, spec, request_id=request_id, cause=cause(caller), ttl=ttl
+        )
         metrics.BOOKINGS.labels("create").inc()
         return pb.CreateAppointmentResponse(appointment=convert.appointment(created))
+
+    async def ConfirmAppointment(
+        self, request: pb.ConfirmAppointmentRequest, caller: Caller
+    ) -> pb.ConfirmAppointmentResponse:
+        """Make a hold an appointment."""
+        appointment_id = convert.identifier(request.id, "id")
+        confirmed = await amending.confirm(
+            self._db, caller.user_id, appointment_id, etag=request.etag, cause=cause(caller)
+        )
+        return pb.ConfirmAppointmentResponse(appointment=convert.appointment(confirmed))
 
     async def GetAppointment(self, request: pb.GetAppointmentRequest, caller: Caller) -> pb.GetAppointmentResponse:
         """Read one."""

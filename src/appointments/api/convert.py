@@ -104,6 +104,14 @@ def _planned(message: pb.Appointment, field: str) -> datetime:
     return instant(getattr(message, field)) or UNSET + timedelta(days=1)
 
 
+def ttl(message: pb.Appointment) -> timedelta | None:
+    """For how long a create is to hold its time, cut to the microsecond; None is for good. Unchecked."""
+    if not message.HasField("ttl"):
+        return None
+    days, seconds = divmod(message.ttl.seconds, 86_400)
+    return timedelta(max(-_MANY_DAYS, min(days, _MANY_DAYS)), seconds, message.ttl.nanos // 1000)
+
+
 def attendees(message: pb.Appointment) -> tuple[Attendee, ...]:
     """Who is invited; an unknown response stays recognisably so."""
     return tuple(
@@ -140,6 +148,8 @@ def appointment(value: Appointment, make: Callable[..., pb.Appointment] = pb.App
         message.buffer_after.seconds = value.buffer_after
     if value.deleted_at is not None:
         set_timestamp(message.delete_time, value.deleted_at)
+    if value.expires_at is not None:
+        set_timestamp(message.expire_time, value.expires_at)
     return message
 
 

@@ -52,6 +52,7 @@ ADMIN_PEOPLE = Rule(keys=False, admin=True)
 RULES: dict[str, Mapping[str, Rule]] = {
     "appointments.v1.AppointmentService": {
         "CreateAppointment": WRITES,
+        "ConfirmAppointment": WRITES,
         "GetAppointment": READS,
         "ListAppointments": READS,
         "UpdateAppointment": WRITES,

@@ -12,12 +12,12 @@ from uuid import UUID
 
 import psycopg
 
-from appointments.calendar import booking, conflicts, placing
-from appointments.calendar.appointment import COLUMNS, Appointment, Spec, changed_fields, from_row, to_values
+from appointments.calendar import booking, conflicts, holds, placing
+from appointments.calendar.appointment import COLUMNS, LIVE, Appointment, Spec, changed_fields, from_row, to_values
 from appointments.calendar.log import BY_OWNER, Cause, of_all, of_owner
 from appointments.calendar.rules import violations
 from appointments.db import Connection, Database, Row, Statement, micros
-from appointments.errors import Denied, Invalid, NotFound, Stale, Taken
+from appointments.errors import Denied, Invalid, NotFound, Stale, Taken, Unmet
 
 
 async def update(
@@ -99,7 +99,7 @@ REWRITE = Statement(
             transparent = %(transparent)s::boolean, resource_ids = %(resource_ids)s::uuid[],
             actor_id = %(actor_id)s::uuid, updated_at = now(), version = version + 1
         WHERE id = %(id)s::uuid AND owner_id = %(owner_id)s::uuid AND version = %(version)s::bigint
-          AND deleted_at IS NULL
+          AND {LIVE}
         RETURNING appointments.*
     ), {of_all("appointment.updated", "amended", left="%(left_ids)s::uuid[]", fields="%(fields)s::text[]")}
     SELECT {COLUMNS} FROM amended
@@ -114,7 +114,7 @@ MOVE = Statement(
         SELECT subjects.id AS subject_id FROM subjects WHERE subjects.id = %(owner_id)s::uuid FOR NO KEY UPDATE
     ), current AS MATERIALIZED (
         SELECT appointments.id AS current_id FROM appointments JOIN subject ON owner_id = subject_id
-        WHERE appointments.id = %(id)s::uuid AND version = %(version)s::bigint AND deleted_at IS NULL
+        WHERE appointments.id = %(id)s::uuid AND version = %(version)s::bigint AND {LIVE}
         FOR NO KEY UPDATE OF appointments
     ), moved AS (
         UPDATE bookings SET during = tstzrange(
@@ -144,7 +144,7 @@ LOCK = Statement(
         SELECT subjects.id AS subject_id FROM subjects WHERE subjects.id = %(owner_id)s::uuid FOR NO KEY UPDATE
     )
     SELECT {COLUMNS} FROM appointments JOIN subject ON owner_id = subject_id
-    WHERE id = %(id)s::uuid AND deleted_at IS NULL
+    WHERE id = %(id)s::uuid AND {LIVE}
     FOR NO KEY UPDATE OF appointments
     """
 )
@@ -160,7 +160,7 @@ async def _rebook(connection: Connection, current: Appointment, spec: Spec, role
     await connection.fetch(FREE, {"id": current.id, "resource_ids": freed, "owner_too": retimed})
     takes_time = retimed and not spec.transparent
     if (placed or takes_time) and not await placing.place(
-        connection, owner_id, current.id, spec, placed, owner=takes_time
+        connection, owner_id, current.id, spec, placed, owner=takes_time, expires_at=current.expires_at
     ):
         raise await conflicts.found(connection, owner_id, spec, besides=current.id)
 
@@ -197,6 +197,27 @@ def _is_reassigned(spec: Spec, current: Appointment) -> bool:
     return set(spec.resource_ids) != set(current.resource_ids or ())
 
 
+async def confirm(
+    db: Database, owner_id: UUID, appointment_id: UUID, *, etag: str = "", cause: Cause = BY_OWNER
+) -> Appointment:
+    """Make a hold the appointment that it stands for; one that is confirmed already is returned as it is.
+
+    Raises:
+        NotFound: the owner has no such live appointment, or the hold has expired.
+        Denied: it is somebody else's on a resource that the owner manages.
+        Stale: ``etag`` is given and not the current one.
+    """
+    while True:
+        current = await _live(db, owner_id, appointment_id)
+        _check_etag(etag, current)
+        if current.expires_at is None:
+            return current
+        values = {"id": appointment_id, "owner_id": owner_id, "version": current.version, **cause.values}
+        if rows := await db.transact(partial(holds.confirm, values=values)):
+            return from_row(rows[0])
+        # It has expired, or somebody else has changed it since it was read.
+
+
 async def delete(
     db: Database, owner_id: UUID, appointment_id: UUID, *, etag: str = "", cause: Cause = BY_OWNER
 ) -> Appointment:
@@ -224,7 +245,7 @@ DELETE = Statement(
         SELECT subjects.id AS subject_id FROM subjects WHERE subjects.id = %(owner_id)s::uuid FOR NO KEY UPDATE
     ), current AS MATERIALIZED (
         SELECT appointments.id AS current_id FROM appointments JOIN subject ON owner_id = subject_id
-        WHERE appointments.id = %(id)s::uuid AND version = %(version)s::bigint AND deleted_at IS NULL
+        WHERE appointments.id = %(id)s::uuid AND version = %(version)s::bigint AND {LIVE}
         FOR NO KEY UPDATE OF appointments
     ), freed AS (
         DELETE FROM bookings USING current WHERE appointment_id = current_id
@@ -252,6 +273,7 @@ async def undelete(db: Database, owner_id: UUID, appointment_id: UUID, *, cause:
         Denied: the owner may not book one of its resources any more.
         Taken: it is not deleted.
         Conflict: its time overlaps other appointments of the owner, or a resource is taken then.
+        Unmet: it was a hold (HOLD_ENDED).
     """
     values = {"id": appointment_id, "owner_id": owner_id, **cause.values}
     while True:
@@ -261,6 +283,8 @@ async def undelete(db: Database, owner_id: UUID, appointment_id: UUID, *, cause:
         at_version = values | {"version": current.version}
         if current.deleted_at is None:
             raise Taken("The appointment is not deleted.", reason="APPOINTMENT_NOT_DELETED")
+        if current.expires_at is not None:
+            raise Unmet("A hold that has ended is not restored. Create it anew.", reason="HOLD_ENDED")
         if current.resource_ids:
             held = current.spec.resources
             rows = await db.transact(partial(_restore, values=at_version, held=held))
@@ -270,6 +294,7 @@ async def undelete(db: Database, owner_id: UUID, appointment_id: UUID, *, cause:
             async with db.connection() as connection:
                 if conflict := await conflicts.find(connection, owner_id, current.spec, besides=appointment_id):
                     raise conflict
+                await holds.clear(connection, owner_id, current.spec)
         if rows:
             return from_row(rows[0])
         # What was in the way has gone in the meantime.
@@ -287,6 +312,7 @@ UNDELETE = Statement(
         ) AS during
         FROM appointments JOIN subject ON owner_id = subject_id
         WHERE id = %(id)s::uuid AND deleted_at IS NOT NULL AND resource_ids IS NULL AND NOT transparent
+          AND expires_at IS NULL
         FOR NO KEY UPDATE OF appointments
     ), taken AS (
         INSERT INTO bookings (appointment_id, subject_id, during)

@@ -15,6 +15,7 @@ UNSET = datetime.min.replace(tzinfo=UTC)
 """A time that a request did not give."""
 
 NO_TIME = timedelta()
+MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +55,20 @@ class Spec:
 
 
 # What most appointments do not have is NULL on the wire, which no loader is called for.
+# A hold that has expired is as it will be once it is swept away.
 COLUMNS: LiteralString = """
     id::text AS id_text, owner_id::text AS owner_text, title, start_at, end_at, time_zone, description, location,
-    nullif(attendees, '[]') AS attendees, created_at, updated_at, deleted_at, version,
+    nullif(attendees, '[]') AS attendees, created_at,
+    CASE WHEN expires_at <= now() AND deleted_at IS NULL THEN expires_at ELSE updated_at END AS updated_at,
+    CASE WHEN expires_at <= now() AND deleted_at IS NULL THEN expires_at ELSE deleted_at END AS deleted_at,
+    CASE WHEN expires_at <= now() AND deleted_at IS NULL THEN version + 1 ELSE version END AS version,
     resource_ids::text[] AS resource_texts,
     nullif(buffer_before, 0) AS before, nullif(buffer_after, 0) AS after, nullif(transparent, false) AS is_transparent,
-    nullif(all_day, false) AS is_all_day, actor_id::text AS actor_text
+    nullif(all_day, false) AS is_all_day, actor_id::text AS actor_text, expires_at
 """
+
+# Neither deleted nor a hold that has expired.
+LIVE: LiteralString = "deleted_at IS NULL AND (expires_at IS NULL OR expires_at > now())"
 
 
 class Appointment(NamedTuple):
@@ -90,6 +98,9 @@ class Appointment(NamedTuple):
     all_day: bool | None
     actor_text: str | None
     """Who last wrote it for its owner; None: the owner."""
+
+    expires_at: Micros | None
+    """Until when it is, or was, a hold."""
 
     @property
     def id(self) -> UUID:
@@ -123,7 +134,13 @@ def from_row(row: Row) -> Appointment:
 
 
 def booked(
-    appointment_id: UUID, owner_id: UUID, spec: Spec, created_at: Micros, actor_id: UUID | None = None
+    appointment_id: UUID,
+    owner_id: UUID,
+    spec: Spec,
+    created_at: Micros,
+    *,
+    actor_id: UUID | None = None,
+    expires_at: Micros | None = None,
 ) -> Appointment:
     """The appointment that a spec is as soon as it is booked."""
     return Appointment(
@@ -131,6 +148,7 @@ def booked(
         spec.description, spec.location, spec.attendees, created_at, created_at, None, 1,
         list(spec.resource_ids) or None, seconds(spec.buffer_before) or None, seconds(spec.buffer_after) or None,
         spec.transparent or None, spec.all_day or None, str(actor_id) if actor_id else None,
+        expires_at,
     )  # fmt: skip
 
 

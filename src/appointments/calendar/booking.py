@@ -10,13 +10,14 @@ docs/booking.md draws how a create is booked, and has what every path locks in w
 """
 
 import hashlib
+from datetime import timedelta
 from uuid import UUID
 
 import psycopg
 from uuid_utils.compat import uuid7
 
-from appointments.calendar import conflicts, placing
-from appointments.calendar.appointment import COLUMNS, Appointment, Spec, booked, from_row, to_values
+from appointments.calendar import conflicts, holds, placing
+from appointments.calendar.appointment import COLUMNS, LIVE, MICROSECOND, Appointment, Spec, booked, from_row, to_values
 from appointments.calendar.log import BY_OWNER, Cause, of_all, of_owner
 from appointments.calendar.placing import FREE_UNIT, SPAN
 from appointments.calendar.resource import ROLE
@@ -26,9 +27,15 @@ from appointments.errors import Invalid, NotFound, Unauthenticated
 
 
 async def create(
-    db: Database, owner_id: UUID, spec: Spec, *, request_id: UUID | None = None, cause: Cause = BY_OWNER
+    db: Database,
+    owner_id: UUID,
+    spec: Spec,
+    *,
+    request_id: UUID | None = None,
+    cause: Cause = BY_OWNER,
+    ttl: timedelta | None = None,
 ) -> Appointment:
-    """Book ``spec`` for its owner, in one round trip if everything is free.
+    """Book ``spec`` for its owner, in one round trip if everything is free. With ``ttl`` it is a hold for so long.
 
     A retry with the same ``request_id`` and spec returns the first answer, whatever has happened since (AIP-155).
 
@@ -37,33 +44,39 @@ async def create(
         Conflict: the time overlaps other appointments of the owner, or a resource is taken then.
         NotFound: the owner sees no such resource.
         Denied: the owner may not book a resource.
+        Unmet: the owner has too many open holds already.
     """
-    if found := violations(spec):
+    if found := violations(spec) + holds.violations(ttl, spec):
         raise Invalid(found)
     appointment_id = uuid7()
     values = to_values(spec) | {
         "id": appointment_id,
         "owner_id": owner_id,
         "request_id": request_id,
-        "request_digest": _digest(spec) if request_id else None,
+        "request_digest": _digest(spec, ttl) if request_id else None,
         "resource_ids": spec.resources or None,
+        "ttl": ttl // MICROSECOND if ttl else None,
         **cause.values,
     }
-    under_locks = False
+    under_locks = bool(ttl)
     while True:
         created_at = await _insert(db, values, spec, under_locks=under_locks)
         if created_at is not None:
-            return booked(appointment_id, owner_id, spec, created_at, cause.actor_id)
+            return booked(
+                appointment_id, owner_id, spec, created_at, actor_id=cause.actor_id, expires_at=_end(created_at, ttl)
+            )
         async with db.connection() as connection:
-            if request_id and (earlier := await _replay(connection, owner_id, spec, request_id)):
+            if request_id and (earlier := await _replay(connection, owner_id, spec, request_id, ttl)):
                 return earlier
             if spec.resource_ids:
                 placing.check_bookable(await placing.hold(connection, owner_id, spec.resources), spec.resources)
             if conflict := await conflicts.find(connection, owner_id, spec):
                 raise conflict
+            if not spec.resource_ids and not under_locks:
+                await holds.clear(connection, owner_id, spec)
         # Whatever was in the way has gone in the meantime, so the time may be free now. Of resources another unit may
         # be: this time it is chosen under their locks, so that nobody can be faster again.
-        under_locks = bool(spec.resource_ids)
+        under_locks = under_locks or bool(spec.resource_ids)
 
 
 # The booking comes first: where the time is taken it yields no row, and so there is no appointment. Its foreign keys
@@ -199,14 +212,14 @@ CREATE_UNBOOKED = Statement(
         INSERT INTO appointments (
             id, owner_id, title, description, location, start_at, end_at, time_zone, attendees, created_at, updated_at,
             version, request_id, request_digest, buffer_before, buffer_after, all_day, actor_id, resource_ids,
-            transparent
+            transparent, expires_at
         )
         VALUES (
             %(id)s::uuid, %(owner_id)s::uuid, %(title)s::text, %(description)s::text, %(location)s::text,
             %(start_at)s::timestamptz, %(end_at)s::timestamptz, %(time_zone)s::text, %(attendees)s::jsonb,
             now(), now(), 1, %(request_id)s::uuid, %(request_digest)s::bytea, %(buffer_before)s::integer,
             %(buffer_after)s::integer, %(all_day)s::boolean, %(actor_id)s::uuid, %(resource_ids)s::uuid[],
-            %(transparent)s::boolean
+            %(transparent)s::boolean, now() + %(ttl)s::bigint * interval '1 microsecond'
         )
         RETURNING id, owner_id, actor_id, version, created_at, updated_at, resource_ids
     ), {of_all("appointment.created", "created")}
@@ -240,11 +253,17 @@ async def _insert(db: Database, values: Values, spec: Spec, *, under_locks: bool
 
 async def _insert_under_locks(connection: Connection, values: Values, spec: Spec) -> list[Row]:
     owner_id, appointment_id, resource_ids = values["owner_id"], values["id"], spec.resources
-    placing.check_bookable(await placing.hold(connection, owner_id, resource_ids), resource_ids)
+    if resource_ids:
+        placing.check_bookable(await placing.hold(connection, owner_id, resource_ids), resource_ids)
     await placing.lock(connection, owner_id, resource_ids)
     rows = await connection.fetch(CREATE_UNBOOKED, values | {"transparent": False})
-    if not await placing.place(connection, owner_id, appointment_id, spec, resource_ids, owner=True):
+    expires_at = rows[0][2] + values["ttl"] if values["ttl"] else None
+    if not await placing.place(
+        connection, owner_id, appointment_id, spec, resource_ids, owner=True, expires_at=expires_at
+    ):
         raise await conflicts.found(connection, owner_id, spec, besides=appointment_id)
+    if expires_at is not None:
+        await holds.check_limits(connection, owner_id)
     return rows
 
 
@@ -256,19 +275,25 @@ REPLAY = Statement(
 )
 
 
-async def _replay(connection: Connection, owner_id: UUID, spec: Spec, request_id: UUID) -> Appointment | None:
+async def _replay(
+    connection: Connection, owner_id: UUID, spec: Spec, request_id: UUID, ttl: timedelta | None
+) -> Appointment | None:
     rows = await connection.fetch(REPLAY, {"owner_id": owner_id, "request_id": request_id})
     if not rows:
         return None
     appointment_id, created_at, digest, actor_id = rows[0]
-    if digest != _digest(spec):
+    if digest != _digest(spec, ttl):
         raise Invalid.field("request_id", "was used before with another body", reason="REQUEST_ID_REUSED")
     # The body is the same, so with these the first answer is complete.
-    return booked(appointment_id, owner_id, spec, created_at, actor_id)
+    return booked(appointment_id, owner_id, spec, created_at, actor_id=actor_id, expires_at=_end(created_at, ttl))
 
 
-def _digest(spec: Spec) -> bytes:
-    return hashlib.sha256(repr(spec).encode()).digest()
+def _digest(spec: Spec, ttl: timedelta | None) -> bytes:
+    return hashlib.sha256(f"{spec!r}{ttl or ''}".encode()).digest()
+
+
+def _end(created_at: Micros, ttl: timedelta | None) -> Micros | None:
+    return created_at + ttl // MICROSECOND if ttl else None
 
 
 async def get(db: Database, user_id: UUID, appointment_id: UUID) -> Appointment:
@@ -288,7 +313,7 @@ GET = Statement(f"SELECT {COLUMNS} FROM appointments WHERE id = %(id)s::uuid AND
 GET_MANAGED = Statement(
     f"""
     SELECT {COLUMNS} FROM appointments
-    WHERE id = %(id)s::uuid AND deleted_at IS NULL AND EXISTS (
+    WHERE id = %(id)s::uuid AND {LIVE} AND EXISTS (
         SELECT FROM resources
         WHERE resources.id = ANY (appointments.resource_ids) AND resources.deleted_at IS NULL AND {ROLE} = 3
     )

@@ -1,6 +1,7 @@
 """What is in the way of an appointment: read only after the constraint has refused it, to say so kindly.
 
-Of appointments only the owner's own are named. Of a resource it is told that it is taken, never by whom.
+Of appointments only the owner's own are named. Of a resource it is told that it is taken, never by whom. A hold that
+has expired is in nobody's way.
 """
 
 from uuid import UUID
@@ -42,6 +43,7 @@ COLLISIONS = Statement(
         %(end_at)s::timestamptz + %(buffer_after)s::integer * interval '1 second'
     )
       AND appointment_id IS DISTINCT FROM %(besides)s::uuid
+      AND (bookings.expires_at IS NULL OR bookings.expires_at > now())
     ORDER BY lower(during)
     LIMIT %(limit)s::bigint
     """
@@ -55,6 +57,7 @@ TAKEN_RESOURCES = Statement(
             SELECT FROM bookings
             WHERE bookings.subject_id = resource_units.subject_id AND bookings.during && span.during
               AND bookings.appointment_id IS DISTINCT FROM %(besides)s::uuid
+              AND (bookings.expires_at IS NULL OR bookings.expires_at > now())
         )
     )
     ORDER BY resources.id

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import LiteralString
 from uuid import UUID
 
-from appointments.calendar.appointment import COLUMNS, Appointment, from_row
+from appointments.calendar.appointment import COLUMNS, LIVE, Appointment, from_row
 from appointments.calendar.rules import LONGEST_DAYS
 from appointments.db import Database, Micros, Statement, instant, paging
 from appointments.errors import Invalid, Violation
@@ -53,7 +53,7 @@ _ON: LiteralString = """
 # and a computed bound the planner cannot estimate, and sorts the whole calendar.
 FIRST = Statement(
     f"""
-    SELECT * FROM ({_BEGUN} AND deleted_at IS NULL AND NOT transparent
+    SELECT * FROM ({_BEGUN} AND {LIVE} AND NOT transparent
         AND start_at >= %(after_start)s::timestamptz AND start_at < %(since)s::timestamptz
         ORDER BY start_at DESC, id DESC LIMIT 1) AS last_before
     WHERE end_at > %(since)s::timestamptz
@@ -62,12 +62,12 @@ FIRST = Statement(
         AND start_at >= %(after_start)s::timestamptz AND start_at < %(since)s::timestamptz
         AND end_at > %(since)s::timestamptz {_IN_ORDER})
     UNION ALL
-    ({_BEGUN} AND deleted_at IS NULL
+    ({_BEGUN} AND {LIVE}
         AND start_at >= %(since)s::timestamptz AND start_at < %(until)s::timestamptz {_IN_ORDER})
     LIMIT %(limit)s::bigint
     """
 )
-NEXT = Statement(f"{_BEGUN} AND deleted_at IS NULL AND {_ON} {_IN_ORDER}")
+NEXT = Statement(f"{_BEGUN} AND {LIVE} AND {_ON} {_IN_ORDER}")
 ALL = Statement(f"{_BEGUN} AND {_ON} {_IN_ORDER}")
 
 

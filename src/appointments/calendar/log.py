@@ -50,7 +50,12 @@ def of_owner(
 
 
 def of_all(
-    kind: LiteralString, rows: LiteralString, *, left: LiteralString = "NULL::uuid[]", fields: LiteralString = "NULL"
+    kind: LiteralString,
+    rows: LiteralString,
+    *,
+    left: LiteralString = "NULL::uuid[]",
+    fields: LiteralString = "NULL",
+    actor: LiteralString = "coalesce(actor_id, owner_id)",
 ) -> LiteralString:
     """The same for their owners and for every resource that they take.
 
@@ -58,7 +63,7 @@ def of_all(
     """
     return f"""logged AS (
         INSERT INTO new_changes (calendar_id, kind, item_id, version, actor_id, request_id, fields, changed_at)
-        SELECT calendar_id, what, id, version, coalesce(actor_id, owner_id), {REQUEST}, {fields}, updated_at
+        SELECT calendar_id, what, id, version, {actor}, {REQUEST}, {fields}, updated_at
         FROM {rows} CROSS JOIN LATERAL (
             SELECT owner_id, '{kind}'
             UNION ALL SELECT unnest(resource_ids), '{kind}'

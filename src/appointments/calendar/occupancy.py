@@ -53,7 +53,7 @@ OCCUPANCY = Statement(
         SELECT appointment_id, start_at AS booked_at, subject_id AS unit_id, during FROM bookings
         WHERE resource_id = %(resource_id)s::uuid
           AND (start_at, subject_id) > (%(after_start)s::timestamptz, %(after_unit)s::uuid)
-          AND start_at < %(until)s::timestamptz
+          AND start_at < %(until)s::timestamptz AND (expires_at IS NULL OR expires_at > now())
     ) AS booked JOIN appointments ON id = appointment_id
     WHERE end_at > %(since)s::timestamptz
     ORDER BY booked_at, unit_id

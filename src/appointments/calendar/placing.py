@@ -2,6 +2,8 @@
 
 Whoever books a resource holds its row KEY SHARE, so that neither its number of units nor its end can come in between;
 then the subjects in the order of their ids; and inserts bookings in that order. docs/booking.md has the whole order.
+
+Bookings of holds that have expired are in nobody's way: whoever has the lock of their subject deletes them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +12,7 @@ from uuid import UUID
 
 from appointments.calendar.appointment import Spec, seconds
 from appointments.calendar.resource import ROLE, Role
-from appointments.db import Connection, Statement
+from appointments.db import Connection, Micros, Statement, instant
 from appointments.errors import Denied, NotFound
 
 # When a resource would be taken: the appointment's time, its buffers, and the resource's own.
@@ -21,11 +23,12 @@ SPAN: LiteralString = """
     )
 """
 
-# The first unit that looks free. Whether it is, the constraint decides.
+# The first unit that looks free, but for expired holds. Whether it is, the constraint decides.
 FREE_UNIT: LiteralString = """
     SELECT resource_units.subject_id FROM resource_units
     WHERE resource_units.resource_id = resources.id AND resource_units.unit <= resources.units AND NOT EXISTS (
         SELECT FROM bookings WHERE bookings.subject_id = resource_units.subject_id AND bookings.during && span.during
+          AND (bookings.expires_at IS NULL OR bookings.expires_at > now())
     )
     ORDER BY resource_units.unit LIMIT 1
 """
@@ -88,8 +91,11 @@ async def place(
     resource_ids: Sequence[UUID],
     *,
     owner: bool,
+    expires_at: Micros | None = None,
 ) -> bool:
     """Book a unit of each of these resources for an appointment, and with ``owner`` its owner's time.
+
+    All these subjects are locked (:func:`lock`). With ``expires_at`` the bookings are a hold's.
 
     Returns:
         Whether all of it was free; if not, some may be booked, and the transaction has to be rolled back.
@@ -99,6 +105,7 @@ async def place(
         "owner_id": owner_id,
         "with_owner": owner,
         "resource_ids": resource_ids,
+        "expires_at": instant(expires_at) if expires_at is not None else None,
         **span_values(spec),
     }
     return len(await connection.fetch(PLACE, values)) == len(resource_ids) + owner
@@ -114,6 +121,7 @@ def span_values(spec: Spec) -> dict[str, object]:
     }
 
 
+# What has expired goes first: it is counted before the first row is inserted.
 PLACE = Statement(
     f"""
     WITH places AS MATERIALIZED (
@@ -128,9 +136,16 @@ PLACE = Statement(
             %(end_at)s::timestamptz + %(buffer_after)s::integer * interval '1 second'
         ), NULL, NULL
         WHERE %(with_owner)s::boolean
+    ), expired AS (
+        DELETE FROM bookings USING places
+        WHERE bookings.subject_id = places.subject_id AND bookings.during && places.during
+          AND bookings.expires_at <= now()
+        RETURNING bookings.subject_id
     )
-    INSERT INTO bookings (appointment_id, subject_id, during, resource_id, start_at)
-    SELECT %(id)s::uuid, subject_id, during, resource_id, start_at FROM places ORDER BY subject_id
+    INSERT INTO bookings (appointment_id, subject_id, during, resource_id, start_at, expires_at)
+    SELECT %(id)s::uuid, subject_id, during, resource_id, start_at, %(expires_at)s::timestamptz FROM places
+    WHERE (SELECT count(*) FROM expired) >= 0
+    ORDER BY subject_id
     ON CONFLICT ON CONSTRAINT bookings_no_overlap DO NOTHING
     RETURNING subject_id
     """

@@ -75,12 +75,13 @@ VACATE = Statement(
 )
 OCCUPY = Statement(
     """
-    INSERT INTO bookings (appointment_id, subject_id, during, resource_id, start_at)
-    SELECT appointment_id, unit_id, tstzrange(taken_at, free_at), %(resource_id)s::uuid, start_at
+    INSERT INTO bookings (appointment_id, subject_id, during, resource_id, start_at, expires_at)
+    SELECT appointment_id, unit_id, tstzrange(taken_at, free_at), %(resource_id)s::uuid, moved.start_at, expires_at
     FROM unnest(
         %(appointment_ids)s::uuid[], %(unit_ids)s::uuid[], %(taken_at)s::timestamptz[], %(free_at)s::timestamptz[],
         %(start_at)s::timestamptz[]
     ) AS moved (appointment_id, unit_id, taken_at, free_at, start_at)
+    JOIN appointments ON appointments.id = appointment_id
     ORDER BY unit_id, taken_at
     """
 )
@@ -142,7 +143,7 @@ STRIP = Statement(
 
 
 async def _lock_future(connection: Connection, resource_id: UUID) -> list[Booked]:
-    """Read the bookings that are not over yet, once their owners and the units are locked.
+    """Read the bookings that are not over yet, once their owners and the units are locked. Expired holds are cleared.
 
     With the resource's row FOR UPDATE there can be no new ones. Those that are there change only under the locks of
     their owners.
@@ -150,6 +151,7 @@ async def _lock_future(connection: Connection, resource_id: UUID) -> list[Booked
     who = {"resource_id": resource_id}
     owners = {row[1] for row in await connection.fetch(FUTURE, who)}
     await connection.fetch(LOCK_OWNERS, who | {"owner_ids": list(owners)})
+    await connection.fetch(CLEAR, who)
     return [Booked._make(row) for row in await connection.fetch(FUTURE, who)]
 
 
@@ -164,6 +166,7 @@ FUTURE = Statement(
       AND upper(during) > now()
     """
 )
+CLEAR = Statement("DELETE FROM bookings WHERE resource_id = %(resource_id)s::uuid AND expires_at <= now()")
 LOCK_OWNERS = Statement(
     """
     SELECT subjects.id FROM subjects

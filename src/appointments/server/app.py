@@ -36,6 +36,7 @@ from appointments.api.rest import cookies, site
 from appointments.api.rpc import Policy
 from appointments.auth import Auth, Passwords
 from appointments.auth.ratelimit import Limiter
+from appointments.calendar import holds
 from appointments.db import Database
 from appointments.db.migrate import migrate
 from appointments.errors import Malformed, Unavailable
@@ -105,6 +106,7 @@ async def serve(settings: Settings, dsn: str, *, announce: Announce, inherited: 
         background = [
             asyncio.create_task(servers.health.keep_reporting()),
             asyncio.create_task(_keep_house(identities)),
+            asyncio.create_task(_sweep_holds(db)),
             asyncio.create_task(_keep_sampling()),
         ]
         # What start-up has made lives as long as the process: the collector need not look at it again.
@@ -227,6 +229,14 @@ async def _keep_sampling() -> None:
     while True:
         metrics.sample()
         await asyncio.sleep(SAMPLING_SECONDS)
+
+
+async def _sweep_holds(db: Database) -> None:
+    # A late sweep costs nothing but rows: everybody looks past a hold that has expired.
+    while True:
+        await asyncio.sleep(holds.SWEEP_SECONDS)
+        with suppress(Unavailable):
+            await holds.sweep(db)
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[object]]) -> None:

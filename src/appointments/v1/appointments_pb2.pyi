@@ -100,6 +100,8 @@ class Appointment(_message.Message):
     RESOURCE_IDS_FIELD_NUMBER: _builtins.int
     BUFFER_BEFORE_FIELD_NUMBER: _builtins.int
     BUFFER_AFTER_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    TTL_FIELD_NUMBER: _builtins.int
     ACTOR_ID_FIELD_NUMBER: _builtins.int
     TRANSPARENCY_FIELD_NUMBER: _builtins.int
     ALL_DAY_FIELD_NUMBER: _builtins.int
@@ -161,6 +163,16 @@ class Appointment(_message.Message):
     def buffer_after(self) -> _duration_pb2.Duration:
         """The same after it."""
 
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when it is a hold: it goes by itself then, unless ConfirmAppointment comes first. Unset: it is no hold. Output
+        only.
+        """
+
+    @_builtins.property
+    def ttl(self) -> _duration_pb2.Duration:
+        """In a create: make it a hold for so long, more than nothing and at most an hour. Input only."""
+
     def __init__(
         self,
         *,
@@ -180,13 +192,15 @@ class Appointment(_message.Message):
         resource_ids: _abc.Iterable[_builtins.str] | None = ...,
         buffer_before: _duration_pb2.Duration | None = ...,
         buffer_after: _duration_pb2.Duration | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        ttl: _duration_pb2.Duration | None = ...,
         actor_id: _builtins.str = ...,
         transparency: Global___Transparency.ValueType = ...,
         all_day: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["buffer_after", b"buffer_after", "buffer_before", b"buffer_before", "create_time", b"create_time", "delete_time", b"delete_time", "end_time", b"end_time", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["buffer_after", b"buffer_after", "buffer_before", b"buffer_before", "create_time", b"create_time", "delete_time", b"delete_time", "end_time", b"end_time", "expire_time", b"expire_time", "start_time", b"start_time", "ttl", b"ttl", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_id", b"actor_id", "all_day", b"all_day", "attendees", b"attendees", "buffer_after", b"buffer_after", "buffer_before", b"buffer_before", "create_time", b"create_time", "delete_time", b"delete_time", "description", b"description", "end_time", b"end_time", "etag", b"etag", "id", b"id", "location", b"location", "owner_id", b"owner_id", "resource_ids", b"resource_ids", "start_time", b"start_time", "time_zone", b"time_zone", "title", b"title", "transparency", b"transparency", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_id", b"actor_id", "all_day", b"all_day", "attendees", b"attendees", "buffer_after", b"buffer_after", "buffer_before", b"buffer_before", "create_time", b"create_time", "delete_time", b"delete_time", "description", b"description", "end_time", b"end_time", "etag", b"etag", "expire_time", b"expire_time", "id", b"id", "location", b"location", "owner_id", b"owner_id", "resource_ids", b"resource_ids", "start_time", b"start_time", "time_zone", b"time_zone", "title", b"title", "transparency", b"transparency", "ttl", b"ttl", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -339,6 +353,56 @@ class CreateAppointmentResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CreateAppointmentResponse: _TypeAlias = CreateAppointmentResponse  # noqa: Y015
+
+@_typing.final
+class ConfirmAppointmentRequest(_message.Message):
+    """What to confirm."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """The appointment's id."""
+    etag: _builtins.str
+    """If given, must be current. Optional."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmAppointmentRequest: _TypeAlias = ConfirmAppointmentRequest  # noqa: Y015
+
+@_typing.final
+class ConfirmAppointmentResponse(_message.Message):
+    """What was confirmed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPOINTMENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def appointment(self) -> Global___Appointment:
+        """The appointment, no hold any more."""
+
+    def __init__(
+        self,
+        *,
+        appointment: Global___Appointment | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["appointment", b"appointment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["appointment", b"appointment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmAppointmentResponse: _TypeAlias = ConfirmAppointmentResponse  # noqa: Y015
 
 @_typing.final
 class GetAppointmentRequest(_message.Message):

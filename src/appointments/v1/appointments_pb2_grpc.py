@@ -41,6 +41,9 @@ class AppointmentServiceStub:
     A deleted appointment can still be read by Get, and listed with `show_deleted`, until it is restored. An appointment
     of somebody else is NOT_FOUND, and cannot be told from one that never existed; but the managers of a resource may read
     every live appointment that takes it, and changing one of those is PERMISSION_DENIED.
+
+    A hold (AIP-214) takes its time like any appointment, until `expire_time`. From then on it is as if it had been deleted at
+    that moment: it is nobody's obstacle, Get still reads it with that `delete_time`, and it cannot be changed or confirmed.
     """
 
     def __init__(self, channel):
@@ -53,6 +56,11 @@ class AppointmentServiceStub:
                 '/appointments.v1.AppointmentService/CreateAppointment',
                 request_serializer=appointments_dot_v1_dot_appointments__pb2.CreateAppointmentRequest.SerializeToString,
                 response_deserializer=appointments_dot_v1_dot_appointments__pb2.CreateAppointmentResponse.FromString,
+                _registered_method=True)
+        self.ConfirmAppointment = channel.unary_unary(
+                '/appointments.v1.AppointmentService/ConfirmAppointment',
+                request_serializer=appointments_dot_v1_dot_appointments__pb2.ConfirmAppointmentRequest.SerializeToString,
+                response_deserializer=appointments_dot_v1_dot_appointments__pb2.ConfirmAppointmentResponse.FromString,
                 _registered_method=True)
         self.GetAppointment = channel.unary_unary(
                 '/appointments.v1.AppointmentService/GetAppointment',
@@ -97,15 +105,33 @@ class AppointmentServiceServicer:
     A deleted appointment can still be read by Get, and listed with `show_deleted`, until it is restored. An appointment
     of somebody else is NOT_FOUND, and cannot be told from one that never existed; but the managers of a resource may read
     every live appointment that takes it, and changing one of those is PERMISSION_DENIED.
+
+    A hold (AIP-214) takes its time like any appointment, until `expire_time`. From then on it is as if it had been deleted at
+    that moment: it is nobody's obstacle, Get still reads it with that `delete_time`, and it cannot be changed or confirmed.
     """
 
     def CreateAppointment(self, request, context):
-        """Books a time, and every resource that the appointment asks for: all of it or nothing.
+        """Books a time, and every resource that the appointment asks for: all of it or nothing. With `appointment.ttl` it is a
+        hold.
 
         - INVALID_ARGUMENT: a field is out of bounds, or `request_id` was used before with another body.
         - NOT_FOUND: a resource that the caller does not see, or a deleted one (reason RESOURCE_NOT_FOUND).
         - PERMISSION_DENIED: a resource that the caller sees but may not book (reason RESOURCE_NOT_BOOKABLE).
         - ALREADY_EXISTS: the time overlaps appointments of the caller, or a resource is taken; ConflictInfo names them.
+        - FAILED_PRECONDITION: the caller has 10 open holds already, or 3 of the same resource (reason TOO_MANY_HOLDS).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConfirmAppointment(self, request, context):
+        """Makes a hold the appointment that it stands for. Its time has been taken all along, so nothing can be in the way. An
+        appointment that is confirmed already is returned as it is.
+
+        - INVALID_ARGUMENT: `id` is not a UUID.
+        - NOT_FOUND: the caller has no such live appointment; so it is once the hold has expired.
+        - PERMISSION_DENIED: as for UpdateAppointment (reason NOT_THE_OWNER).
+        - ABORTED: `etag` is given and stale.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -167,6 +193,7 @@ class AppointmentServiceServicer:
         - PERMISSION_DENIED: one of its resources as for CreateAppointment.
         - ALREADY_EXISTS: its time has been taken (ConflictInfo names by what), or it is not deleted
         (reason APPOINTMENT_NOT_DELETED).
+        - FAILED_PRECONDITION: it was a hold (reason HOLD_ENDED); create it anew.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -179,6 +206,11 @@ def add_AppointmentServiceServicer_to_server(servicer, server):
                     servicer.CreateAppointment,
                     request_deserializer=appointments_dot_v1_dot_appointments__pb2.CreateAppointmentRequest.FromString,
                     response_serializer=appointments_dot_v1_dot_appointments__pb2.CreateAppointmentResponse.SerializeToString,
+            ),
+            'ConfirmAppointment': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfirmAppointment,
+                    request_deserializer=appointments_dot_v1_dot_appointments__pb2.ConfirmAppointmentRequest.FromString,
+                    response_serializer=appointments_dot_v1_dot_appointments__pb2.ConfirmAppointmentResponse.SerializeToString,
             ),
             'GetAppointment': grpc.unary_unary_rpc_method_handler(
                     servicer.GetAppointment,
@@ -229,6 +261,9 @@ class AppointmentService:
     A deleted appointment can still be read by Get, and listed with `show_deleted`, until it is restored. An appointment
     of somebody else is NOT_FOUND, and cannot be told from one that never existed; but the managers of a resource may read
     every live appointment that takes it, and changing one of those is PERMISSION_DENIED.
+
+    A hold (AIP-214) takes its time like any appointment, until `expire_time`. From then on it is as if it had been deleted at
+    that moment: it is nobody's obstacle, Get still reads it with that `delete_time`, and it cannot be changed or confirmed.
     """
 
     @staticmethod
@@ -248,6 +283,33 @@ class AppointmentService:
             '/appointments.v1.AppointmentService/CreateAppointment',
             appointments_dot_v1_dot_appointments__pb2.CreateAppointmentRequest.SerializeToString,
             appointments_dot_v1_dot_appointments__pb2.CreateAppointmentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfirmAppointment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/appointments.v1.AppointmentService/ConfirmAppointment',
+            appointments_dot_v1_dot_appointments__pb2.ConfirmAppointmentRequest.SerializeToString,
+            appointments_dot_v1_dot_appointments__pb2.ConfirmAppointmentResponse.FromString,
             options,
             channel_credentials,
             insecure,

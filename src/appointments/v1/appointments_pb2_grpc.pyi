@@ -42,6 +42,9 @@ class AppointmentServiceStub:
     A deleted appointment can still be read by Get, and listed with `show_deleted`, until it is restored. An appointment
     of somebody else is NOT_FOUND, and cannot be told from one that never existed; but the managers of a resource may read
     every live appointment that takes it, and changing one of those is PERMISSION_DENIED.
+
+    A hold (AIP-214) takes its time like any appointment, until `expire_time`. From then on it is as if it had been deleted at
+    that moment: it is nobody's obstacle, Get still reads it with that `delete_time`, and it cannot be changed or confirmed.
     """
 
     @_typing.overload
@@ -49,12 +52,23 @@ class AppointmentServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AppointmentServiceAsyncStub: ...
     CreateAppointment: _grpc.UnaryUnaryMultiCallable[_appointments_pb2.CreateAppointmentRequest, _appointments_pb2.CreateAppointmentResponse]
-    """Books a time, and every resource that the appointment asks for: all of it or nothing.
+    """Books a time, and every resource that the appointment asks for: all of it or nothing. With `appointment.ttl` it is a
+    hold.
 
     - INVALID_ARGUMENT: a field is out of bounds, or `request_id` was used before with another body.
     - NOT_FOUND: a resource that the caller does not see, or a deleted one (reason RESOURCE_NOT_FOUND).
     - PERMISSION_DENIED: a resource that the caller sees but may not book (reason RESOURCE_NOT_BOOKABLE).
     - ALREADY_EXISTS: the time overlaps appointments of the caller, or a resource is taken; ConflictInfo names them.
+    - FAILED_PRECONDITION: the caller has 10 open holds already, or 3 of the same resource (reason TOO_MANY_HOLDS).
+    """
+    ConfirmAppointment: _grpc.UnaryUnaryMultiCallable[_appointments_pb2.ConfirmAppointmentRequest, _appointments_pb2.ConfirmAppointmentResponse]
+    """Makes a hold the appointment that it stands for. Its time has been taken all along, so nothing can be in the way. An
+    appointment that is confirmed already is returned as it is.
+
+    - INVALID_ARGUMENT: `id` is not a UUID.
+    - NOT_FOUND: the caller has no such live appointment; so it is once the hold has expired.
+    - PERMISSION_DENIED: as for UpdateAppointment (reason NOT_THE_OWNER).
+    - ABORTED: `etag` is given and stale.
     """
     GetAppointment: _grpc.UnaryUnaryMultiCallable[_appointments_pb2.GetAppointmentRequest, _appointments_pb2.GetAppointmentResponse]
     """Reads one appointment, deleted or not.
@@ -96,6 +110,7 @@ class AppointmentServiceStub:
     - PERMISSION_DENIED: one of its resources as for CreateAppointment.
     - ALREADY_EXISTS: its time has been taken (ConflictInfo names by what), or it is not deleted
       (reason APPOINTMENT_NOT_DELETED).
+    - FAILED_PRECONDITION: it was a hold (reason HOLD_ENDED); create it anew.
     """
 
 @_typing.type_check_only
@@ -115,16 +130,30 @@ class AppointmentServiceAsyncStub(AppointmentServiceStub):
     A deleted appointment can still be read by Get, and listed with `show_deleted`, until it is restored. An appointment
     of somebody else is NOT_FOUND, and cannot be told from one that never existed; but the managers of a resource may read
     every live appointment that takes it, and changing one of those is PERMISSION_DENIED.
+
+    A hold (AIP-214) takes its time like any appointment, until `expire_time`. From then on it is as if it had been deleted at
+    that moment: it is nobody's obstacle, Get still reads it with that `delete_time`, and it cannot be changed or confirmed.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateAppointment: _aio.UnaryUnaryMultiCallable[_appointments_pb2.CreateAppointmentRequest, _appointments_pb2.CreateAppointmentResponse]  # type: ignore[assignment]
-    """Books a time, and every resource that the appointment asks for: all of it or nothing.
+    """Books a time, and every resource that the appointment asks for: all of it or nothing. With `appointment.ttl` it is a
+    hold.
 
     - INVALID_ARGUMENT: a field is out of bounds, or `request_id` was used before with another body.
     - NOT_FOUND: a resource that the caller does not see, or a deleted one (reason RESOURCE_NOT_FOUND).
     - PERMISSION_DENIED: a resource that the caller sees but may not book (reason RESOURCE_NOT_BOOKABLE).
     - ALREADY_EXISTS: the time overlaps appointments of the caller, or a resource is taken; ConflictInfo names them.
+    - FAILED_PRECONDITION: the caller has 10 open holds already, or 3 of the same resource (reason TOO_MANY_HOLDS).
+    """
+    ConfirmAppointment: _aio.UnaryUnaryMultiCallable[_appointments_pb2.ConfirmAppointmentRequest, _appointments_pb2.ConfirmAppointmentResponse]  # type: ignore[assignment]
+    """Makes a hold the appointment that it stands for. Its time has been taken all along, so nothing can be in the way. An
+    appointment that is confirmed already is returned as it is.
+
+    - INVALID_ARGUMENT: `id` is not a UUID.
+    - NOT_FOUND: the caller has no such live appointment; so it is once the hold has expired.
+    - PERMISSION_DENIED: as for UpdateAppointment (reason NOT_THE_OWNER).
+    - ABORTED: `etag` is given and stale.
     """
     GetAppointment: _aio.UnaryUnaryMultiCallable[_appointments_pb2.GetAppointmentRequest, _appointments_pb2.GetAppointmentResponse]  # type: ignore[assignment]
     """Reads one appointment, deleted or not.
@@ -166,6 +195,7 @@ class AppointmentServiceAsyncStub(AppointmentServiceStub):
     - PERMISSION_DENIED: one of its resources as for CreateAppointment.
     - ALREADY_EXISTS: its time has been taken (ConflictInfo names by what), or it is not deleted
       (reason APPOINTMENT_NOT_DELETED).
+    - FAILED_PRECONDITION: it was a hold (reason HOLD_ENDED); create it anew.
     """
 
 class AppointmentServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -184,6 +214,9 @@ class AppointmentServiceServicer(metaclass=_abc_1.ABCMeta):
     A deleted appointment can still be read by Get, and listed with `show_deleted`, until it is restored. An appointment
     of somebody else is NOT_FOUND, and cannot be told from one that never existed; but the managers of a resource may read
     every live appointment that takes it, and changing one of those is PERMISSION_DENIED.
+
+    A hold (AIP-214) takes its time like any appointment, until `expire_time`. From then on it is as if it had been deleted at
+    that moment: it is nobody's obstacle, Get still reads it with that `delete_time`, and it cannot be changed or confirmed.
     """
 
     @_abc_1.abstractmethod
@@ -192,12 +225,29 @@ class AppointmentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _appointments_pb2.CreateAppointmentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_appointments_pb2.CreateAppointmentResponse, _abc.Awaitable[_appointments_pb2.CreateAppointmentResponse]]:
-        """Books a time, and every resource that the appointment asks for: all of it or nothing.
+        """Books a time, and every resource that the appointment asks for: all of it or nothing. With `appointment.ttl` it is a
+        hold.
 
         - INVALID_ARGUMENT: a field is out of bounds, or `request_id` was used before with another body.
         - NOT_FOUND: a resource that the caller does not see, or a deleted one (reason RESOURCE_NOT_FOUND).
         - PERMISSION_DENIED: a resource that the caller sees but may not book (reason RESOURCE_NOT_BOOKABLE).
         - ALREADY_EXISTS: the time overlaps appointments of the caller, or a resource is taken; ConflictInfo names them.
+        - FAILED_PRECONDITION: the caller has 10 open holds already, or 3 of the same resource (reason TOO_MANY_HOLDS).
+        """
+
+    @_abc_1.abstractmethod
+    def ConfirmAppointment(
+        self,
+        request: _appointments_pb2.ConfirmAppointmentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_appointments_pb2.ConfirmAppointmentResponse, _abc.Awaitable[_appointments_pb2.ConfirmAppointmentResponse]]:
+        """Makes a hold the appointment that it stands for. Its time has been taken all along, so nothing can be in the way. An
+        appointment that is confirmed already is returned as it is.
+
+        - INVALID_ARGUMENT: `id` is not a UUID.
+        - NOT_FOUND: the caller has no such live appointment; so it is once the hold has expired.
+        - PERMISSION_DENIED: as for UpdateAppointment (reason NOT_THE_OWNER).
+        - ABORTED: `etag` is given and stale.
         """
 
     @_abc_1.abstractmethod
@@ -269,6 +319,7 @@ class AppointmentServiceServicer(metaclass=_abc_1.ABCMeta):
         - PERMISSION_DENIED: one of its resources as for CreateAppointment.
         - ALREADY_EXISTS: its time has been taken (ConflictInfo names by what), or it is not deleted
           (reason APPOINTMENT_NOT_DELETED).
+        - FAILED_PRECONDITION: it was a hold (reason HOLD_ENDED); create it anew.
         """
 
 def add_AppointmentServiceServicer_to_server(servicer: AppointmentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -7,6 +7,7 @@
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { FieldMask, Timestamp } from "@bufbuild/protobuf/wkt";
+import type { Hours } from "./resources_pb";
 
 /**
  * Describes the file appointments/v1/account.proto.
@@ -89,6 +90,13 @@ export declare type User = Message<"appointments.v1.User"> & {
    * @generated from field: appointments.v1.UserKind kind = 10;
    */
   kind: UserKind;
+
+  /**
+   * When the person can be booked, in `time_zone`. One's own bookings are not bound by it.
+   *
+   * @generated from field: appointments.v1.Hours hours = 11;
+   */
+  hours?: Hours | undefined;
 };
 
 /**
@@ -207,7 +215,7 @@ export declare type UpdateCurrentUserRequest = Message<"appointments.v1.UpdateCu
   user?: User | undefined;
 
   /**
-   * `display_name`, `time_zone` (AIP-134). Empty: all that are populated. "*": both.
+   * `display_name`, `time_zone`, `hours` (AIP-134). Empty: all that are populated. "*": all of them.
    *
    * @generated from field: google.protobuf.FieldMask update_mask = 2;
    */
@@ -466,7 +474,7 @@ export declare const AccountService: GenService<{
     output: typeof GetCurrentUserResponseSchema;
   },
   /**
-   * Changes the display name or the time zone.
+   * Changes the display name, the time zone or the hours.
    *
    * - INVALID_ARGUMENT: a field is out of bounds, or the mask has an unknown or output-only path.
    *

@@ -133,6 +133,21 @@ export declare type Appointment = Message<"appointments.v1.Appointment"> & {
   bufferAfter?: Duration | undefined;
 
   /**
+   * Until when it is a hold: it goes by itself then, unless ConfirmAppointment comes first. Unset: it is no hold. Output
+   * only.
+   *
+   * @generated from field: google.protobuf.Timestamp expire_time = 19;
+   */
+  expireTime?: Timestamp | undefined;
+
+  /**
+   * In a create: make it a hold for so long, more than nothing and at most an hour. Input only.
+   *
+   * @generated from field: google.protobuf.Duration ttl = 20;
+   */
+  ttl?: Duration | undefined;
+
+  /**
    * Who last created, changed, deleted or restored it: the owner, or whoever acted for them. A UUID. Output only.
    *
    * @generated from field: string actor_id = 21;
@@ -302,6 +317,53 @@ export declare type CreateAppointmentResponse = Message<"appointments.v1.CreateA
  * Use `create(CreateAppointmentResponseSchema)` to create a new message.
  */
 export declare const CreateAppointmentResponseSchema: GenMessage<CreateAppointmentResponse>;
+
+/**
+ * What to confirm.
+ *
+ * @generated from message appointments.v1.ConfirmAppointmentRequest
+ */
+export declare type ConfirmAppointmentRequest = Message<"appointments.v1.ConfirmAppointmentRequest"> & {
+  /**
+   * The appointment's id.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * If given, must be current. Optional.
+   *
+   * @generated from field: string etag = 2;
+   */
+  etag: string;
+};
+
+/**
+ * Describes the message appointments.v1.ConfirmAppointmentRequest.
+ * Use `create(ConfirmAppointmentRequestSchema)` to create a new message.
+ */
+export declare const ConfirmAppointmentRequestSchema: GenMessage<ConfirmAppointmentRequest>;
+
+/**
+ * What was confirmed.
+ *
+ * @generated from message appointments.v1.ConfirmAppointmentResponse
+ */
+export declare type ConfirmAppointmentResponse = Message<"appointments.v1.ConfirmAppointmentResponse"> & {
+  /**
+   * The appointment, no hold any more.
+   *
+   * @generated from field: appointments.v1.Appointment appointment = 1;
+   */
+  appointment?: Appointment | undefined;
+};
+
+/**
+ * Describes the message appointments.v1.ConfirmAppointmentResponse.
+ * Use `create(ConfirmAppointmentResponseSchema)` to create a new message.
+ */
+export declare const ConfirmAppointmentResponseSchema: GenMessage<ConfirmAppointmentResponse>;
 
 /**
  * What to read.
@@ -657,16 +719,21 @@ export declare const AttendeeResponseSchema: GenEnum<AttendeeResponse>;
  * of somebody else is NOT_FOUND, and cannot be told from one that never existed; but the managers of a resource may read
  * every live appointment that takes it, and changing one of those is PERMISSION_DENIED.
  *
+ * A hold (AIP-214) takes its time like any appointment, until `expire_time`. From then on it is as if it had been deleted at
+ * that moment: it is nobody's obstacle, Get still reads it with that `delete_time`, and it cannot be changed or confirmed.
+ *
  * @generated from service appointments.v1.AppointmentService
  */
 export declare const AppointmentService: GenService<{
   /**
-   * Books a time, and every resource that the appointment asks for: all of it or nothing.
+   * Books a time, and every resource that the appointment asks for: all of it or nothing. With `appointment.ttl` it is a
+   * hold.
    *
    * - INVALID_ARGUMENT: a field is out of bounds, or `request_id` was used before with another body.
    * - NOT_FOUND: a resource that the caller does not see, or a deleted one (reason RESOURCE_NOT_FOUND).
    * - PERMISSION_DENIED: a resource that the caller sees but may not book (reason RESOURCE_NOT_BOOKABLE).
    * - ALREADY_EXISTS: the time overlaps appointments of the caller, or a resource is taken; ConflictInfo names them.
+   * - FAILED_PRECONDITION: the caller has 10 open holds already, or 3 of the same resource (reason TOO_MANY_HOLDS).
    *
    * @generated from rpc appointments.v1.AppointmentService.CreateAppointment
    */
@@ -674,6 +741,22 @@ export declare const AppointmentService: GenService<{
     methodKind: "unary";
     input: typeof CreateAppointmentRequestSchema;
     output: typeof CreateAppointmentResponseSchema;
+  },
+  /**
+   * Makes a hold the appointment that it stands for. Its time has been taken all along, so nothing can be in the way. An
+   * appointment that is confirmed already is returned as it is.
+   *
+   * - INVALID_ARGUMENT: `id` is not a UUID.
+   * - NOT_FOUND: the caller has no such live appointment; so it is once the hold has expired.
+   * - PERMISSION_DENIED: as for UpdateAppointment (reason NOT_THE_OWNER).
+   * - ABORTED: `etag` is given and stale.
+   *
+   * @generated from rpc appointments.v1.AppointmentService.ConfirmAppointment
+   */
+  confirmAppointment: {
+    methodKind: "unary";
+    input: typeof ConfirmAppointmentRequestSchema;
+    output: typeof ConfirmAppointmentResponseSchema;
   },
   /**
    * Reads one appointment, deleted or not.
@@ -743,6 +826,7 @@ export declare const AppointmentService: GenService<{
    * - PERMISSION_DENIED: one of its resources as for CreateAppointment.
    * - ALREADY_EXISTS: its time has been taken (ConflictInfo names by what), or it is not deleted
    *   (reason APPOINTMENT_NOT_DELETED).
+   * - FAILED_PRECONDITION: it was a hold (reason HOLD_ENDED); create it anew.
    *
    * @generated from rpc appointments.v1.AppointmentService.UndeleteAppointment
    */
