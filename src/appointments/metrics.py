@@ -37,15 +37,24 @@ HTTP_DURATION = Histogram(
 )
 RPC_ACTIVE = Gauge("rpc_server_active_requests", "RPCs in flight", multiprocess_mode="livesum")
 
-CONNECTIONS = Gauge("db_client_connection_count", "Connections by state", ("state",), multiprocess_mode="livesum")
-CONNECTIONS_MAX = Gauge("db_client_connection_max", "The most connections there may be", multiprocess_mode="livesum")
+_POOL = "db_client_connection_pool_name"
+CONNECTIONS = Gauge("db_client_connection_count", "Connections by state", (_POOL, "state"), multiprocess_mode="livesum")
+CONNECTIONS_MAX = Gauge(
+    "db_client_connection_max", "The most connections there may be", (_POOL,), multiprocess_mode="livesum"
+)
 CONNECTIONS_PENDING = Gauge(
-    "db_client_connection_pending_requests", "Requests that wait for a connection", multiprocess_mode="livesum"
+    "db_client_connection_pending_requests",
+    "Requests that wait for a connection",
+    (_POOL,),
+    multiprocess_mode="livesum",
 )
 CONNECTION_WAIT = Histogram(
     "db_client_connection_wait_time_seconds", "Wait for a connection, where there was one", buckets=_SECONDS
 )
 CONNECTION_TIMEOUTS = Counter("db_client_connection_timeouts", "Requests that waited for a connection in vain")
+
+REPLICA_READS = Counter("appointments_replica_reads", "Reads that might go to the replica", ("result",))
+REPLICA_LAG = Gauge("appointments_replica_lag_seconds", "How far the replica is behind", multiprocess_mode="livemax")
 
 SHARED_ROWS = Histogram("appointments_statement_rows", "Creates in one statement", buckets=(1, 2, 4, 8, 16, 32, 64))
 BOOKINGS = Counter("appointments_bookings", "Appointments that got their time, by what asked for it", ("operation",))

@@ -22,7 +22,7 @@ from appointments.calendar.log import BY_OWNER, Cause, of_all, of_owner
 from appointments.calendar.placing import FREE_UNIT, SPAN
 from appointments.calendar.resource import ROLE
 from appointments.calendar.rules import violations
-from appointments.db import Connection, Database, Micros, Row, Statement, Values
+from appointments.db import Connection, Database, Micros, Reads, Row, Statement, Values
 from appointments.errors import Invalid, NotFound, Unauthenticated
 
 
@@ -296,7 +296,7 @@ def _end(created_at: Micros, ttl: timedelta | None) -> Micros | None:
     return created_at + ttl // MICROSECOND if ttl else None
 
 
-async def get(db: Database, user_id: UUID, appointment_id: UUID) -> Appointment:
+async def get(db: Reads, user_id: UUID, appointment_id: UUID) -> Appointment:
     """Read one appointment: one's own, deleted or not, or a live one that takes a resource which one manages.
 
     Raises:

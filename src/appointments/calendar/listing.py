@@ -10,7 +10,7 @@ from uuid import UUID
 
 from appointments.calendar.appointment import COLUMNS, LIVE, Appointment, from_row
 from appointments.calendar.rules import LONGEST_DAYS
-from appointments.db import Database, Micros, Statement, instant, paging
+from appointments.db import Micros, Reads, Statement, instant, paging
 from appointments.errors import Invalid, Violation
 
 DEFAULT_SIZE = 50
@@ -71,7 +71,7 @@ NEXT = Statement(f"{_BEGUN} AND {LIVE} AND {_ON} {_IN_ORDER}")
 ALL = Statement(f"{_BEGUN} AND {_ON} {_IN_ORDER}")
 
 
-async def page(db: Database, window: Window, *, size: int = 0, token: str = "") -> Page:
+async def page(db: Reads, window: Window, *, size: int = 0, token: str = "") -> Page:
     """List the appointments of a window by start, then id: ``size`` of them (50 if 0, 1,000 at most) after ``token``.
 
     Raises:

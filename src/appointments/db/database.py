@@ -11,15 +11,17 @@ import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TypeVar
+from uuid import UUID
 
 import psycopg
 
 from appointments.db.batching import Batcher
 from appointments.db.pool import Pool
+from appointments.db.replica import Reads, Replica, position
 from appointments.db.statement import Connection, Micros, Row, Statement, Values, instant, micros
 from appointments.errors import Unavailable
 
-__all__ = ["Connection", "Database", "Micros", "Row", "Statement", "instant", "micros"]
+__all__ = ["Connection", "Database", "Micros", "Reads", "Row", "Statement", "instant", "micros"]
 
 T = TypeVar("T")
 
@@ -38,19 +40,43 @@ class Database:
     """Connections to one PostgreSQL, each lent to one user at a time.
 
     ``prepare`` must be off behind a pooler that changes servers between transactions. There is no session to set
-    anything for then either: the pooler brings the time limits (deploy/pgbouncer.ini).
+    anything for then either: the pooler brings the time limits (deploy/pgbouncer.ini). ``replica`` is the DSN of a
+    streaming replica, to which :meth:`reads` may go.
     """
 
-    def __init__(self, dsn: str, *, size: int = 10, prepare: bool = True) -> None:
+    def __init__(self, dsn: str, *, size: int = 10, prepare: bool = True, replica: str | None = None) -> None:
         self._pool = Pool(dsn, size=size, prepare=prepare)
+        self._replica = Replica(replica, self, size=size, prepare=prepare) if replica else None
         self._batchers: dict[Statement, Batcher] = {}
 
     async def __aenter__(self) -> "Database":
         await self._pool.open()
+        if self._replica:
+            await self._replica.open()
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
+        if self._replica:
+            await self._replica.close()
         await self._pool.close()
+
+    def reads(self, user_id: UUID, after: str = "") -> Reads:
+        """Where to read for somebody, who sees everything that they have written.
+
+        ``after`` is what :meth:`note_write` returned to them, perhaps in another process. What is no position there is
+        taken for one that no replica has reached.
+        """
+        if self._replica is None or (after and position(after) is None):
+            return self
+        return self._replica.reads(user_id, position(after) or 0)
+
+    async def note_write(self, user_id: UUID) -> str:
+        """Tell that somebody has just written.
+
+        Returns:
+            What they bring along to read it; "" where there is no replica.
+        """
+        return await self._replica.note_write(user_id) if self._replica else ""
 
     def connection(self) -> "Lease":
         """Lend a connection for single statements, for the length of an ``async with``.

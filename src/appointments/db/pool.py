@@ -32,7 +32,7 @@ _SETTINGS: LiteralString = """
 class Pool:
     """The connections to one PostgreSQL. Behind a pooler that changes servers statements must not be prepared."""
 
-    def __init__(self, dsn: str, *, size: int, prepare: bool) -> None:
+    def __init__(self, dsn: str, *, size: int, prepare: bool, name: str = "primary") -> None:
         self._prepare = prepare
         self._pool = AsyncConnectionPool(
             dsn,
@@ -59,10 +59,11 @@ class Pool:
         self._pile: list[Connection] = []
         self._timer: asyncio.TimerHandle | None = None
         self._clearing: asyncio.Task[None] | None = None
-        metrics.CONNECTIONS_MAX.set(size)
-        metrics.observed(metrics.CONNECTIONS.labels("used"), lambda: self._size - self._permits - self._asking)
-        metrics.observed(metrics.CONNECTIONS.labels("idle"), self._count_idle)
-        metrics.observed(metrics.CONNECTIONS_PENDING, lambda: len(self._queue) + self._asking)
+        metrics.CONNECTIONS_MAX.labels(name).set(size)
+        used, idle = (metrics.CONNECTIONS.labels(name, state) for state in ("used", "idle"))
+        metrics.observed(used, lambda: self._size - self._permits - self._asking)
+        metrics.observed(idle, self._count_idle)
+        metrics.observed(metrics.CONNECTIONS_PENDING.labels(name), lambda: len(self._queue) + self._asking)
 
     def _count_idle(self) -> int:
         return len(self._pile) + int(self._pool.get_stats().get("pool_available", 0))

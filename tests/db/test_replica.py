@@ -1,0 +1,175 @@
+"""A real streaming pair: nobody reads less than they have written, and a replica that fails fails no call."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+
+from appointments import embedded
+from appointments.calendar import booking, listing
+from appointments.db import Database
+from appointments.db.migrate import migrate
+from appointments.db.replica import LOOK_SECONDS, Replica, position
+from appointments.embedded import Server
+from appointments.errors import NotFound
+from tests import standby
+from tests.people import HOUR, TEN, add_user, spec
+
+PAIRS = int(os.environ.get("REPLICA_PAIRS", "300"))
+NOTICED = LOOK_SECONDS * 4
+
+
+@dataclass
+class Pair:
+    """A primary, and the folder of a standby that is served by the test."""
+
+    primary: Server
+    copy: Path
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Pair]:
+    """A migrated primary and a copy of it."""
+    with embedded.scratch() as primary:
+        asyncio.run(migrate(primary.dsn))
+        with standby.copied(primary) as copy:
+            yield Pair(primary, copy)
+
+
+@asynccontextmanager
+async def reading(pair: Pair, replica: Server) -> AsyncIterator[Database]:
+    """The features' view of the pair, once the standby is as far as the primary."""
+    await asyncio.to_thread(standby.wait_until_equal, pair.primary.dsn, replica.dsn)
+    async with Database(pair.primary.dsn, replica=replica.dsn) as db:
+        await until(db, usable=True)
+        yield db
+
+
+async def until(db: Database, *, usable: bool) -> None:
+    """Return when the replica is read, or is not any more."""
+    replica = db._replica
+    assert isinstance(replica, Replica)
+    async with asyncio.timeout(NOTICED + 10):
+        while replica._usable != usable:  # noqa: ASYNC110 - there is no event, it is looked at
+            await asyncio.sleep(0.02)
+
+
+def hold(replica: Server, *, back: bool) -> None:
+    """Let the standby receive, but not replay."""
+    with psycopg.connect(replica.dsn, autocommit=True) as connection:
+        connection.execute(b"SELECT pg_wal_replay_pause()" if back else b"SELECT pg_wal_replay_resume()")
+
+
+async def titles(db: Database, owner: UUID, after: str = "") -> list[str]:
+    """What a list shows somebody."""
+    window = listing.Window(owner, None, None, False)
+    return [each.title for each in (await listing.page(db.reads(owner, after), window)).appointments]
+
+
+async def test_a_person_sees_their_own_writes(pair: Pair) -> None:
+    """At once and always, while others may read what the replica has: which shows that it is read at all."""
+    with standby.following(pair.copy) as replica:
+        async with reading(pair, replica) as db:
+            owner = await add_user(db)
+            await asyncio.to_thread(standby.wait_until_equal, pair.primary.dsn, replica.dsn)
+            hold(replica, back=True)
+            await booking.create(db, owner, spec())
+            assert [] == await titles(db, owner)  # nobody has told that it was written
+            written = await db.note_write(owner)
+            assert ["Haircut"] == await titles(db, owner)
+            assert [] == await titles(db, uuid4())
+            assert db._replica
+            db._replica._written.clear()  # as in another process
+            assert ["Haircut"] == await titles(db, owner, after=written)
+            assert ["Haircut"] == await titles(db, owner, after="no position")
+            hold(replica, back=False)
+
+
+async def test_no_read_is_stale(pair: Pair) -> None:
+    """Write and read, again and again, while the standby lags at random."""
+    with standby.following(pair.copy) as replica:
+        async with reading(pair, replica) as db:
+            stop = asyncio.Event()
+
+            async def lag() -> None:
+                while not stop.is_set():
+                    for back in (True, False):
+                        await asyncio.to_thread(hold, replica, back=back)
+                        await asyncio.sleep(0.01)
+
+            async def write_and_read(writer: int) -> int:
+                stale = 0
+                owner = await add_user(db)
+                for number in range(PAIRS // 10):
+                    created = await booking.create(db, owner, spec(TEN + (writer * PAIRS + number) * HOUR))
+                    after = await db.note_write(owner)
+                    try:
+                        await booking.get(db.reads(uuid4(), after), owner, created.id)
+                    except NotFound:
+                        stale += 1
+                return stale
+
+            lagging = asyncio.create_task(lag())
+            stale = await asyncio.gather(*map(write_and_read, range(10)))
+            stop.set()
+            await lagging
+    assert 0 == sum(stale)
+
+
+async def test_a_replica_that_dies_and_comes_back_fails_no_call(pair: Pair) -> None:
+    """Killed, hanging, back again: each list is answered, and it is read again."""
+    with standby.following(pair.copy) as replica:
+        async with reading(pair, replica) as db:
+            owner = await add_user(db)
+            os.kill(replica.pid, signal.SIGSTOP)
+            for pid in _processes(replica.pid):
+                os.kill(pid, signal.SIGSTOP)
+            assert [] == await titles(db, owner)
+            await until(db, usable=False)
+            assert [] == await titles(db, owner)
+            for pid in (*_processes(replica.pid), replica.pid):
+                os.kill(pid, signal.SIGCONT)
+            await until(db, usable=True)
+            lists = asyncio.create_task(_many(db, owner))
+            await asyncio.sleep(0.05)
+            for pid in (replica.pid, *_processes(replica.pid)):
+                os.kill(pid, signal.SIGKILL)
+            await until(db, usable=False)
+            assert 200 == await lists
+
+
+async def _many(db: Database, owner: UUID) -> int:
+    answered = 0
+    for _ in range(200):
+        await titles(db, owner)
+        answered += 1
+        await asyncio.sleep(0.005)
+    return answered
+
+
+def _processes(postmaster: int) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()]
+
+
+async def test_a_promoted_replica_is_not_read(pair: Pair) -> None:
+    """It is another primary then, with a history of its own."""
+    with standby.copied(pair.primary) as copy, standby.following(copy) as replica:
+        async with reading(pair, replica) as db:
+            with psycopg.connect(replica.dsn, autocommit=True) as connection:
+                connection.execute("SELECT pg_promote()")
+            await until(db, usable=False)
+            assert [] == await titles(db, await add_user(db))
+
+
+def test_positions_are_read_as_postgresql_writes_them() -> None:
+    """Two halves in hexadecimal; anything else is none."""
+    assert [(0x16 << 32) + 0xB374D848, 1, None, None, None, None] == list(
+        map(position, ["16/B374D848", "0/1", "", "1", "0/123456789", "0/1 "])
+    )
