@@ -9,7 +9,7 @@ from appointments.api.caller import Caller, cause
 from appointments.calendar import amending, booking, holds, listing, occupancy
 from appointments.calendar.appointment import Appointment, Spec
 from appointments.calendar.rules import violations
-from appointments.db import Database
+from appointments.db import Database, Reads
 from appointments.errors import Invalid, Violation
 from appointments.v1 import appointments_pb2 as pb
 
@@ -35,6 +35,9 @@ class AppointmentService:
 
     def __init__(self, db: Database) -> None:
         self._db = db
+
+    def _reads(self, caller: Caller) -> Reads:
+        return self._db.reads(caller.user_id, caller.read_after)
 
     async def CreateAppointment(
         self, request: pb.CreateAppointmentRequest, caller: Caller
@@ -63,7 +66,7 @@ class AppointmentService:
 
     async def GetAppointment(self, request: pb.GetAppointmentRequest, caller: Caller) -> pb.GetAppointmentResponse:
         """Read one."""
-        found = await booking.get(self._db, caller.user_id, convert.identifier(request.id, "id"))
+        found = await booking.get(self._reads(caller), caller.user_id, convert.identifier(request.id, "id"))
         return pb.GetAppointmentResponse(appointment=convert.appointment(found))
 
     async def ListAppointments(
@@ -74,7 +77,7 @@ class AppointmentService:
             return await self._list_of_resource(request, caller)
         since, until = _bounds(request)
         window = listing.Window(caller.user_id, since, until, request.show_deleted)
-        page = await listing.page(self._db, window, size=request.page_size, token=request.page_token)
+        page = await listing.page(self._reads(caller), window, size=request.page_size, token=request.page_token)
         response = pb.ListAppointmentsResponse(next_page_token=page.next_token)
         for each in page.appointments:
             convert.appointment(each, response.appointments.add)

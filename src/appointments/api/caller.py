@@ -27,6 +27,8 @@ class Caller(Visitor):
     """A client with an identity."""
 
     identity: Identity
+    read_after: str = ""
+    """What the answer to the caller's last write said, so that a replica shows it: ``x-read-after``."""
 
     @property
     def user_id(self) -> UUID:

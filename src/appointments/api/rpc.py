@@ -7,6 +7,7 @@ gRPC reaches them. Messages arrive as bytes and are parsed here, so that garbage
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from time import perf_counter
@@ -27,7 +28,7 @@ from appointments.api.gate import Gate
 from appointments.api.scopes import Rule, rule_of
 from appointments.api.status import DETAILS_KEY, status, status_code
 from appointments.auth.identity import Identity
-from appointments.errors import Conflict, DeadlineExceeded, Denied, Fault, Malformed, Unauthenticated
+from appointments.errors import Conflict, DeadlineExceeded, Denied, Fault, Malformed, Unauthenticated, Unavailable
 
 DEFAULT_DEADLINE = 15.0
 """Seconds that a call gets if its client sets no deadline, so that nothing waits for ever."""
@@ -39,6 +40,7 @@ StatusCode = grpc.StatusCode
 Context = grpc.aio.ServicerContext[bytes, bytes]
 Behaviour = Callable[[bytes, Context], Awaitable[bytes]]
 Method = Callable[[Message, Any], Awaitable[Message]]
+NoteWrite = Callable[[UUID], Awaitable[str]]
 
 _log = structlog.get_logger("appointments.request")
 
@@ -61,13 +63,20 @@ class Registrar(Protocol):
 
 
 class Policy:
-    """Wraps handlers. ``trusted_proxy_hops`` is the number of proxies in front of the server."""
+    """Wraps handlers.
 
-    def __init__(self, authenticator: Authenticator, *, trusted_proxy_hops: int = 0) -> None:
+    ``trusted_proxy_hops`` is the number of proxies in front of the server. ``note_write`` is told who has written, and
+    returns what the answer carries as ``x-read-after``, "" for nothing.
+    """
+
+    def __init__(
+        self, authenticator: Authenticator, *, trusted_proxy_hops: int = 0, note_write: NoteWrite | None = None
+    ) -> None:
         self.gate = Gate()
         metrics.observed(metrics.RPC_ACTIVE, lambda: self.gate.inside)
         self._authenticator = authenticator
         self._hops = trusted_proxy_hops
+        self._note_write = note_write
 
     def register(self, service: ServiceDescriptor, servicer: object, *servers: Registrar, public: bool = False) -> None:
         """Serve every method of ``service`` on every server; with ``public``, without asking for an identity.
@@ -105,7 +114,10 @@ class Policy:
                             rule.check(caller.identity)
                             if "x-act-as" in headers:
                                 visitor = await self._acting(caller, headers["x-act-as"], rule)
-                        return (await handler(_parsed(parse, data), visitor)).SerializeToString()
+                        answer = (await handler(_parsed(parse, data), visitor)).SerializeToString()
+                        if self._note_write and rule and rule.writes and isinstance(visitor, Caller):
+                            await self._tell_position(self._note_write, visitor, context)
+                        return answer
             except asyncio.CancelledError:
                 code = StatusCode.CANCELLED
                 raise
@@ -130,6 +142,11 @@ class Policy:
 
         return behaviour
 
+    async def _tell_position(self, note_write: NoteWrite, caller: Caller, context: Context) -> None:
+        with suppress(Unavailable):  # what was written is written
+            if position := await note_write(caller.user_id):
+                context.set_trailing_metadata((("x-request-id", caller.request_id), ("x-read-after", position)))
+
     def _visitor(self, headers: dict[str, str], context: Context) -> Visitor:
         return Visitor(
             request_id=request_id(headers.get("x-request-id", "")),
@@ -140,7 +157,14 @@ class Policy:
 
     async def _caller(self, headers: dict[str, str], visitor: Visitor) -> Caller:
         identity = await self._authenticator.identify(_credential(headers.get("authorization", "")))
-        return Caller(visitor.request_id, visitor.address, visitor.user_agent, visitor.attempt_id, identity)
+        return Caller(
+            visitor.request_id,
+            visitor.address,
+            visitor.user_agent,
+            visitor.attempt_id,
+            identity,
+            headers.get("x-read-after", ""),
+        )
 
     async def _acting(self, caller: Caller, user_id: str, rule: Rule) -> Caller:
         if rule.admin or not caller.identity.may_act:

@@ -24,6 +24,11 @@ class Rule:
     admin: bool = False
     """Whether only admins may, and nobody who acts for a user."""
 
+    @property
+    def writes(self) -> bool:
+        """Whether the RPC changes what reads show: no scope of reading is enough for it."""
+        return READ not in self.scopes
+
     def check(self, identity: Identity) -> None:
         """Let a caller pass.
 

@@ -148,7 +148,12 @@ def _stop_by_signal(*, worker: bool) -> asyncio.Future[bool]:
 
 
 def _database(settings: Settings, dsn: str) -> Database:
-    return Database(dsn, size=settings.database_pool_size, prepare=settings.database_pool_mode == "session")
+    return Database(
+        dsn,
+        size=settings.database_pool_size,
+        prepare=settings.database_pool_mode == "session",
+        replica=_secret(settings.database_replica_url) or None,
+    )
 
 
 def _build(
@@ -166,7 +171,11 @@ def _build(
     # Without the 0 a second server would silently share the port of the first.
     native = grpc.aio.server(options=[*GRPC_OPTIONS, ("grpc.so_reuseport", int(share_port))])
     front = Front(bounded(rest), origins=origins, credentials=_cookie_token(settings.production))
-    policy = Policy(identities.authenticator, trusted_proxy_hops=settings.trusted_proxy_hops)
+    policy = Policy(
+        identities.authenticator,
+        trusted_proxy_hops=settings.trusted_proxy_hops,
+        note_write=db.note_write if settings.database_replica_url else None,
+    )
     policy.register(APPOINTMENTS, AppointmentService(db), native, front)
     policy.register(RESOURCES, ResourceService(db, creation=settings.resource_creation), native, front)
     policy.register(ACCOUNT, AccountService(identities.accounts, identities.sessions, limiter), native, front)

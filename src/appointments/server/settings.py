@@ -34,6 +34,7 @@ class Settings(BaseSettings):
     database_direct_url: SecretStr | None = Field(
         None, description="the same database past the pooler, for migrations and whatever else needs a session"
     )
+    database_replica_url: SecretStr | None = Field(None, description="a streaming replica, which reads may go to")
     database_pool_mode: Literal["session", "transaction"] = Field(
         "session",
         description="of the pooler that DATABASE_URL leads to, if it does; transaction prepares no statements",
@@ -78,8 +79,8 @@ class Settings(BaseSettings):
         return self.database_direct_url.get_secret_value() if self.database_direct_url else dsn
 
     @field_validator(
-        *("database_url", "database_direct_url", "jwt_secret_previous", "grpc_tls_cert", "grpc_tls_key"),
-        *("metrics_bind", "redis_url"),
+        *("database_url", "database_direct_url", "database_replica_url", "jwt_secret_previous"),
+        *("grpc_tls_cert", "grpc_tls_key", "metrics_bind", "redis_url"),
         mode="before",
     )
     @classmethod
