@@ -12,7 +12,16 @@ import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
 
-from appointments.v1 import account_pb2_grpc, appointments_pb2_grpc, auth_pb2, auth_pb2_grpc, resources_pb2_grpc
+from appointments.v1 import (
+    account_pb2_grpc,
+    admin_pb2,
+    admin_pb2_grpc,
+    appointments_pb2_grpc,
+    auth_pb2,
+    auth_pb2_grpc,
+    keys_pb2,
+    resources_pb2_grpc,
+)
 from appointments.v1 import appointments_pb2 as pb
 
 PASSWORD = "correct horse battery staple"
@@ -64,6 +73,29 @@ class Person:
         request = pb.CreateAppointmentRequest(appointment=appointment(start, length, **fields))
         response = await self.appointments.CreateAppointment(request, metadata=self.metadata)
         return response.appointment
+
+
+@dataclass
+class Program:
+    """A service account with a key, on the channel of the admin who made it."""
+
+    user_id: str
+    secret: str
+    channel: grpc.aio.Channel
+
+    def metadata(self, act_as: str = "") -> tuple[tuple[str, str], ...]:
+        """What proves who calls, and for whom."""
+        acting = (("x-act-as", act_as),) if act_as else ()
+        return (("authorization", f"Bearer {self.secret}"), *acting)
+
+
+async def program(admin: Person, *scopes: str) -> Program:
+    """Make a service account."""
+    key = keys_pb2.Key(display_name="First", scopes=scopes)
+    request = admin_pb2.CreateServiceAccountRequest(display_name="Backend", key=key)
+    service = admin_pb2_grpc.AdminServiceStub(admin.channel)
+    made: admin_pb2.CreateServiceAccountResponse = await service.CreateServiceAccount(request, metadata=admin.metadata)
+    return Program(made.user.id, made.secret, admin.channel)
 
 
 def appointment(start: datetime = TEN, length: timedelta = HOUR, **fields: object) -> pb.Appointment:

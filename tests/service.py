@@ -41,6 +41,7 @@ class Server(Target):
 
     process: subprocess.Popen[bytes]
     output: IO[bytes]
+    dsn: str | None = None
 
     def log(self) -> str:
         """Everything that it has printed."""
@@ -100,7 +101,7 @@ def start(dsn: str | None, environment: Mapping[str, str] | None = None, *, wait
         process = subprocess.Popen(
             [sys.executable, "-m", "appointments", "serve"], env=env, stdout=output, stderr=output, cwd=ROOT
         )
-        server = Server(process=process, output=output, grpc=env["GRPC_BIND"], http=env["HTTP_BIND"])
+        server = Server(process=process, output=output, grpc=env["GRPC_BIND"], http=env["HTTP_BIND"], dsn=dsn)
         try:
             if wait:
                 server.wait_until_ready()

@@ -10,10 +10,12 @@ from collections.abc import AsyncIterator, Iterator
 import psycopg
 import pytest
 
+from appointments.auth.keys import SCOPES
 from tests import service
-from tests.clients import Person, person
+from tests.api.doors import Call, native, web
+from tests.clients import Person, Program, person, program
 from tests.conftest import database_dsn
-from tests.service import Target
+from tests.service import Server, Target
 
 TARGET = os.environ.get("APPOINTMENTS_TARGET_GRPC"), os.environ.get("APPOINTMENTS_TARGET_HTTP")
 
@@ -48,10 +50,33 @@ def server(request: pytest.FixtureRequest) -> Iterator[Target]:
 
 
 @pytest.fixture
+async def doors(server: Target) -> AsyncIterator[list[Call]]:
+    """Both ports, each with the access token or key as metadata."""
+    async with native(server) as one, web(server) as other:
+        yield [one, other]
+
+
+@pytest.fixture
 async def ada(server: Target) -> AsyncIterator[Person]:
     """Somebody."""
     async with person(server.grpc) as somebody:
         yield somebody
+
+
+@pytest.fixture
+async def admin(server: Server, postgres_dsn: str) -> AsyncIterator[Person]:
+    """Somebody who administers the server, which is the tests' own."""
+    async with person(server.grpc) as somebody:
+        assert server.dsn
+        async with await psycopg.AsyncConnection.connect(server.dsn, autocommit=True) as connection:
+            await connection.execute("UPDATE users SET role = 'admin' WHERE id = %s", [somebody.user_id])
+        yield somebody
+
+
+@pytest.fixture
+async def backend(admin: Person) -> Program:
+    """A service account of the tests' own, with a key that may do everything."""
+    return await program(admin, *SCOPES)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from appointments.v1 import account_pb2 as account
 from appointments.v1 import appointments_pb2 as pb
-from appointments.v1 import auth_pb2, resources_pb2_grpc
+from appointments.v1 import auth_pb2
 from appointments.v1 import keys_pb2 as keys
 from appointments.v1 import resources_pb2 as rooms
 from tests.api.doors import Raw, Recorder
@@ -72,7 +72,7 @@ class Scene:
 
     async def others_room(self, role: int = 0) -> str:
         """A room of Bob's on which Ada has this role."""
-        service = resources_pb2_grpc.ResourceServiceStub(self.bob.channel)
+        service = self.bob.resources
         request = rooms.CreateResourceRequest(resource=room())
         added = (await service.CreateResource(request, metadata=self.bob.metadata)).resource
         if role:

@@ -1,47 +1,20 @@
 """Keys at both doors: what a program can do with one, and what it is told when it cannot."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from typing import Any
 from uuid import uuid4
 
 import grpc
-import pytest
 from google.protobuf.message import Message
-from google.rpc import error_details_pb2
-from google.rpc.status_pb2 import Status
 
 from appointments.auth import secret
 from appointments.v1 import account_pb2, appointments_pb2, keys_pb2, keys_pb2_grpc, resources_pb2
-from tests.api.doors import DETAILS_KEY, Call, Raw, native, web
+from tests.api.calling import call, reason
+from tests.api.doors import Call
 from tests.clients import Person, appointment
-from tests.contract import METHODS
 from tests.service import Target
 
 Code = grpc.StatusCode
-PATHS = {method.input_type.name: f"/{method.containing_service.full_name}/{method.name}" for method in METHODS}
-
-
-@pytest.fixture
-async def doors(server: Target) -> AsyncIterator[list[Call]]:
-    """Both ports, with the key as metadata."""
-    async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(door(server)) for door in (native, web)]
-
-
-async def call(door: Call, key: str | None, request: Message, *metadata: tuple[str, str]) -> Raw:
-    """Make the call that a request belongs to."""
-    return await door(PATHS[request.DESCRIPTOR.name], request.SerializeToString(), key, metadata)
-
-
-def reason(raw: Raw) -> tuple[str, str, dict[str, str]]:
-    """Status, reason and what goes with it."""
-    info = error_details_pb2.ErrorInfo()
-    details = dict(raw.metadata).get(DETAILS_KEY)
-    if isinstance(details, bytes):
-        Status.FromString(details).details[0].Unpack(info)
-    return raw.code.name, info.reason, dict(info.metadata)
 
 
 async def new_key(person: Person, *scopes: str) -> keys_pb2.CreateKeyResponse:
@@ -121,11 +94,12 @@ async def test_a_key_that_is_none_says_why(doors: list[Call], ada: Person) -> No
     for door in doors:
         for key, expected in cases:
             assert ("UNAUTHENTICATED", expected, {}) == reason(await call(door, key, who))
-        twice = ("authorization", f"Bearer {ada.tokens.access_token}")
         for credential in (made.secret, ada.tokens.access_token):
-            acting = await call(door, credential, who, ("x-act-as", ada.user_id))
+            acting = await call(door, credential, who, ada.user_id)
             assert ("PERMISSION_DENIED", "ACT_AS_DENIED", {}) == reason(acting)
-    assert ("UNAUTHENTICATED", "SEVERAL_IDENTITIES", {}) == reason(await call(doors[0], made.secret, who, twice))
+    twice = (("authorization", f"Bearer {ada.tokens.access_token}"),)
+    answered = await doors[0]("/appointments.v1.AccountService/GetCurrentUser", b"", made.secret, twice)
+    assert ("UNAUTHENTICATED", "SEVERAL_IDENTITIES", {}) == reason(answered)
 
 
 async def test_a_revoked_key_is_refused_at_both_doors(doors: list[Call], ada: Person) -> None:

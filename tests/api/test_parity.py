@@ -14,7 +14,7 @@ from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
-from appointments.v1 import account_pb2, auth_pb2
+from appointments.v1 import account_pb2, admin_pb2, auth_pb2
 from tests.api.doors import DOORS, Call, Raw, Recorder, native, web
 from tests.api.scenarios import BOTH_PORTS, GARBAGE, METHODS, SCENARIOS, Scene
 from tests.clients import Person, register
@@ -24,7 +24,10 @@ Code = grpc.StatusCode
 
 TAKES_NOTHING = {"GetCurrentUser", "ListAppointments", "ListKeys", "ListResources", "ListSessions", "UpdateCurrentUser"}
 TOO_LARGE = bytes(4 * 1024 * 1024 + 1)
-NATIVE_ONLY: tuple[Any, ...] = (auth_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR)
+NATIVE_ONLY: tuple[Any, ...] = (
+    *(auth_pb2.DESCRIPTOR, admin_pb2.DESCRIPTOR),
+    *(health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR),
+)
 
 
 def methods(*files: FileDescriptor) -> list[MethodDescriptor]:

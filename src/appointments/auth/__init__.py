@@ -7,6 +7,7 @@ this process at once.
 from dataclasses import dataclass
 
 from appointments.auth.accounts import Accounts
+from appointments.auth.directory import Directory
 from appointments.auth.identity import Authenticator, Identity
 from appointments.auth.keys import Keys
 from appointments.auth.passwords import Passwords
@@ -20,6 +21,7 @@ __all__ = [
     "Auth",
     "Authenticator",
     "Device",
+    "Directory",
     "Identity",
     "Keys",
     "Passwords",
@@ -37,6 +39,7 @@ class Auth:
     sessions: Sessions
     rotation: Rotation
     keys: Keys
+    directory: Directory
     authenticator: Authenticator
 
 
@@ -52,5 +55,6 @@ def build(
         sessions=sessions,
         rotation=Rotation(db, access, RefreshTokens(secret, previous=previous), authenticator, now=now),
         keys=Keys(db, authenticator, now=now),
+        directory=Directory(db, authenticator, now=now),
         authenticator=authenticator,
     )

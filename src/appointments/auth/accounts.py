@@ -9,7 +9,7 @@ from psycopg.rows import class_row
 from uuid_utils.compat import uuid7
 
 from appointments import metrics, validation
-from appointments.auth import passwords, user
+from appointments.auth import erasure, passwords, user
 from appointments.auth.identity import Authenticator
 from appointments.auth.passwords import Hasher, Passwords
 from appointments.auth.sessions import Device, Sessions, end_all
@@ -66,7 +66,7 @@ class Accounts:
         newcomer = User(uuid7(), validation.fold_email(email), display_name, "UTC", now, now)
 
         async def create(connection: Connection) -> Tokens | None:
-            await _insert(connection, newcomer, password_hash)
+            await user.insert(connection, newcomer, password_hash)
             return await self._sessions.open(connection, newcomer.id, password_hash, device)
 
         try:
@@ -130,7 +130,7 @@ class Accounts:
         Raises:
             Invalid: a field is out of bounds; each is named.
         """
-        bad = _profile_violations(display_name or "", time_zone or "UTC")
+        bad = profile_violations(display_name or "", time_zone or "UTC")
         bad += opening.violations(hours, "user.hours") if hours else []
         if bad:
             raise Invalid(bad)
@@ -221,34 +221,17 @@ def violations(email: str, password: str, display_name: str) -> list[Violation]:
     """List everything that is wrong with a registration."""
     found = [("email", validation.email_problem(email)), ("password", passwords.problem(password))]
     fields = [Violation(field, problem) for field, problem in found if problem]
-    return fields + _profile_violations(display_name, "UTC")
+    return fields + profile_violations(display_name, "UTC")
 
 
-def _profile_violations(display_name: str, time_zone: str) -> list[Violation]:
+def profile_violations(display_name: str, time_zone: str) -> list[Violation]:
+    """List what is wrong with what a user says of themselves."""
     found = []
     if problem := validation.problem(display_name, most=MAX_DISPLAY_NAME):
         found.append(Violation("display_name", problem))
     if time_zone not in ZONES:
         found.append(Violation("time_zone", "must be an IANA time zone, such as Europe/Vienna"))
     return found
-
-
-async def _insert(connection: Connection, person: User, password_hash: str) -> None:
-    await connection.execute(
-        """
-        WITH subject AS (INSERT INTO subjects (id, kind) VALUES (%(id)s, 'user'))
-        INSERT INTO users (id, email, display_name, time_zone, password_hash, created_at, updated_at)
-        VALUES (%(id)s, %(email)s, %(display_name)s, %(time_zone)s, %(password_hash)s, %(now)s, %(now)s)
-        """,
-        {
-            "id": person.id,
-            "email": person.email,
-            "display_name": person.display_name,
-            "time_zone": person.time_zone,
-            "password_hash": password_hash,
-            "now": person.created_at,
-        },
-    )
 
 
 async def _replace_hash(connection: Connection, user_id: UUID, old: str, new: str, now: datetime) -> bool:
@@ -262,32 +245,16 @@ async def _replace_hash(connection: Connection, user_id: UUID, old: str, new: st
 
 
 async def _erase(connection: Connection, user_id: UUID, password_hash: str) -> list[UUID]:
-    # This is the lock order of every other path: the subject (which bookings lock), the user, the sessions by id.
-    await connection.execute("SELECT FROM subjects WHERE id = %(id)s FOR UPDATE", {"id": user_id})
+    await erasure.lock(connection, user_id)
     cursor = await connection.execute(
-        "SELECT FROM users WHERE id = %(id)s AND password_hash = %(password_hash)s FOR UPDATE",
+        "SELECT FROM users WHERE id = %(id)s AND password_hash = %(password_hash)s",
         {"id": user_id, "password_hash": password_hash},
     )
     if not cursor.rowcount:
         # Another request came first: the password has changed, or the account is gone.
         _existing(await user.find(connection, user_id))
         raise _wrong_password("password")
-    cursor = await connection.execute(
-        "SELECT id FROM sessions WHERE user_id = %(id)s ORDER BY id FOR UPDATE", {"id": user_id}
-    )
-    sessions = [row[0] for row in await cursor.fetchall()]
-    # Whoever follows a room learns that it is free again. What the log says to the account itself goes with it.
-    await connection.execute(
-        """
-        INSERT INTO new_changes (calendar_id, kind, item_id, version, actor_id, changed_at)
-        SELECT unnest(resource_ids), 'appointment.deleted', id, version + 1, owner_id, now() FROM appointments
-        WHERE owner_id = %(id)s AND deleted_at IS NULL AND resource_ids IS NOT NULL
-        """,
-        {"id": user_id},
-    )
-    await connection.execute("DELETE FROM changes WHERE calendar_id = %(id)s", {"id": user_id})
-    await connection.execute("DELETE FROM subjects WHERE id = %(id)s", {"id": user_id})
-    return sessions
+    return await erasure.erase(connection, user_id, actor_id=user_id)
 
 
 def _existing(person: User | None) -> User:

@@ -46,3 +46,35 @@ async def find(connection: Connection, user_id: UUID) -> User | None:
         f"SELECT {COLUMNS} FROM users WHERE id = %(id)s", {"id": user_id}
     )
     return await cursor.fetchone()
+
+
+async def insert(connection: Connection, newcomer: User, password_hash: str | None = None) -> None:
+    """Add a user, who signs in if there is a password.
+
+    Raises:
+        psycopg.errors.UniqueViolation: the address (``users_email``) or the external id
+            (``users_external_id``) is taken.
+    """
+    await connection.execute(
+        """
+        WITH subject AS (INSERT INTO subjects (id, kind) VALUES (%(id)s, 'user'))
+        INSERT INTO users (
+            id, email, display_name, time_zone, password_hash, created_at, updated_at, external_id, role, kind
+        )
+        VALUES (
+            %(id)s, nullif(%(email)s, ''), %(display_name)s, %(time_zone)s, %(password_hash)s, %(now)s, %(now)s,
+            nullif(%(external_id)s, ''), %(role)s, %(kind)s
+        )
+        """,
+        {
+            "id": newcomer.id,
+            "email": newcomer.email,
+            "display_name": newcomer.display_name,
+            "time_zone": newcomer.time_zone,
+            "password_hash": password_hash,
+            "now": newcomer.created_at,
+            "external_id": newcomer.external_id,
+            "role": newcomer.role,
+            "kind": newcomer.kind,
+        },
+    )

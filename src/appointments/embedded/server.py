@@ -92,10 +92,27 @@ def serve(data: Path, *, settings: Mapping[str, str] | None = None) -> Iterator[
             process, port = cluster.start({**SETTINGS, **(settings or {})})
             stack.callback(_stop, process)
             cluster.wait_until_ready(process)
-            password = (cluster.data / "password").read_text()
+            dsn = _dsn(cluster.data, port)
         except (OSError, subprocess.SubprocessError) as error:
             raise DatabaseUnavailable(f"The embedded PostgreSQL cannot use {data}: {error}") from error
-        yield Server(f"postgresql://{NAME}:{password}@127.0.0.1:{port}/{NAME}", process.pid, cluster.log)
+        yield Server(dsn, process.pid, cluster.log)
+
+
+def running(data: Path) -> str | None:
+    """The DSN of the server that another process runs on ``data`` just now; None if there is none."""
+    try:
+        folder_fd = os.open(data, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return None
+    try:
+        return None if _lock(folder_fd, seconds=0) else _dsn(data, int((data / "port").read_text()))
+    finally:
+        os.close(folder_fd)  # and the lock is free again
+
+
+def _dsn(data: Path, port: int) -> str:
+    password = (data / "password").read_text()
+    return f"postgresql://{NAME}:{password}@127.0.0.1:{port}/{NAME}"
 
 
 @contextmanager

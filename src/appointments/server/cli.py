@@ -1,4 +1,4 @@
-"""The command line: ``appointments serve`` and ``appointments migrate``. Faults are one clear line and an exit code."""
+"""The command line: ``appointments serve``, ``migrate``, ``admin grant``. Faults are a clear line and an exit code."""
 
 import asyncio
 import os
@@ -13,7 +13,9 @@ import click
 import uvloop
 
 from appointments import embedded
-from appointments.db.migrate import MigrationFault, migrate
+from appointments.auth.directory import grant_admin
+from appointments.db import Database
+from appointments.db.migrate import MigrationFault, migrate, pending
 from appointments.embedded import DatabaseUnavailable
 from appointments.errors import Unavailable
 from appointments.server import app, logs
@@ -71,6 +73,29 @@ def migrate_command() -> None:
         click.echo("\n".join(applied) or "Nothing to apply.")
 
 
+@main.group()
+def admin() -> None:
+    """Say who administers this deployment."""
+
+
+@admin.command()
+@click.argument("address")
+def grant(address: str) -> None:
+    """Make the person with this e-mail ADDRESS an admin. It also works while the service runs."""
+    with _faults_as_lines(), _database(shared=True) as (settings, dsn):
+        if not asyncio.run(_grant(settings, dsn, address)):
+            raise click.ClickException(f"nobody has the address {address}: register first")
+    click.echo(f"{address} is an admin now.")
+
+
+async def _grant(settings: Settings, dsn: str, address: str) -> bool:
+    async with Database(settings.direct(dsn), size=1) as db:
+        async with db.connection() as connection:
+            if await pending(connection):
+                raise MigrationFault("the database lacks migrations: start the service, or run appointments migrate")
+        return await grant_admin(db, address)
+
+
 def _run(serving: Coroutine[Any, Any, None]) -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serving)
@@ -83,12 +108,17 @@ async def _supervise(settings: Settings, dsn: str, workers: int) -> None:
 
 
 @contextmanager
-def _database() -> Iterator[tuple[Settings, str]]:
+def _database(*, shared: bool = False) -> Iterator[tuple[Settings, str]]:
+    """The settings and where the database is; ``shared``: the embedded one may belong to a service that runs."""
     settings = load()
     if settings.database_url:
         yield settings, settings.database_url.get_secret_value()
         return
-    with embedded.serve(embedded.default_data()) as server:
+    data = embedded.default_data()
+    if shared and (dsn := embedded.running(data)):
+        yield settings, dsn
+        return
+    with embedded.serve(data) as server:
         yield settings, server.dsn
 
 

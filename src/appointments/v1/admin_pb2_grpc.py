@@ -31,8 +31,8 @@ class AdminServiceStub:
 
     A service account whose key has the scope `admin` may act for a user in every other service by the metadata
     `x-act-as: <user id>`: the call is the user's, and what it writes names the service account as `actor_id`. PERMISSION_DENIED
-    (reason ACT_AS_DENIED) for anybody else, NOT_FOUND for an unknown user, FAILED_PRECONDITION (reason USER_DISABLED) for one
-    who is disabled.
+    (reason ACT_AS_DENIED) for anybody else, INVALID_ARGUMENT for what is no id, NOT_FOUND (reason USER_NOT_FOUND) for an
+    unknown user, FAILED_PRECONDITION (reason USER_DISABLED) for one who is disabled. The key needs the scope of the call too.
     """
 
     def __init__(self, channel):
@@ -79,8 +79,8 @@ class AdminServiceServicer:
 
     A service account whose key has the scope `admin` may act for a user in every other service by the metadata
     `x-act-as: <user id>`: the call is the user's, and what it writes names the service account as `actor_id`. PERMISSION_DENIED
-    (reason ACT_AS_DENIED) for anybody else, NOT_FOUND for an unknown user, FAILED_PRECONDITION (reason USER_DISABLED) for one
-    who is disabled.
+    (reason ACT_AS_DENIED) for anybody else, INVALID_ARGUMENT for what is no id, NOT_FOUND (reason USER_NOT_FOUND) for an
+    unknown user, FAILED_PRECONDITION (reason USER_DISABLED) for one who is disabled. The key needs the scope of the call too.
     """
 
     def CreateUser(self, request, context):
@@ -193,8 +193,8 @@ class AdminService:
 
     A service account whose key has the scope `admin` may act for a user in every other service by the metadata
     `x-act-as: <user id>`: the call is the user's, and what it writes names the service account as `actor_id`. PERMISSION_DENIED
-    (reason ACT_AS_DENIED) for anybody else, NOT_FOUND for an unknown user, FAILED_PRECONDITION (reason USER_DISABLED) for one
-    who is disabled.
+    (reason ACT_AS_DENIED) for anybody else, INVALID_ARGUMENT for what is no id, NOT_FOUND (reason USER_NOT_FOUND) for an
+    unknown user, FAILED_PRECONDITION (reason USER_DISABLED) for one who is disabled. The key needs the scope of the call too.
     """
 
     @staticmethod

@@ -32,8 +32,8 @@ class AdminServiceStub:
 
     A service account whose key has the scope `admin` may act for a user in every other service by the metadata
     `x-act-as: <user id>`: the call is the user's, and what it writes names the service account as `actor_id`. PERMISSION_DENIED
-    (reason ACT_AS_DENIED) for anybody else, NOT_FOUND for an unknown user, FAILED_PRECONDITION (reason USER_DISABLED) for one
-    who is disabled.
+    (reason ACT_AS_DENIED) for anybody else, INVALID_ARGUMENT for what is no id, NOT_FOUND (reason USER_NOT_FOUND) for an
+    unknown user, FAILED_PRECONDITION (reason USER_DISABLED) for one who is disabled. The key needs the scope of the call too.
     """
 
     @_typing.overload
@@ -87,8 +87,8 @@ class AdminServiceAsyncStub(AdminServiceStub):
 
     A service account whose key has the scope `admin` may act for a user in every other service by the metadata
     `x-act-as: <user id>`: the call is the user's, and what it writes names the service account as `actor_id`. PERMISSION_DENIED
-    (reason ACT_AS_DENIED) for anybody else, NOT_FOUND for an unknown user, FAILED_PRECONDITION (reason USER_DISABLED) for one
-    who is disabled.
+    (reason ACT_AS_DENIED) for anybody else, INVALID_ARGUMENT for what is no id, NOT_FOUND (reason USER_NOT_FOUND) for an
+    unknown user, FAILED_PRECONDITION (reason USER_DISABLED) for one who is disabled. The key needs the scope of the call too.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -138,8 +138,8 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
 
     A service account whose key has the scope `admin` may act for a user in every other service by the metadata
     `x-act-as: <user id>`: the call is the user's, and what it writes names the service account as `actor_id`. PERMISSION_DENIED
-    (reason ACT_AS_DENIED) for anybody else, NOT_FOUND for an unknown user, FAILED_PRECONDITION (reason USER_DISABLED) for one
-    who is disabled.
+    (reason ACT_AS_DENIED) for anybody else, INVALID_ARGUMENT for what is no id, NOT_FOUND (reason USER_NOT_FOUND) for an
+    unknown user, FAILED_PRECONDITION (reason USER_DISABLED) for one who is disabled. The key needs the scope of the call too.
     """
 
     @_abc_1.abstractmethod

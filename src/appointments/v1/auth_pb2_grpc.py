@@ -78,7 +78,8 @@ class AuthServiceServicer:
         """Signs in.
 
         - INVALID_ARGUMENT: a field is missing.
-        - UNAUTHENTICATED: unknown address or wrong password; which of the two, neither answer nor time tells.
+        - UNAUTHENTICATED: unknown address or wrong password; which of the two, neither answer nor time tells. Or the account
+        is disabled (reason USER_DISABLED), which only its password tells.
         - RESOURCE_EXHAUSTED: too many attempts from this address; retry after the RetryInfo delay.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -48,7 +48,8 @@ class AuthServiceStub:
     """Signs in.
 
     - INVALID_ARGUMENT: a field is missing.
-    - UNAUTHENTICATED: unknown address or wrong password; which of the two, neither answer nor time tells.
+    - UNAUTHENTICATED: unknown address or wrong password; which of the two, neither answer nor time tells. Or the account
+      is disabled (reason USER_DISABLED), which only its password tells.
     - RESOURCE_EXHAUSTED: too many attempts from this address; retry after the RetryInfo delay.
     """
     Refresh: _grpc.UnaryUnaryMultiCallable[_auth_pb2.RefreshRequest, _auth_pb2.RefreshResponse]
@@ -84,7 +85,8 @@ class AuthServiceAsyncStub(AuthServiceStub):
     """Signs in.
 
     - INVALID_ARGUMENT: a field is missing.
-    - UNAUTHENTICATED: unknown address or wrong password; which of the two, neither answer nor time tells.
+    - UNAUTHENTICATED: unknown address or wrong password; which of the two, neither answer nor time tells. Or the account
+      is disabled (reason USER_DISABLED), which only its password tells.
     - RESOURCE_EXHAUSTED: too many attempts from this address; retry after the RetryInfo delay.
     """
     Refresh: _aio.UnaryUnaryMultiCallable[_auth_pb2.RefreshRequest, _auth_pb2.RefreshResponse]  # type: ignore[assignment]
@@ -129,7 +131,8 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         """Signs in.
 
         - INVALID_ARGUMENT: a field is missing.
-        - UNAUTHENTICATED: unknown address or wrong password; which of the two, neither answer nor time tells.
+        - UNAUTHENTICATED: unknown address or wrong password; which of the two, neither answer nor time tells. Or the account
+          is disabled (reason USER_DISABLED), which only its password tells.
         - RESOURCE_EXHAUSTED: too many attempts from this address; retry after the RetryInfo delay.
         """
 

@@ -703,11 +703,13 @@ export enum AttendeeResponse {
 export declare const AttendeeResponseSchema: GenEnum<AttendeeResponse>;
 
 /**
- * Every RPC needs an identity: `authorization: Bearer <access token>` on the native port, the session cookie (or the
- * same header) on the web port. So every RPC may also answer:
+ * Every RPC needs an identity: `authorization: Bearer <access token, or key>` on the native port, the session cookie (or
+ * the same header) on the web port. So every RPC may also answer:
  *
- * - UNAUTHENTICATED: no identity, or one that has expired or been revoked.
+ * - UNAUTHENTICATED: no identity, or one that has expired or been revoked; of keys reasons INVALID_KEY (it has a typo),
+ *   UNKNOWN_KEY (revoked, or another deployment's), KEY_EXPIRED, USER_DISABLED; two at once are SEVERAL_IDENTITIES.
  * - PERMISSION_DENIED: the caller's key lacks a scope (reason MISSING_SCOPE; ErrorInfo metadata `scope` names it).
+ * - INVALID_ARGUMENT, NOT_FOUND, PERMISSION_DENIED, FAILED_PRECONDITION: `x-act-as` is given; see AdminService.
  * - RESOURCE_EXHAUSTED: the request is larger than the server accepts.
  * - DEADLINE_EXCEEDED, CANCELLED: the caller's deadline passed or the caller went away; the query behind is ended.
  * - UNAVAILABLE: the database is away or the server is draining; retry after the RetryInfo delay.
