@@ -1,13 +1,13 @@
 import { svelte } from "@sveltejs/vite-plugin-svelte";
 import { defineConfig } from "vite";
 
-import { soundRoles } from "./sound-roles.ts";
+import { componentRoles } from "./component-roles.ts";
 
 /** Paths that the server answers, for `npm run dev` beside a running one. */
 const SERVER = process.env["APPOINTMENTS_URL"] ?? "http://127.0.0.1:8080";
 
 export default defineConfig({
-  plugins: [soundRoles(), svelte()],
+  plugins: [componentRoles(), svelte()],
   build: {
     outDir: process.env["PAGE_OUT"] ?? "../src/appointments/page",
     emptyOutDir: true,

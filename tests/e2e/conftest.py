@@ -16,7 +16,7 @@ from playwright.async_api import Browser, BrowserContext, expect
 from tests import clients, service
 from tests.browser import launch
 from tests.conftest import database_dsn
-from tests.e2e.desk import NOW, Desk
+from tests.e2e.tab import NOW, Tab
 
 # The tests are many people behind one address; the limiter counts by what their proxy says.
 BEHIND_A_PROXY = {"TRUSTED_PROXY_HOPS": "1"}
@@ -67,20 +67,20 @@ async def chromium() -> AsyncIterator[Browser]:
         yield browser
 
 
-Opener = Callable[..., Awaitable[Desk]]
+Opener = Callable[..., Awaitable[Tab]]
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def open_desk(chromium: Browser, running: service.Server) -> AsyncIterator[Opener]:
-    """Opens the page in a browser of its own; ``beside`` opens a further tab of another desk's browser instead.
+async def open_tab(chromium: Browser, running: service.Server) -> AsyncIterator[Opener]:
+    """Opens the page in a browser of its own; ``beside`` opens a further tab of another tab's browser instead.
 
     With ``email`` the browser has that person's session already.
     """
     contexts: list[BrowserContext] = []
 
     async def opener(
-        beside: Desk | None = None, url: str = running.url, email: str | None = None, **options: object
-    ) -> Desk:
+        beside: Tab | None = None, url: str = running.url, email: str | None = None, **options: object
+    ) -> Tab:
         if beside:
             context = beside.page.context
         else:
@@ -99,9 +99,9 @@ async def open_desk(chromium: Browser, running: service.Server) -> AsyncIterator
             assert (await context.request.post(f"{url}/auth/login", data=credentials)).ok
         page = await context.new_page()
         await page.clock.set_fixed_time(NOW)
-        desk = Desk(page)
+        tab = Tab(page)
         await page.goto(url)
-        return desk
+        return tab
 
     yield opener
     for context in contexts:
@@ -116,9 +116,9 @@ async def ada(running: service.Server) -> AsyncIterator[clients.Person]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def desk(open_desk: Opener, ada: clients.Person) -> Desk:
+async def tab(open_tab: Opener, ada: clients.Person) -> Tab:
     """Ada's calendar, opened at the week of 13 May 2030."""
-    opened = await open_desk(email=ada.email)
+    opened = await open_tab(email=ada.email)
     await expect(opened.button("New appointment")).to_be_visible()
     await opened.settled()
     return opened

@@ -8,7 +8,7 @@ from playwright.async_api import Page, expect
 
 from tests.clients import HOUR, Person
 from tests.e2e.conftest import Opener
-from tests.e2e.desk import Desk, at
+from tests.e2e.tab import Tab, at
 from tests.service import ROOT
 
 AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
@@ -38,100 +38,111 @@ async def crowd(ada: Person) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_no_screen_violates_axe(open_desk: Opener, ada: Person, scheme: str) -> None:
+async def test_no_screen_violates_axe(open_tab: Opener, ada: Person, scheme: str) -> None:
     """The forms, the four views, the editor with a conflict, the account, the messages."""
     await crowd(ada)
-    desk = await open_desk(color_scheme=scheme)
-    screens = {"sign up": await violations(desk.page)}
-    await desk.button("Create account").click()
-    await expect(desk.field("Email")).to_have_attribute("aria-invalid", "true")
-    screens["sign up with faults"] = await violations(desk.page)
-    await desk.sign_in(ada.email)
+    tab = await open_tab(color_scheme=scheme)
+    screens = {"sign up": await violations(tab.page)}
+    await tab.button("Create account").click()
+    await expect(tab.field("Email")).to_have_attribute("aria-invalid", "true")
+    screens["sign up with faults"] = await violations(tab.page)
+    await tab.sign_in(ada.email)
     for view in ("Month", "Day", "Agenda", "Week"):
-        await desk.show(view)
-        screens[view] = await violations(desk.page)
-    await desk.show("Month")
-    await desk.page.get_by_role("button", name="more").first.click()
-    screens["more"] = await violations(desk.page)
-    await desk.show("Week")
-    await desk.write("Conflict", "2030-05-14T10:30")
-    screens["editor"] = await violations(desk.page)
-    await desk.button("Save").click()
-    await expect(desk.button("Use 11:00 – 12:00")).to_be_visible()
-    screens["conflict"] = await violations(desk.page)
-    await desk.button("Cancel").click()
-    await expect(desk.toast).to_be_visible()
-    screens["message"] = await violations(desk.page)
-    await desk.button("Account").click()
-    await expect(desk.page.get_by_text("This one")).to_be_visible()
-    await desk.button("Delete account").click()
-    screens["account"] = await violations(desk.page)
-    await desk.page.keyboard.press("Escape")
-    await desk.page.context.set_offline(True)
-    await desk.button("Next").click()
-    await expect(desk.page.get_by_text("You are offline.")).to_be_visible()
-    screens["off line"] = await violations(desk.page)
+        await tab.show(view)
+        screens[view] = await violations(tab.page)
+    await tab.show("Month")
+    await tab.page.get_by_role("button", name="more").first.click()
+    screens["more"] = await violations(tab.page)
+    await tab.show("Week")
+    await tab.write("Conflict", "2030-05-14T10:30")
+    screens["editor"] = await violations(tab.page)
+    await tab.field("Start date").click()
+    screens["month to pick a day"] = await violations(tab.page)
+    await tab.field("End time").click()
+    screens["list of times"] = await violations(tab.page)
+    await tab.field("Title").click()
+    await tab.button("Save").click()
+    await expect(tab.button("Use 11:00 – 12:00")).to_be_visible()
+    screens["conflict"] = await violations(tab.page)
+    await tab.button("Cancel").click()
+    await expect(tab.toast).to_be_visible()
+    screens["message"] = await violations(tab.page)
+    await tab.account_menu.click()
+    screens["menu"] = await violations(tab.page)
+    await tab.page.get_by_role("menuitem", name="Keyboard shortcuts").click()
+    await expect(tab.page.get_by_role("dialog")).to_be_visible()
+    screens["shortcuts"] = await violations(tab.page)
+    await tab.page.keyboard.press("Escape")
+    await tab.choose("Account")
+    await expect(tab.page.get_by_text("This session")).to_be_visible()
+    await tab.button("Delete account").click()
+    screens["account"] = await violations(tab.page)
+    await tab.page.keyboard.press("Escape")
+    await tab.page.context.set_offline(True)
+    await tab.button("Next").click()
+    await expect(tab.page.get_by_text("You are offline.")).to_be_visible()
+    screens["off line"] = await violations(tab.page)
     assert {} == {screen: found for screen, found in screens.items() if found}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_a_small_screen_has_room_for_everything(open_desk: Opener, ada: Person, scheme: str) -> None:
+async def test_a_small_screen_has_room_for_everything(open_tab: Opener, ada: Person, scheme: str) -> None:
     """At 360 pixels nothing is cut off at the side, and axe finds nothing either."""
     await crowd(ada)
-    desk = await open_desk(viewport={"width": 360, "height": 740}, color_scheme=scheme)
-    await desk.sign_in(ada.email)
+    tab = await open_tab(viewport={"width": 360, "height": 740}, color_scheme=scheme)
+    await tab.sign_in(ada.email)
     for view in ("Month", "Week", "Day", "Agenda"):
-        await desk.show(view)
-        assert [] == await violations(desk.page)
-        assert 360 == await desk.page.evaluate("document.documentElement.scrollWidth")
-        for name in ("New appointment", "Sign out", "Account", "Next", "Agenda"):
-            box = await desk.button(name).bounding_box()
+        await tab.show(view)
+        assert [] == await violations(tab.page)
+        assert 360 == await tab.page.evaluate("document.documentElement.scrollWidth")
+        for name in ("New appointment", "Next", "Agenda"):
+            box = await tab.button(name).bounding_box()
             assert box is not None
             assert 0 <= box["x"]
             assert box["x"] + box["width"] <= 360
             assert min(box["width"], box["height"]) >= 24  # WCAG 2.5.8
-    await desk.write("On the go", "2030-05-16T18:00")
-    assert [] == await violations(desk.page)
-    await desk.save()
-    await expect(desk.appointment("On the go")).to_be_visible()
+    await tab.write("On the go", "2030-05-16T18:00")
+    assert [] == await violations(tab.page)
+    await tab.save()
+    await expect(tab.appointment("On the go")).to_be_visible()
 
 
-async def test_a_finger_books_opens_and_moves(open_desk: Opener, ada: Person) -> None:
+async def test_a_finger_books_opens_and_moves(open_tab: Opener, ada: Person) -> None:
     """A tap on a day of the month shows it, a tap on a time books it, a long press and a drag move it."""
-    desk = await open_desk(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
-    await desk.sign_in(ada.email)
-    await desk.show("Month")
-    cell = await desk.page.locator(".ec-day", has=desk.page.locator('[data-day="2030-05-16"]')).bounding_box()
+    tab = await open_tab(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
+    await tab.sign_in(ada.email)
+    await tab.show("Month")
+    cell = await tab.page.locator(".ec-day", has=tab.page.locator('[data-day="2030-05-16"]')).bounding_box()
     assert cell is not None
-    await desk.page.touchscreen.tap(cell["x"] + cell["width"] / 2, cell["y"] + cell["height"] - 8)
-    await expect(desk.button("Day")).to_have_attribute("aria-pressed", "true")
-    await desk.settled()
-    await desk.page.touchscreen.tap(*await desk.point("2030-05-16", 11))
-    await desk.field("Title").fill("Tapped")
-    await desk.save()
-    assert "11:00 – 12:00" == await desk.span_of("Tapped")
-    await desk.appointment("Tapped").tap()
-    await expect(desk.field("Title")).to_have_value("Tapped")
-    await desk.button("Cancel").click()
-    start, end = await desk.point("2030-05-16", 11.25), await desk.point("2030-05-16", 13.25)
-    touch = await desk.page.context.new_cdp_session(desk.page)
+    await tab.page.touchscreen.tap(cell["x"] + cell["width"] / 2, cell["y"] + cell["height"] - 8)
+    await expect(tab.button("Day")).to_have_attribute("aria-pressed", "true")
+    await tab.settled()
+    await tab.page.touchscreen.tap(*await tab.point("2030-05-16", 11))
+    await tab.field("Title").fill("Tapped")
+    await tab.save()
+    assert "11:00 – 12:00" == await tab.span_of("Tapped")
+    await tab.appointment("Tapped").tap()
+    await expect(tab.field("Title")).to_have_value("Tapped")
+    await tab.button("Cancel").click()
+    start, end = await tab.point("2030-05-16", 11.25), await tab.point("2030-05-16", 13.25)
+    touch = await tab.page.context.new_cdp_session(tab.page)
 
     async def send(kind: str, *points: tuple[float, float]) -> None:
         touches = [{"x": x, "y": y} for x, y in points]
         await touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": touches})
 
     await send("touchStart", start)
-    await desk.page.wait_for_timeout(700)  # the press that tells a move from a scroll
+    await tab.page.wait_for_timeout(700)  # the press that tells a move from a scroll
     for step in range(1, 9):
         await send("touchMove", (start[0], start[1] + (end[1] - start[1]) * step / 8))
     await send("touchEnd")
-    await expect(desk.toast).to_contain_text("Moved to Thu 16 May, 13:00 – 14:00.")
+    await expect(tab.toast).to_contain_text("Moved to Thu 16 May, 13:00 – 14:00.")
 
 
-async def test_reduced_motion_is_respected(desk: Desk) -> None:
+async def test_reduced_motion_is_respected(tab: Tab) -> None:
     """Nothing moves for longer than a blink."""
-    await desk.write("Still")
-    longest = await desk.page.evaluate(
+    await tab.write("Still")
+    longest = await tab.page.evaluate(
         """() => Math.max(0, ...document.getAnimations().map(({ effect }) => effect.getTiming().duration))"""
     )
     assert longest < 50

@@ -4,94 +4,132 @@ from playwright.async_api import expect
 
 from tests.clients import PASSWORD, Person, new_email
 from tests.e2e.conftest import Opener
-from tests.e2e.desk import HTTP_ERROR, Desk
+from tests.e2e.tab import HTTP_ERROR, Tab
 
 
-async def test_a_newcomer_signs_up_drags_a_slot_and_finds_it_after_a_reload(open_desk: Opener) -> None:
+async def test_a_newcomer_signs_up_drags_a_slot_and_finds_it_after_a_reload(open_tab: Opener) -> None:
     """The first minute, without a single message in the console."""
-    desk = await open_desk()
-    await desk.register("Ada", new_email())
-    await desk.drag(await desk.point("2030-05-16", 13), await desk.point("2030-05-16", 14.5))
-    await desk.field("Title").fill("First of many")
-    await desk.save()
-    await desk.reload()
-    await expect(desk.appointment("First of many")).to_be_visible()
-    assert "13:00 – 14:45" == await desk.span_of("First of many")
-    assert [] == desk.errors
+    tab = await open_tab()
+    await tab.register("Ada", new_email())
+    await tab.drag(await tab.point("2030-05-16", 13), await tab.point("2030-05-16", 14.5))
+    await tab.field("Title").fill("First of many")
+    await tab.save()
+    await tab.reload()
+    await expect(tab.appointment("First of many")).to_be_visible()
+    assert "13:00 – 14:45" == await tab.span_of("First of many")
+    assert [] == tab.errors
 
 
-async def test_sign_out_and_in_again(desk: Desk, ada: Person) -> None:
+async def test_sign_out_and_in_again(tab: Tab, ada: Person) -> None:
     """Signing out leads to the form, also in the other tabs; the way back needs the password."""
-    await desk.book("Kept")
-    await desk.button("Sign out").click()
-    await expect(desk.button("Sign in")).to_be_visible()
-    await expect(desk.page.get_by_text("Kept")).to_have_count(0)
-    await desk.reload()
-    await desk.sign_in(ada.email)
-    await expect(desk.appointment("Kept")).to_be_visible()
-    assert [] == desk.errors
+    await tab.book("Kept")
+    await tab.choose("Sign out")
+    await expect(tab.button("Sign in")).to_be_visible()
+    await expect(tab.page.get_by_text("Kept")).to_have_count(0)
+    await tab.reload()
+    await tab.sign_in(ada.email)
+    await expect(tab.appointment("Kept")).to_be_visible()
+    assert [] == tab.errors
 
 
-async def test_signing_out_in_one_tab_signs_out_the_other(desk: Desk, open_desk: Opener) -> None:
+async def test_whoever_has_signed_in_here_is_asked_for_the_password_only(open_tab: Opener, ada: Person) -> None:
+    """A first visit offers an account; later ones sign in, with the last address filled in."""
+    tab = await open_tab()
+    await expect(tab.page.locator("form").get_by_role("button")).to_have_text("Create account")
+    await tab.sign_in(ada.email)
+    await tab.choose("Sign out")
+    await tab.reload()
+    await expect(tab.page.locator("form").get_by_role("button")).to_have_text("Sign in")
+    await expect(tab.field("Email")).to_have_value(ada.email)
+    await expect(tab.field("Password")).to_be_focused()
+    await tab.button("Not you?").click()
+    await expect(tab.field("Email")).to_be_focused()
+    await expect(tab.field("Email")).to_have_value("")
+    await tab.reload()
+    await expect(tab.page.locator("form").get_by_role("button")).to_have_text("Sign in")
+    await expect(tab.field("Email")).to_have_value("")
+
+
+async def test_an_empty_calendar_says_once_what_can_be_done(open_tab: Opener, ada: Person) -> None:
+    """Until it was read or something is booked; the times below can be clicked all the while."""
+    tab = await open_tab()
+    await tab.sign_in(ada.email)
+    hint = tab.page.get_by_role("complementary", name="First steps")
+    await expect(hint).to_contain_text("Click a time to book it")
+    await tab.button("Got it").click()
+    await expect(hint).to_have_count(0)
+    await tab.reload()
+    await expect(hint).to_have_count(0)
+    other = await open_tab()
+    await other.sign_in(ada.email)
+    await expect(other.page.get_by_role("complementary", name="First steps")).to_be_visible()
+    await other.book("First")
+    await expect(other.page.get_by_role("complementary")).to_have_count(0)
+    await other.button("Next").click()
+    await other.settled()
+    await expect(other.page.get_by_role("complementary")).to_have_count(0)
+
+
+async def test_signing_out_in_one_tab_signs_out_the_other(tab: Tab, open_tab: Opener) -> None:
     """No tab stays behind with somebody's calendar in it."""
-    other = await open_desk(beside=desk)
+    other = await open_tab(beside=tab)
     await expect(other.button("New appointment")).to_be_visible()
-    await desk.button("Sign out").click()
+    await tab.choose("Sign out")
     await expect(other.button("Sign in")).to_be_visible()
     await expect(other.page.get_by_text("You signed out in another tab.")).to_be_visible()
 
 
-async def test_a_wrong_password_is_said_and_what_was_typed_stays(open_desk: Opener, ada: Person) -> None:
+async def test_a_wrong_password_is_said_and_what_was_typed_stays(open_tab: Opener, ada: Person) -> None:
     """One sentence that does not tell which of the two was wrong."""
-    desk = await open_desk()
-    await desk.field("Email").fill(ada.email)
-    await desk.field("Password").fill("not the password")
-    await desk.button("Sign in").click()
-    await expect(desk.alert).to_have_text("That e-mail address and password don’t match an account.")
-    assert ada.email == await desk.field("Email").input_value()
-    assert {True} == {error.startswith(HTTP_ERROR) for error in desk.errors}
+    tab = await open_tab()
+    await tab.field("Email").fill(ada.email)
+    await tab.field("Password").fill("not the password")
+    await tab.button("Sign in").click()
+    await expect(tab.alert).to_have_text("The email address or the password is wrong.")
+    assert ada.email == await tab.field("Email").input_value()
+    assert [] == [error for error in tab.errors if not error.startswith(HTTP_ERROR)]
 
 
-async def test_a_faulty_sign_up_names_each_field(open_desk: Opener, ada: Person) -> None:
+async def test_a_faulty_sign_up_names_each_field(open_tab: Opener, ada: Person) -> None:
     """Missing, too short, not an address, taken: each beside its field or in an alert, and announced."""
-    desk = await open_desk()
-    await desk.button("Create account").click()
-    await expect(desk.field("Email")).to_be_focused()
-    await expect(desk.field("Email")).to_have_attribute("aria-invalid", "true")
-    await desk.field("Email").fill("nobody")
-    await desk.field("Password").fill("short")
-    await desk.button("Create account").click()
-    await expect(desk.field("Password")).to_have_accessible_description("At least 8 characters, please.")
-    await desk.field("Password").fill(PASSWORD)
-    await desk.button("Create account").click()
-    await expect(desk.field("Email")).to_have_attribute("aria-invalid", "true")
-    await desk.field("Email").fill(ada.email)
-    await desk.button("Create account").click()
-    await expect(desk.alert).to_be_visible()
+    tab = await open_tab()
+    await tab.button("Create account").click()
+    await expect(tab.field("Email")).to_be_focused()
+    await expect(tab.field("Email")).to_have_attribute("aria-invalid", "true")
+    await tab.field("Email").fill("nobody")
+    await tab.field("Password").fill("short")
+    await tab.button("Create account").click()
+    await expect(tab.field("Password")).to_have_accessible_description("The password needs at least 8 characters.")
+    await tab.field("Password").fill(PASSWORD)
+    await tab.button("Create account").click()
+    await expect(tab.field("Email")).to_have_attribute("aria-invalid", "true")
+    await tab.field("Email").fill(ada.email)
+    await tab.button("Create account").click()
+    await expect(tab.alert).to_be_visible()
 
 
-async def test_the_account_keeps_a_new_name_and_zone(desk: Desk) -> None:
+async def test_the_account_keeps_a_new_name_and_zone(tab: Tab) -> None:
     """Both are seen at once and after a reload."""
-    await desk.button("Account").click()
-    await desk.field("Name").fill("Ada King")
-    dialog = desk.page.get_by_role("dialog")
+    await tab.choose("Account")
+    await tab.field("Name").fill("Ada King")
+    dialog = tab.page.get_by_role("dialog")
     await dialog.get_by_label("Time zone").select_option("Asia/Tokyo")
     await dialog.get_by_role("button", name="Save", exact=True).click()
     await expect(dialog.get_by_text("Saved.")).to_be_visible()
-    await desk.page.keyboard.press("Escape")
-    await desk.reload()
-    await expect(desk.page.get_by_text("Ada King")).to_be_visible()
-    await expect(desk.field("Times shown in")).to_have_value("Asia/Tokyo")
+    await tab.page.keyboard.press("Escape")
+    await tab.reload()
+    await expect(tab.page.get_by_text("Ada King")).to_be_visible()
+    await expect(tab.field("Time zone of the calendar")).to_have_value("Asia/Tokyo")
 
 
-async def test_other_sessions_are_listed_and_can_be_revoked(desk: Desk, open_desk: Opener, ada: Person) -> None:
+async def test_other_sessions_are_listed_and_can_be_revoked(tab: Tab, open_tab: Opener, ada: Person) -> None:
     """The revoked browser is shown the door at its next step."""
-    other = await open_desk(user_agent="Mozilla/5.0 (iPhone) Version/19.0 Safari/605.1")
+    other = await open_tab(user_agent="Mozilla/5.0 (iPhone) Version/19.0 Safari/605.1")
     await other.sign_in(ada.email)
-    await desk.button("Account").click()
-    row = desk.page.get_by_role("listitem").filter(has_text="Safari on iOS")
-    await expect(desk.page.get_by_text("This one")).to_have_count(1)
-    await row.get_by_role("button", name="Revoke").click()
+    await tab.choose("Account")
+    row = tab.page.get_by_role("listitem").filter(has_text="Safari on iOS")
+    await expect(tab.page.get_by_text("This session")).to_have_count(1)
+    await row.get_by_role("button", name="Sign out").click()
     await expect(row).to_have_count(0)
     await other.page.wait_for_timeout(5_500)  # the contract gives a revoked session's access tokens five seconds
     await other.button("Next").click()
@@ -99,31 +137,31 @@ async def test_other_sessions_are_listed_and_can_be_revoked(desk: Desk, open_des
     await expect(other.page.get_by_text("Your session has ended.")).to_be_visible()
 
 
-async def test_a_password_is_changed_with_the_old_one(desk: Desk, open_desk: Opener, ada: Person) -> None:
+async def test_a_password_is_changed_with_the_old_one(tab: Tab, open_tab: Opener, ada: Person) -> None:
     """A wrong old one is refused beside the form; the new one signs in."""
-    await desk.button("Account").click()
-    await desk.field("Current password").fill("not the password")
-    await desk.field("New password").fill("a new and better one")
-    await desk.button("Change password").click()
-    await expect(desk.alert).to_have_text("That is not your password.")
-    await desk.field("Current password").fill(PASSWORD)
-    await desk.button("Change password").click()
-    await expect(desk.page.get_by_text("Your password is changed")).to_be_visible()
-    other = await open_desk()
+    await tab.choose("Account")
+    await tab.field("Current password").fill("not the password")
+    await tab.field("New password").fill("a new and better one")
+    await tab.button("Change password").click()
+    await expect(tab.alert).to_have_text("The password is wrong.")
+    await tab.field("Current password").fill(PASSWORD)
+    await tab.button("Change password").click()
+    await expect(tab.page.get_by_text("Password changed.")).to_be_visible()
+    other = await open_tab()
     await other.sign_in(ada.email, "a new and better one")
 
 
-async def test_deleting_the_account_needs_the_password(desk: Desk, open_desk: Opener, ada: Person) -> None:
+async def test_deleting_the_account_needs_the_password(tab: Tab, open_tab: Opener, ada: Person) -> None:
     """Afterwards nobody can sign in as that person."""
-    await desk.button("Account").click()
-    await desk.button("Delete account").click()
-    await desk.field("Your password, to be sure").fill("not the password")
-    await desk.button("Delete everything").click()
-    await expect(desk.alert).to_have_text("That is not your password.")
-    await desk.field("Your password, to be sure").fill(PASSWORD)
-    await desk.button("Delete everything").click()
-    await expect(desk.page.get_by_text("Your account and everything in it is deleted.")).to_be_visible()
-    other = await open_desk()
+    await tab.choose("Account")
+    await tab.button("Delete account").click()
+    await tab.field("Confirm with your password").fill("not the password")
+    await tab.button("Delete everything").click()
+    await expect(tab.alert).to_have_text("The password is wrong.")
+    await tab.field("Confirm with your password").fill(PASSWORD)
+    await tab.button("Delete everything").click()
+    await expect(tab.page.get_by_text("Your account and all its data have been deleted.")).to_be_visible()
+    other = await open_tab()
     await other.field("Email").fill(ada.email)
     await other.field("Password").fill(PASSWORD)
     await other.button("Sign in").click()

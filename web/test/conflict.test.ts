@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { conflictText } from "../src/lib/conflict.ts";
+import { conflictText } from "../src/lib/calendar/conflict.ts";
 
 const MANNER = { locale: "en-GB", zone: "Europe/Zurich", hour12: false };
 const at = (text: string): number => Date.parse(`2030-05-${text}:00Z`);

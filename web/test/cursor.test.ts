@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { monthAfter, page, step, weekStart, type Cursor } from "../src/lib/cursor.ts";
-import { firstDayOf, hour12Of, spanText, timeText } from "../src/lib/times.ts";
+import { monthAfter, page, step, weekStart, type Cursor } from "../src/lib/calendar/cursor.ts";
+import { firstDayOf, hour12Of, spanText, timeText } from "../src/lib/time/format.ts";
 
 const CURSOR: Cursor = { day: "2030-05-15", minute: 600, span: 60 };
 
@@ -39,8 +39,8 @@ test("weeks and clocks are the locale's", () => {
 
 test("times are said by the clock", () => {
   const instant = Date.parse("2030-05-15T07:05:00Z");
-  const manner = { locale: "en-US", zone: "UTC", hour12: true };
-  assert.equal(timeText(instant, manner).replace("\u202f", " "), "7:05 AM");
-  assert.equal(timeText(instant, { ...manner, hour12: false }), "07:05");
-  assert.equal(spanText(instant, instant + 3_600_000, { ...manner, hour12: false }), "07:05 – 08:05");
+  const timeStyle = { locale: "en-US", zone: "UTC", hour12: true };
+  assert.equal(timeText(instant, timeStyle).replace("\u202f", " "), "7:05 AM");
+  assert.equal(timeText(instant, { ...timeStyle, hour12: false }), "07:05");
+  assert.equal(spanText(instant, instant + 3_600_000, { ...timeStyle, hour12: false }), "07:05 – 08:05");
 });

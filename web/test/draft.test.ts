@@ -1,9 +1,18 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { changes, matches, type Booked } from "../src/lib/appointment.ts";
-import { formatPeople, parsePeople } from "../src/lib/attendees.ts";
-import { blank, complaints, draftOf, planOf, refusals } from "../src/lib/draft.ts";
+import { changes, matches, type Booked } from "../src/lib/calendar/appointment.ts";
+import { formatPeople, parsePeople } from "../src/lib/calendar/attendees.ts";
+import {
+  partsOf,
+  wallOfParts,
+  withStart,
+  blank,
+  validate,
+  draftOf,
+  specOf,
+  serverErrors,
+} from "../src/lib/calendar/draft.ts";
 
 const BOOKED: Booked = {
   id: "1",
@@ -20,12 +29,12 @@ const BOOKED: Booked = {
 };
 
 test("opening and saving changes nothing", () => {
-  assert.deepEqual(changes(planOf(draftOf(BOOKED)), BOOKED), {});
+  assert.deepEqual(changes(specOf(draftOf(BOOKED)), BOOKED), {});
 });
 
 test("only what was typed is changed", () => {
   const draft = { ...draftOf(BOOKED), title: " Other ", ends: "2030-10-27T04:00" };
-  assert.deepEqual(changes(planOf(draft), BOOKED), {
+  assert.deepEqual(changes(specOf(draft), BOOKED), {
     title: "Other",
     end: Date.parse("2030-10-27T03:00:00Z"),
   });
@@ -37,19 +46,45 @@ test("another zone keeps the clock time", () => {
     Date.parse("2030-05-15T09:00:00Z"),
     "Europe/Zurich",
   );
-  const plan = planOf({ ...draft, timeZone: "Asia/Tokyo" });
+  const plan = specOf({ ...draft, timeZone: "Asia/Tokyo" });
   assert.equal(plan.start, Date.parse("2030-05-15T01:00:00Z"));
 });
 
-test("complaints are by field, the browser's and the server's", () => {
+test("validate are by field, the browser's and the server's", () => {
   const draft = { ...blank(0, 3_600_000, "UTC"), ends: "1970-01-01T00:00", starts: "" };
-  assert.deepEqual(Object.keys(complaints(planOf(draft))), ["title", "starts"]);
+  assert.deepEqual(Object.keys(validate(specOf(draft))), ["title", "starts"]);
   const fields = [
     { field: "appointment.attendees[1].email", description: "Not an address." },
     { field: "appointment.end_time", description: "Too late." },
     { field: "request_id", description: "Used before." },
   ];
-  assert.deepEqual(refusals(fields), { people: "Not an address.", ends: "Too late.", other: "Used before." });
+  assert.deepEqual(serverErrors(fields), {
+    people: "Not an address.",
+    ends: "Too late.",
+    other: "Used before.",
+  });
+});
+
+test("the end goes along with the start over midnight, and stays for what could not be read", () => {
+  const draft = { starts: "2030-05-15T11:00", ends: "2030-05-15T13:00" };
+  assert.deepEqual(withStart(draft, "2030-05-15T23:00"), {
+    starts: "2030-05-15T23:00",
+    ends: "2030-05-16T01:00",
+  });
+  const unread = withStart(draft, "2030-05-15T");
+  assert.deepEqual(unread, { starts: "2030-05-15T", ends: "2030-05-15T13:00" });
+  assert.ok(Number.isNaN(specOf({ ...blank(0, 1, "UTC"), ...unread }).start));
+});
+
+test("a day and a time are parts of a wall time, and each may be missing", () => {
+  assert.deepEqual(partsOf("2030-05-15T09:30"), { day: "2030-05-15", minute: 570 });
+  assert.deepEqual(partsOf("T09:30"), { day: null, minute: 570 });
+  assert.deepEqual(partsOf("2030-05-15T"), { day: "2030-05-15", minute: null });
+  for (const wall of ["2030-05-15T09:30", "T09:30", "2030-05-15T", "T"]) {
+    const { day, minute } = partsOf(wall);
+    assert.equal(wallOfParts(day, minute), wall);
+  }
+  assert.equal(wallOfParts("2030-05-31", 1470), "2030-06-01T00:30");
 });
 
 test("people are parted by lines and commas, and keep their answers", () => {

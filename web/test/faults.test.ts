@@ -6,8 +6,8 @@ import { Code, ConnectError } from "@connectrpc/connect";
 
 import { ConflictInfoSchema } from "../src/gen/appointments/v1/appointments_pb.js";
 import { BadRequestSchema, RetryInfoSchema } from "../src/gen/google/rpc/error_details_pb.js";
-import { Fault, faultOf, faultOfResponse, passing } from "../src/lib/faults.ts";
-import { untilAnswered } from "../src/lib/patience.ts";
+import { Fault, faultOf, faultOfResponse, retryable } from "../src/lib/net/faults.ts";
+import { untilAnswered } from "../src/lib/net/retry.ts";
 
 test("a conflict has its collisions", () => {
   const info = create(ConflictInfoSchema, {
@@ -41,10 +41,10 @@ test("bad fields and delays are read from the details", () => {
 
 test("no answer is told apart from a refusal", () => {
   const silence = new ConnectError("Failed to fetch", Code.Unknown, undefined, undefined, new TypeError("x"));
-  assert.ok(passing(faultOf(silence)));
-  assert.ok(passing(faultOf(new ConnectError("draining", Code.Unavailable))));
-  assert.ok(!passing(faultOf(new ConnectError("no", Code.InvalidArgument))));
-  assert.ok(!passing(faultOf(new ConnectError("too large", Code.ResourceExhausted))));
+  assert.ok(retryable(faultOf(silence)));
+  assert.ok(retryable(faultOf(new ConnectError("draining", Code.Unavailable))));
+  assert.ok(!retryable(faultOf(new ConnectError("no", Code.InvalidArgument))));
+  assert.ok(!retryable(faultOf(new ConnectError("too large", Code.ResourceExhausted))));
   assert.equal(faultOf(new ConnectError("over", Code.Unauthenticated)).kind, "signedOut");
 });
 

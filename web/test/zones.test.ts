@@ -1,7 +1,16 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { cityOf, exists, instantOf, moved, offsetText, wallAt, wallOf, zoneNames } from "../src/lib/zones.ts";
+import {
+  cityOf,
+  exists,
+  instantOf,
+  moved,
+  offsetText,
+  wallAt,
+  wallOf,
+  zoneNames,
+} from "../src/lib/time/zones.ts";
 
 const ZURICH = "Europe/Zurich";
 const utc = (text: string): number => Date.parse(text);

@@ -1,6 +1,6 @@
-/** What this device remembers of how its person likes the calendar. */
-import { firstDayOf, hour12Of, type Manner, type Weekday } from "./times.ts";
-import { deviceZone } from "./zones.ts";
+/** How the calendar looks on this device. */
+import { firstDayOf, hour12Of, type TimeStyle, type Weekday } from "./time/format.ts";
+import { deviceZone } from "./time/zones.ts";
 
 export type View = "month" | "week" | "day" | "agenda";
 
@@ -11,10 +11,12 @@ interface Kept {
   /** null: as in the locale. */
   firstDay: Weekday | null;
   hour12: boolean | null;
+  /** Whether the first steps need not be shown any more. */
+  introduced: boolean;
 }
 
 const KEY = "appointments.settings";
-const NOTHING: Kept = { view: null, zone: null, firstDay: null, hour12: null };
+const NOTHING: Kept = { view: null, zone: null, firstDay: null, hour12: null, introduced: false };
 
 function read(): Kept {
   try {
@@ -46,7 +48,7 @@ class Settings {
     return this.#kept.hour12 ?? hour12Of(this.locale);
   }
 
-  get manner(): Manner {
+  get timeStyle(): TimeStyle {
     return { locale: this.locale, zone: this.zone, hour12: this.hour12 };
   }
 

@@ -14,12 +14,12 @@ class Toast {
   message = $state.raw<Message | null>(null);
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  say(text: string, action?: Message["action"]): void {
-    this.#show({ text, urgent: false, ...(action ? { action } : {}) });
+  show(text: string, action?: Message["action"]): void {
+    this.#set({ text, urgent: false, ...(action ? { action } : {}) });
   }
 
   alert(text: string): void {
-    this.#show({ text, urgent: true });
+    this.#set({ text, urgent: true });
   }
 
   dismiss(): void {
@@ -36,7 +36,7 @@ class Toast {
     this.#timer = setTimeout(() => this.dismiss(), LIFE);
   }
 
-  #show(message: Message): void {
+  #set(message: Message): void {
     this.message = message;
     this.release();
   }

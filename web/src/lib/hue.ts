@@ -1,9 +1,0 @@
-/** Appointments of the same title have the same colour, so that what recurs is recognised at a glance. */
-export const HUES = 6;
-
-export function hueOf(title: string): number {
-  let hash = 7;
-  for (const character of title.trim().toLocaleLowerCase())
-    hash = (hash * 31 + (character.codePointAt(0) ?? 0)) % 65_521;
-  return hash % HUES;
-}

@@ -1,0 +1,77 @@
+/** Changes that are made in the calendar itself and can be undone: moving, deleting and restoring. */
+import type { Booked } from "../../lib/calendar/appointment.ts";
+import { conflictText } from "../../lib/calendar/conflict.ts";
+import { store } from "../../lib/calendar/store.svelte.ts";
+import { faultOf } from "../../lib/net/faults.ts";
+import { settings } from "../../lib/settings.svelte.ts";
+import { spanWithDayText } from "../../lib/time/format.ts";
+import type { Span } from "../../lib/time/spans.ts";
+import { toast } from "../../lib/toast.svelte.ts";
+
+export interface Context {
+  /** Show a failure that is about nothing in particular. */
+  report: (error: unknown, prefix?: string) => void;
+  /** Ask the server again for what is shown. */
+  refresh: () => Promise<void>;
+  focus: (id?: string) => void;
+}
+
+export async function move(id: string, to: Span, context: Context): Promise<void> {
+  const before = store.find(id);
+  if (!before) return;
+  try {
+    const booked = await store.move(id, to);
+    toast.show(`Moved to ${spanWithDayText(booked.start, booked.end, settings.timeStyle)}.`, {
+      label: "Undo",
+      run: () => void move(id, { start: before.start, end: before.end }, context),
+    });
+  } catch (error) {
+    await reportMove(before, to, error, context);
+  }
+}
+
+async function reportMove(
+  before: Booked,
+  to: Span,
+  error: unknown,
+  { report, refresh }: Context,
+): Promise<void> {
+  const fault = faultOf(error);
+  const back = `“${before.title}” was not moved. `;
+  if (fault.kind === "conflict")
+    toast.alert(back + conflictText(await store.obstacles(fault), to, settings.timeStyle));
+  else if (fault.kind === "stale" || fault.kind === "missing") {
+    const what = fault.kind === "stale" ? "changed" : "deleted";
+    await refresh(); // The message must describe what is on the screen.
+    toast.alert(
+      `“${before.title}” was not moved, because it was ${what} somewhere else. You see its current state.`,
+    );
+  } else report(fault, back);
+}
+
+export async function remove(booked: Booked, context: Context): Promise<void> {
+  toast.show(`Deleted “${booked.title}”.`, { label: "Undo", run: () => void restore(booked, context) });
+  try {
+    await store.remove(booked);
+  } catch (error) {
+    const fault = faultOf(error);
+    if (fault.kind !== "stale" && fault.kind !== "missing")
+      return context.report(fault, `“${booked.title}” was not deleted. `);
+    if (fault.kind === "stale")
+      toast.alert(`“${booked.title}” was not deleted, because it was changed somewhere else.`);
+    await context.refresh();
+  }
+}
+
+async function restore(booked: Booked, { report, focus }: Context): Promise<void> {
+  try {
+    await store.restore(booked.id);
+    toast.show(`Restored “${booked.title}”.`);
+    focus(booked.id);
+  } catch (error) {
+    const fault = faultOf(error);
+    if (fault.kind !== "conflict") return report(fault);
+    const reason = conflictText(await store.obstacles(fault), booked, settings.timeStyle);
+    toast.alert(`“${booked.title}” was not restored. ${reason}`);
+  }
+}

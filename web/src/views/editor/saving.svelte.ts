@@ -1,0 +1,165 @@
+/** Saving what is in the editor, and what to do about each answer that is not yes. */
+import { changes, type Booked, type Spec } from "../../lib/calendar/appointment.ts";
+import type { Obstacle } from "../../lib/calendar/conflict.ts";
+import {
+  draftOf,
+  serverErrors,
+  specOf,
+  validate,
+  type Draft,
+  type FieldName,
+} from "../../lib/calendar/draft.ts";
+import { store } from "../../lib/calendar/store.svelte.ts";
+import { Fault, faultOf } from "../../lib/net/faults.ts";
+import { uuid } from "../../lib/net/uuid.ts";
+import { nearestFree, type Span } from "../../lib/time/spans.ts";
+import { dayOf, instantOf, MINUTE, moved, wallAt } from "../../lib/time/zones.ts";
+
+/** Why it is not saved, where that is about the whole appointment. */
+export type Problem =
+  /** The time is taken; `free` is the nearest time of that day that is not. */
+  | { kind: "conflict"; obstacles: readonly Obstacle[]; wanted: Span; free: Span | null }
+  /** Somebody else has changed it since it was opened. */
+  | { kind: "stale"; theirs: Booked; base: Booked }
+  /** Somebody else has deleted it. */
+  | { kind: "deleted" }
+  | { kind: "failure"; text: string };
+
+export class Saving {
+  busy = $state(false);
+  errors = $state<Partial<Record<FieldName | "other", string>>>({});
+  problem = $state.raw<Problem | null>(null);
+  #draft: Draft;
+  #onsessionend: () => void;
+  #abort = new AbortController();
+  #attempt = { body: "", id: "" };
+
+  constructor(draft: Draft, onsessionend: () => void) {
+    this.#draft = draft;
+    this.#onsessionend = onsessionend;
+  }
+
+  /** Save it; null if that failed, and then `errors` and `problem` say why. */
+  async save(): Promise<Booked | null> {
+    if (this.busy) return null;
+    this.forget();
+    const spec = specOf(this.#draft);
+    this.errors = validate(spec);
+    if (Object.keys(this.errors).length > 0) return null;
+    this.busy = true;
+    try {
+      return await this.#send(spec);
+    } catch (error) {
+      await this.#report(faultOf(error), spec);
+      return null;
+    } finally {
+      this.busy = false;
+    }
+  }
+
+  /** Stop waiting for an answer. */
+  abort(): void {
+    this.#abort.abort();
+  }
+
+  forget(): void {
+    this.errors = {};
+    this.problem = null;
+  }
+
+  /** Move the draft to a free time. */
+  useTime({ start, end }: Span): void {
+    this.#draft.starts = wallAt(start, this.#draft.timeZone).slice(0, 16);
+    this.#draft.ends = wallAt(end, this.#draft.timeZone).slice(0, 16);
+    this.forget();
+  }
+
+  /** Give up what was typed for what somebody else has made of it. */
+  takeTheirs(): void {
+    if (this.problem?.kind === "stale") Object.assign(this.#draft, draftOf(this.problem.theirs));
+    this.forget();
+  }
+
+  /** Save on top of theirs: only what was changed here is sent, the rest stays as they made it. */
+  async keepMine(): Promise<Booked | null> {
+    if (this.problem?.kind !== "stale") return null;
+    const { theirs, base } = this.problem;
+    const mine = changes(specOf(this.#draft), base);
+    Object.assign(this.#draft, draftOf({ ...theirs, ...mine }), { base: theirs });
+    return this.save();
+  }
+
+  /** Bring back what somebody else has deleted, with what was typed here. */
+  async restore(): Promise<Booked | null> {
+    const { base } = this.#draft;
+    if (!base) return null;
+    try {
+      this.#draft.base = { ...base, etag: (await store.restore(base.id)).etag };
+    } catch (error) {
+      await this.#report(faultOf(error), specOf(this.#draft));
+      return null;
+    }
+    return this.save();
+  }
+
+  async #send(spec: Spec): Promise<Booked> {
+    this.#abort = new AbortController();
+    const { base } = this.#draft;
+    if (base) {
+      const change = changes(spec, base);
+      if (Object.keys(change).length === 0) return base;
+      return store.change(base, change, this.#abort.signal);
+    }
+    const body = JSON.stringify(spec);
+    // One id for one body: a retry books once, another body is another booking.
+    if (this.#attempt.body !== body) this.#attempt = { body, id: uuid() };
+    return store.create(spec, this.#attempt.id, this.#abort.signal);
+  }
+
+  async #report(fault: Fault, spec: Spec): Promise<void> {
+    if (fault.kind === "signedOut") return this.#onsessionend();
+    if (fault.kind === "conflict") return this.#reportConflict(fault, spec);
+    if (fault.kind === "stale") return this.#reportStale();
+    if (fault.kind === "missing") {
+      this.problem = { kind: "deleted" };
+      return;
+    }
+    this.errors = serverErrors(fault.fields);
+    const text = this.errors.other ?? (fault.fields.length > 0 ? "" : fault.message);
+    if (text) this.problem = { kind: "failure", text };
+  }
+
+  async #reportConflict(fault: Fault, { start, end }: Spec): Promise<void> {
+    const wanted = { start, end };
+    const obstacles = await store.obstacles(fault);
+    this.problem = {
+      kind: "conflict",
+      obstacles,
+      wanted,
+      free: await this.#nearest(wanted).catch(() => null),
+    };
+  }
+
+  async #nearest(span: Span): Promise<Span | null> {
+    const { base, timeZone } = this.#draft;
+    const midnight = `${dayOf(wallAt(span.start, timeZone))}T00:00`;
+    const day = {
+      start: instantOf(midnight, timeZone),
+      end: instantOf(moved(midnight, { days: 1 }), timeZone),
+    };
+    const taken = (await store.taken(day)).filter(({ id }) => id !== base?.id);
+    const now = Math.ceil(Date.now() / (15 * MINUTE)) * 15 * MINUTE;
+    return nearestFree(span, taken, day, span.start >= Date.now() ? now : -Infinity);
+  }
+
+  async #reportStale(): Promise<void> {
+    const { base } = this.#draft;
+    if (!base) return;
+    try {
+      const theirs = await store.read(base.id);
+      this.problem = theirs.deleted ? { kind: "deleted" } : { kind: "stale", theirs, base };
+    } catch (error) {
+      this.problem = { kind: "failure", text: faultOf(error).message };
+    }
+  }
+}
