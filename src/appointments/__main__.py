@@ -1,6 +1,6 @@
 """``python -m appointments``: the command line."""
 
-from appointments.server.cli import main
+from appointments.server.main import main
 
 if __name__ == "__main__":
     main()

@@ -20,6 +20,7 @@ from appointments.embedded import DatabaseUnavailable
 from appointments.errors import Unavailable
 from appointments.server import app, logs
 from appointments.server.ports import StartFault
+from appointments.server.rules import recurrence
 from appointments.server.settings import ConfigFault, Settings, load
 from appointments.server.supervisor import Supervisor
 
@@ -30,6 +31,9 @@ def main() -> None:
     """An appointment service in which double booking is structurally impossible."""
     # The first process of a container gets no signal that it has no handler for. The servers install their own.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+main.add_command(recurrence)
 
 
 @main.command()
