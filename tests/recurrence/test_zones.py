@@ -1,4 +1,4 @@
-"""Rules on the clocks of every zone: the wall time holds, and where there is none RFC 5545 §3.3.5 says which is meant."""
+"""Rules on the clocks of every zone: the wall time holds, and where there is none RFC 5545 §3.3.5 says when it is."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta

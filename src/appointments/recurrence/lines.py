@@ -48,6 +48,7 @@ def answers(lines: Iterable[bytes | str]) -> Iterator[str]:
     """Answer each line that is not blank."""
     for line in lines:
         if line.strip():
+            found: dict[str, object]
             try:
                 found = {"occurrences": expand(read(line)), "error": None}
             except (BadRule, ValueError, OverflowError, RecursionError) as error:
@@ -58,8 +59,8 @@ def answers(lines: Iterable[bytes | str]) -> Iterator[str]:
 def expand(question: Question) -> list[str]:
     """The occurrences as ISO 8601: as the zone's clock shows them, or as dates.
 
-    A start that the rule does not meet is not among them, nor does it count for COUNT: RFC 5545 leaves it open, and most
-    calendars do it so. (A series of this service always begins at its start.)
+    A start that the rule does not meet is not among them and does not count for COUNT: RFC 5545 leaves it open, and
+    most calendars do it so. (A series of this service always begins at its start.)
 
     Raises:
         BadRule: the rule is none, or never happens.
@@ -93,7 +94,7 @@ def read(line: bytes | str) -> Question:
     except ValueError as error:
         raise ValueError(f"the line is not JSON: {error}") from None
     if not isinstance(asked, dict):
-        raise ValueError("the line is not a JSON object")
+        raise ValueError("the line is not a JSON object")  # noqa: TRY004 - one error for whatever a line holds
     return question(asked)
 
 
@@ -129,7 +130,7 @@ def _of(kind: type, given: dict[str, Any], name: str, *, default: Any = None) ->
     value = given.get(name, default)
     if not isinstance(value, kind):
         names = {bool: "true or false", str: "a text", list: "a list"}
-        raise ValueError(f"{name} must be {names[kind]}")
+        raise ValueError(f"{name} must be {names[kind]}")  # noqa: TRY004 - as above
     return value
 
 

@@ -1,4 +1,4 @@
-"""The occurrences of a rule on a zone's clock, with dates added and left out: what RFC 5545 calls the recurrence set."""
+"""The occurrences of a rule on a zone's clock, with dates added and left out: the recurrence set of RFC 5545."""
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, time, timedelta

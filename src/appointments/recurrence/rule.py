@@ -156,9 +156,9 @@ def _until(name: str, value: str) -> datetime | date:
         day, time, utc = match.groups()
         try:
             if not time:
-                return datetime.strptime(day, "%Y%m%d").date()  # noqa: DTZ007 - a date has no zone
+                return datetime.strptime(day, "%Y%m%d").date()
             leap_second = time[5:7] == "60"  # RFC 5545 §3.3.12: read as the second before
-            moment = datetime.strptime(day + time[1:5] + ("59" if leap_second else time[5:7]), "%Y%m%d%H%M%S")  # noqa: DTZ007
+            moment = datetime.strptime(day + time[1:5] + ("59" if leap_second else time[5:7]), "%Y%m%d%H%M%S")
             return moment.replace(tzinfo=UTC) if utc else moment
         except ValueError:
             pass

@@ -18,7 +18,7 @@ SHOWN = 10
 @click.option("--before", metavar="WALL TIME", help="Only what is before it.")
 @click.option("--limit", type=click.IntRange(1, questions.MOST), default=SHOWN, show_default=True)
 @click.option("--jsonl", is_flag=True, help="Answer JSON objects on standard input, one a line, with one line each.")
-def recurrence(
+def recurrence(  # noqa: PLR0917 - click gives them by name
     rule: str | None,
     start: str | None,
     zone: str | None,
@@ -45,6 +45,6 @@ def recurrence(
         raise click.ClickException(f"{rule}: {error}") from None
     first = next(occurrences(parse(rule), question.start, question.zone))
     if wall_at(first.at, question.clock) != question.start and not question.after:
-        click.echo("The rule does not meet its start. A series would have it as its first occurrence all the same.", err=True)
+        click.echo("The rule does not meet its start. A series would begin with it all the same.", err=True)
     for each in found:
         click.echo(each)
