@@ -20,7 +20,7 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from appointments import metrics
+from appointments import metrics, tracing
 from appointments.api.address import client_address
 from appointments.api.caller import Caller, Visitor, request_id
 from appointments.api.convert import identifier
@@ -138,9 +138,11 @@ class Policy:
                     status=code.name,
                     duration_ms=round(duration * 1000, 2),
                     **_who(visitor),
+                    **tracing.trace_id(),
                 )
+                tracing.ended(code.name)
 
-        return behaviour
+        return _traced(method, behaviour) if tracing.enabled() else behaviour
 
     async def _tell_position(self, note_write: NoteWrite, caller: Caller, context: Context) -> None:
         with suppress(Unavailable):  # what was written is written
@@ -171,6 +173,17 @@ class Policy:
             raise Denied("Only a service account with the scope admin may act for a user.", reason="ACT_AS_DENIED")
         identity = await self._authenticator.act(caller.identity, identifier(user_id, "x-act-as"))
         return replace(caller, identity=identity)
+
+
+def _traced(method: MethodDescriptor, behaviour: Behaviour) -> Behaviour:
+    service = method.containing_service.full_name
+    attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method.name}
+
+    async def traced(data: bytes, context: Context) -> bytes:
+        with tracing.serve(f"{service}/{method.name}", _headers(context), attributes):
+            return await behaviour(data, context)
+
+    return traced
 
 
 def _credential(authorization: str) -> str:

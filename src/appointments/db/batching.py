@@ -10,15 +10,20 @@ told of whom it has several rows: it has to lock these subjects (docs/adr/0008).
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence, Set
-from dataclasses import dataclass
+from contextvars import Context
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import psycopg
 from psycopg_pool import PoolTimeout
 
-from appointments import metrics
+from appointments import metrics, tracing
 from appointments.db.statement import Row, Statement, Values
 from appointments.errors import Unavailable
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import SpanContext
 
 PATIENCE = 0.05
 """Seconds after which a statement that still waits, for a lock perhaps, no longer keeps other people waiting."""
@@ -36,6 +41,7 @@ class _Request:
     values: Values
     answer: asyncio.Future[Row | None]
     share: "_Share | None" = None
+    span: "SpanContext | None" = field(default_factory=tracing.current)
 
     @property
     def owner(self) -> UUID:
@@ -135,7 +141,8 @@ class Batcher:
             return
         metrics.SHARED_ROWS.observe(len(requests))
         try:
-            rows = {row[:2]: row for row in await self._run_statement(self._many, self._together(requests))}
+            with tracing.share(request.span for request in requests):
+                rows = {row[:2]: row for row in await self._run_statement(self._many, self._together(requests))}
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
             if _undone(error):
                 self._refused += requests
@@ -186,7 +193,8 @@ class _Share:
         self._requests = requests
         for request in requests:
             request.share = self
-        self.task = asyncio.create_task(work)
+        # A context of its own: it is nobody's in particular.
+        self.task = asyncio.create_task(work, context=Context())
 
     def leave(self) -> None:
         """One of them has gone: if it was the last, nobody needs the statement to end."""

@@ -23,6 +23,8 @@ from psycopg.adapt import Transformer
 from psycopg.rows import TupleRow
 from psycopg.types.numeric import Int8BinaryLoader
 
+from appointments import tracing
+
 T = TypeVar("T")
 Row = tuple[Any, ...]
 Values = dict[str, Any]
@@ -33,6 +35,9 @@ Micros = int
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 _PARAMETER = re.compile(r"%\((\w+)\)s::(\w+)(\[\])?|%(.)")
+_VERB = re.compile(
+    r"\b(INSERT) INTO (\w+)|\b(UPDATE) (\w+)\s+SET|\b(DELETE) FROM (\w+)|\b(SELECT)\b.*?\bFROM (\w+)", re.DOTALL
+)
 _MICROSECOND = timedelta(microseconds=1)
 _int4 = Struct(">i").pack
 _int8 = Struct(">q").pack
@@ -79,6 +84,7 @@ class Statement:
         self.sql = sql
         self.parameters: dict[str, Callable[[Any], bytes]] = {}
         self.text = _PARAMETER.sub(self._placeholder, sql).encode()
+        self.summary = _summary(sql)
         self.formats = [pq.Format.BINARY] * len(self.parameters)
 
     def _placeholder(self, match: re.Match[str]) -> str:
@@ -95,6 +101,12 @@ class Statement:
         return [
             None if (value := values[name]) is None else encoded(value) for name, encoded in self.parameters.items()
         ]
+
+
+def _summary(sql: str) -> str:
+    """What a statement does first, and to which table: its name in traces, such as ``INSERT bookings``."""
+    found = _VERB.search(sql)
+    return " ".join(filter(None, found.groups())) if found else sql.split(maxsplit=1)[0]
 
 
 def _array(type_: str, values: Sequence[Any]) -> bytes:
@@ -144,6 +156,10 @@ class Connection(psycopg.AsyncConnection[TupleRow]):
         Raises:
             psycopg.Error: the statement failed, or the connection was lost.
         """
+        with tracing.query(statement.summary):
+            return await self._fetch(statement, values)
+
+    async def _fetch(self, statement: Statement, values: Values) -> list[Row]:
         parameters = statement.encode(values)
         name = (self._statement_names.get(statement) or await self._prepare(statement)) if self.prepares else None
         try:

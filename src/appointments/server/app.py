@@ -22,7 +22,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from pydantic import SecretStr
 
-from appointments import auth, metrics
+from appointments import auth, metrics, tracing
 from appointments.api.account import AccountService
 from appointments.api.admin import AdminService
 from appointments.api.appointments import AppointmentService
@@ -82,10 +82,13 @@ async def serve(settings: Settings, dsn: str, *, announce: Announce, inherited: 
     Raises:
         StartFault: a port is taken, or the certificate cannot be used.
         MigrationFault: the database cannot be reached or migrated.
+        TracingFault: traces are asked for and cannot be made.
     """
     worker = inherited is not None
     stop = _stop_by_signal(worker=worker)
     async with AsyncExitStack() as stack:
+        tracing.begin()
+        stack.callback(tracing.end)
         if not worker:
             stack.enter_context(exposition.served(settings.metrics_bind))
         http_socket = stack.enter_context(inherited or ports.bind("HTTP_BIND", settings.http_bind))
@@ -127,6 +130,7 @@ async def serve(settings: Settings, dsn: str, *, announce: Announce, inherited: 
 
 def _vanish() -> NoReturn:
     """End the process as it stands: a tidy end would cancel the calls that are being refused, and answer so."""
+    tracing.end()
     _log.info("stopped")
     sys.stdout.flush()
     os._exit(0)

@@ -23,6 +23,7 @@ from appointments.server.ports import StartFault
 from appointments.server.rules import recurrence
 from appointments.server.settings import ConfigFault, Settings, load
 from appointments.server.supervisor import Supervisor
+from appointments.tracing import TracingFault
 
 
 @click.group()
@@ -130,7 +131,7 @@ def _database(*, shared: bool = False) -> Iterator[tuple[Settings, str]]:
 def _faults_as_lines() -> Iterator[None]:
     try:
         yield
-    except (ConfigFault, DatabaseUnavailable, MigrationFault, StartFault, Unavailable) as fault:
+    except (ConfigFault, DatabaseUnavailable, MigrationFault, StartFault, TracingFault, Unavailable) as fault:
         click.echo(f"appointments: {fault}", err=True)
         sys.exit(1)
     except KeyboardInterrupt:

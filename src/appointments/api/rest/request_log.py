@@ -10,7 +10,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from appointments import metrics
+from appointments import metrics, tracing
 from appointments.api.caller import request_id
 from appointments.api.rest import problems
 
@@ -33,6 +33,10 @@ class RequestLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        with tracing.serve(_method(scope), Headers(scope=scope), {"http.request.method": _method(scope)}):
+            await self._serve(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = perf_counter()
         given = Headers(scope=scope).get("x-request-id", "")
         # A copy: the server hands the same state to every request.
@@ -56,7 +60,9 @@ class RequestLog:
                 await problems.internal(Request(scope))(scope, receive, send_with_id)
         finally:
             duration = perf_counter() - started
-            metrics.HTTP_DURATION.labels(_method(scope), _route(scope, status), status).observe(duration)
+            method, route = _method(scope), _route(scope, status)
+            metrics.HTTP_DURATION.labels(method, route, status).observe(duration)
+            tracing.answered(f"{method} {route}".strip(), route, status)
             _log.info(
                 "request",
                 request_id=state["request_id"],
@@ -65,6 +71,7 @@ class RequestLog:
                 status=status,
                 duration_ms=round(duration * 1000, 2),
                 user_id=state.get("user_id"),
+                **tracing.trace_id(),
             )
 
 
