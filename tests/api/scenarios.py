@@ -16,6 +16,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from appointments.v1 import account_pb2 as account
 from appointments.v1 import appointments_pb2 as pb
 from appointments.v1 import auth_pb2
+from appointments.v1 import availability_pb2 as times
 from appointments.v1 import keys_pb2 as keys
 from appointments.v1 import resources_pb2 as rooms
 from tests.api.doors import Raw, Recorder
@@ -24,7 +25,9 @@ from tests.clients import HOUR, PASSWORD, TEN, Person, appointment, new_address,
 Code = grpc.StatusCode
 OK, INVALID, NOT_FOUND = Code.OK, Code.INVALID_ARGUMENT, Code.NOT_FOUND
 
-BOTH_PORTS: tuple[Any, ...] = (pb.DESCRIPTOR, account.DESCRIPTOR, keys.DESCRIPTOR, rooms.DESCRIPTOR)
+BOTH_PORTS: tuple[Any, ...] = (
+    pb.DESCRIPTOR, account.DESCRIPTOR, keys.DESCRIPTOR, rooms.DESCRIPTOR, times.DESCRIPTOR,
+)  # fmt: skip
 METHODS: dict[str, MethodDescriptor] = {
     method.name: method
     for file in BOTH_PORTS
@@ -36,6 +39,8 @@ GARBAGE = b"\x0a\xff"
 NOBODYS = str(UUID(int=7, version=4))
 MALFORMED = ("", "x", NOBODYS.replace("-", ""), "größer")
 NIGHT = timestamp(TEN + timedelta(days=10**5))
+OFFICE = rooms.Hours(week=[rooms.DayHours(weekday=3, start_minute=0, end_minute=1200)])
+"""Of Wednesdays, in Zurich."""
 
 
 class Scene:
@@ -422,6 +427,60 @@ async def list_access(scene: Scene) -> None:
     await _not_mine(scene, lambda id_: rooms.ListResourceAccessRequest(id=id_), await scene.others_room())
 
 
+async def query_free_busy(scene: Scene) -> None:
+    """Others' time, by id and by address; closed hours; and what cannot be asked for."""
+    await scene.book()
+    await scene.others()
+    mine = await scene.room(hours=OFFICE)
+    window: dict[str, Any] = {"start_time": timestamp(TEN), "end_time": timestamp(TEN + 24 * HOUR)}
+    ids, emails = [scene.ada.user_id.upper(), mine.id], [scene.bob.email]
+    asked = times.QueryFreeBusyRequest(subject_ids=ids, emails=emails, include_closed=True, **window)
+    answer = await scene.do(asked)
+    assert [1, 0, 1] == [len(subject.busy) for subject in answer.subjects]
+    assert [0, 1, 0] == [len(subject.closed) for subject in answer.subjects]
+    await _not_mine(
+        scene, lambda id_: times.QueryFreeBusyRequest(subject_ids=[id_], **window), await scene.others_room()
+    )
+    await scene.do(times.QueryFreeBusyRequest(emails=["nobody@example.com"], **window), NOT_FOUND)
+    await scene.do(times.QueryFreeBusyRequest(), INVALID)
+    await scene.do(times.QueryFreeBusyRequest(subject_ids=[mine.id] * 51, emails=["größer"], **window), INVALID)
+    late = {**window, "end_time": NIGHT}
+    await scene.do(times.QueryFreeBusyRequest(subject_ids=[mine.id], **late), INVALID)
+
+
+async def search_slots(scene: Scene) -> None:
+    """Page by page; an empty answer says why; and searches that are none."""
+    mine = await scene.room(hours=OFFICE, units=2)
+    requirements = [
+        times.SlotRequirement(any_of_subject_ids=[scene.ada.user_id], any_of_emails=[scene.bob.email]),
+        times.SlotRequirement(any_of_subject_ids=[mine.id]),
+    ]
+    good: dict[str, Any] = {
+        "requirements": requirements,
+        "duration": Duration(seconds=3600),
+        "start_time": timestamp(TEN),
+        "end_time": timestamp(TEN + 24 * HOUR),
+    }
+    asked = times.SearchSlotsRequest(**good, page_size=3, step=Duration(seconds=1800))
+    first = await scene.do(asked)
+    assert [scene.ada.user_id, mine.id] == list(first.slots[0].subject_ids)
+    asked.page_token = first.next_page_token
+    assert 3 == len((await scene.do(asked)).slots)
+    asked.duration.seconds = 60
+    await scene.do(asked, INVALID)
+    await scene.book()
+    await scene.others()
+    none = await scene.do(times.SearchSlotsRequest(**{**good, "end_time": timestamp(TEN + HOUR)}))
+    assert (1, 1) == (none.why.starts, none.why.busy)
+    await scene.do(times.SearchSlotsRequest(), INVALID)
+    wrong = [*requirements, times.SlotRequirement(any_of_subject_ids=["größer"], count=-1)]
+    bad = {"requirements": wrong, "duration": Duration(seconds=-1), "step": Duration(nanos=1), "page_size": -1}
+    await scene.do(times.SearchSlotsRequest(**{**good, **bad}), INVALID)
+    await scene.do(times.SearchSlotsRequest(**{**good, "requirements": requirements[:1] * 2}), INVALID)
+    others = times.SlotRequirement(any_of_subject_ids=[await scene.others_room()])
+    await scene.do(times.SearchSlotsRequest(**{**good, "requirements": [others]}), NOT_FOUND)
+
+
 async def create_key(scene: Scene) -> None:
     """For oneself, within bounds; the secret is told once."""
     good = keys.Key(display_name="Größer", scopes=["appointments.read", "resources.write"], expire_time=NIGHT)
@@ -484,6 +543,8 @@ SCENARIOS: dict[str, Callable[[Scene], Awaitable[None]]] = {
     "UndeleteResource": undelete_resource,
     "SetResourceAccess": set_access,
     "ListResourceAccess": list_access,
+    "QueryFreeBusy": query_free_busy,
+    "SearchSlots": search_slots,
     "CreateKey": create_key,
     "ListKeys": list_keys,
     "RevokeKey": revoke_key,

@@ -74,6 +74,10 @@ RULES: dict[str, Mapping[str, Rule]] = {
         "SetResourceAccess": CHANGES_RESOURCES,
         "ListResourceAccess": CHANGES_RESOURCES,
     },
+    "appointments.v1.AvailabilityService": {
+        "QueryFreeBusy": READS,
+        "SearchSlots": READS,
+    },
     "appointments.v1.AccountService": {
         "GetCurrentUser": ANY_KEY,
         "UpdateCurrentUser": WRITES,

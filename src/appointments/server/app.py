@@ -27,6 +27,7 @@ from appointments.api.account import AccountService
 from appointments.api.admin import AdminService
 from appointments.api.appointments import AppointmentService
 from appointments.api.auth import AuthService
+from appointments.api.availability import AvailabilityService
 from appointments.api.exchange import bounded
 from appointments.api.grpcweb.front import Front
 from appointments.api.health import Health, Readiness
@@ -46,15 +47,24 @@ from appointments.server.drain import Servers, drain
 from appointments.server.listener import Listener
 from appointments.server.ports import StartFault
 from appointments.server.settings import Settings
-from appointments.v1 import account_pb2, admin_pb2, appointments_pb2, auth_pb2, keys_pb2, resources_pb2
+from appointments.v1 import (
+    account_pb2,
+    admin_pb2,
+    appointments_pb2,
+    auth_pb2,
+    availability_pb2,
+    keys_pb2,
+    resources_pb2,
+)
 
 APPOINTMENTS = appointments_pb2.DESCRIPTOR.services_by_name["AppointmentService"]
 RESOURCES = resources_pb2.DESCRIPTOR.services_by_name["ResourceService"]
+AVAILABILITY = availability_pb2.DESCRIPTOR.services_by_name["AvailabilityService"]
 ACCOUNT = account_pb2.DESCRIPTOR.services_by_name["AccountService"]
 KEYS = keys_pb2.DESCRIPTOR.services_by_name["KeyService"]
 ADMIN = admin_pb2.DESCRIPTOR.services_by_name["AdminService"]
 AUTH = auth_pb2.DESCRIPTOR.services_by_name["AuthService"]
-SERVICES = (APPOINTMENTS, RESOURCES, ACCOUNT, KEYS, ADMIN, AUTH)
+SERVICES = (APPOINTMENTS, RESOURCES, AVAILABILITY, ACCOUNT, KEYS, ADMIN, AUTH)
 
 HOUSEKEEPING_SECONDS = 3600.0
 
@@ -184,6 +194,7 @@ def _build(
     )
     policy.register(APPOINTMENTS, AppointmentService(db), native, front)
     policy.register(RESOURCES, ResourceService(db, creation=settings.resource_creation), native, front)
+    policy.register(AVAILABILITY, AvailabilityService(db, people=settings.free_busy), native, front)
     policy.register(ACCOUNT, AccountService(identities.accounts, identities.sessions, limiter), native, front)
     policy.register(KEYS, KeyService(identities.keys), native, front)
     policy.register(ADMIN, AdminService(identities.directory), native)

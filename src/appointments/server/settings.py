@@ -56,6 +56,9 @@ class Settings(BaseSettings):
         frozenset(), description="other sites that may call with the session cookie, comma-separated"
     )
     resource_creation: Literal["everyone", "admins"] = Field("everyone", description="who may add rooms and equipment")
+    free_busy: Literal["users", "none"] = Field(
+        "users", description="who may see when people are taken: everybody who has signed in, or they themselves alone"
+    )
     trusted_proxy_hops: int = Field(0, ge=0, le=10, description="proxies whose X-Forwarded-For entry is believed")
     drain_seconds: float = Field(3.0, ge=0, le=600, description="what in-flight work gets at shutdown")
     lame_duck_seconds: float = Field(
