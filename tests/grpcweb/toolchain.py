@@ -55,8 +55,8 @@ def _generate() -> None:
         *(f"--proto_path={folder}" for folder in (HERE, CONTRACT, google)),
         *(f"--plugin=protoc-gen-es={_BIN / 'protoc-gen-es'}", f"--es_out={BUILD / 'es'}", "--es_opt=target=js"),
         *(f"--plugin=protoc-gen-ts={_BIN / 'protoc-gen-ts'}", f"--ts_out={BUILD / 'ts'}", "--ts_opt=output_javascript"),
-        *("echo/v1/echo.proto", "appointments/v1/appointments.proto", "appointments/v1/account.proto"),
-        *("google/rpc/status.proto", "google/rpc/error_details.proto"),
+        *("echo/v1/echo.proto", "google/rpc/status.proto", "google/rpc/error_details.proto"),
+        *sorted(str(path.relative_to(CONTRACT)) for path in CONTRACT.rglob("*.proto")),
     )
 
 
