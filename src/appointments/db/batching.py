@@ -1,15 +1,18 @@
-"""Concurrent writes that share a round trip: while a statement is under way, whoever else wants it is gathered, and the
-next one is run for all of them.
+"""Request batching: concurrent writes share one round trip.
 
-Each has an answer of its own, and nobody fails another: if PostgreSQL refuses the shared statement, which undoes it,
-each gets a turn alone. If the connection is lost nobody knows what was done: all are told, and nothing is sent again.
-Everybody's first request goes before anybody's second, so that who asks for much keeps nobody waiting. The statement is
-told of whom it has several rows: it has to lock these subjects (docs/adr/0008).
+While a statement is under way, requests are gathered. The next statement is run for all of them. Each request gets an
+answer of its own, and none can make another fail:
+
+- If PostgreSQL refuses a shared statement, that statement is undone. Then each of its requests gets a turn alone.
+- If the connection is lost, nobody knows what was done. All its requests are told so, and nothing is sent again.
+- Everybody's first request goes before anybody's second, so that a person who asks for much keeps nobody else waiting.
+
+docs/booking.md draws the states of a request and of a statement, and says why shared statements cannot deadlock.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Sequence, Set
+from collections.abc import Awaitable, Callable, Sequence, Set
 from contextvars import Context
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -26,10 +29,10 @@ if TYPE_CHECKING:
     from opentelemetry.trace import SpanContext
 
 PATIENCE = 0.05
-"""Seconds after which a statement that still waits, for a lock perhaps, no longer keeps other people waiting."""
+"""Seconds after which a statement is overdue. It may be waiting for a lock; other people do not wait with it then."""
 
 MOST = 64
-"""Rows in one statement: more saves nothing and makes the first wait for the last."""
+"""Rows in one statement. More would save nothing and make the first request wait for the last."""
 
 Key = tuple[UUID, UUID]
 Fetch = Callable[[Statement, Values], Awaitable[list[Row]]]
@@ -40,7 +43,7 @@ class _Request:
     key: Key
     values: Values
     answer: asyncio.Future[Row | None]
-    share: "_Share | None" = None
+    turn: "_Turn | None" = None
     span: "SpanContext | None" = field(default_factory=tracing.current)
 
     @property
@@ -48,19 +51,40 @@ class _Request:
         return self.key[1]
 
 
-class Batcher:
-    """Runs ``one``, or for several at once ``many``, whose parameters are arrays; and ``crowded``, of owners.
+@dataclass(eq=False, slots=True)
+class _Turn:
+    """A statement under way. Everybody waits for it while it is the batcher's current one; then it is overdue.
 
-    The rows of both begin with their id and their owner's, and a row is given only to who asked for exactly these two.
+    Nobody but its own owners waits for an overdue statement. Their next requests do wait, so that one person's trouble
+    takes one connection.
+    """
+
+    owners: Set[UUID]
+    requests: Sequence[_Request] = ()
+    timer: asyncio.TimerHandle | None = None
+    task: asyncio.Task[None] | None = None
+
+    def leave(self) -> None:
+        """Note that one of its requests was cancelled. If it was the last, nobody needs the statement to end."""
+        if self.task and all(request.answer.done() for request in self.requests):
+            self.task.cancel()
+
+
+class Batcher:
+    """Runs ``one`` for a request that is alone, and ``many`` for several at once.
+
+    The parameters of ``many`` are arrays of those of ``one``, and ``crowded``: the owners of more than one row, whose
+    subjects it has to lock. The rows of both begin with their id and their owner's. A request gets only the row that
+    has exactly these two.
     """
 
     def __init__(self, fetch: Fetch, one: Statement, many: Statement) -> None:
         self._fetch = fetch
         self._one = one
         self._many = many
-        self._waiting: list[_Request] = []
+        self._gathered: list[_Request] = []
         self._refused: list[_Request] = []
-        self._busy = False
+        self._current: _Turn | None = None
         self._overdue: set[UUID] = set()
 
     async def run(self, values: Values) -> Row | None:
@@ -71,49 +95,51 @@ class Batcher:
             Unavailable: there is no connection to be had, or it was lost on the way.
         """
         owner = values["owner_id"]
-        if not self._busy and owner not in self._overdue:
-            end = self._begin({owner})
+        if self._current is None and owner not in self._overdue:
+            turn = self._begin(_Turn({owner}))
             try:
                 return await self._run_alone(values)
             finally:
-                end()
+                self._end(turn)
         request = _Request((values["id"], owner), values, asyncio.get_running_loop().create_future())
-        self._waiting.append(request)
+        self._gathered.append(request)
         try:
             return await request.answer
         except asyncio.CancelledError:
-            if request.share:
-                request.share.leave()
+            if request.turn:
+                request.turn.leave()
             raise
 
-    def _begin(self, owners: Set[UUID]) -> Callable[[], None]:
-        """Keep everybody waiting until the returned function is called, but after PATIENCE only these owners."""
+    def _begin(self, turn: _Turn) -> _Turn:
+        self._current = turn
+        turn.timer = asyncio.get_running_loop().call_later(PATIENCE, self._mark_overdue, turn)
+        return turn
 
-        def lose_patience() -> None:
-            self._overdue |= owners
-            self._busy = False
-            self._start()
+    def _mark_overdue(self, turn: _Turn) -> None:
+        self._current = None
+        self._overdue |= turn.owners
+        self._start()
 
-        def end() -> None:
-            timer.cancel()
-            # An owner has one statement under way, so either all of these are overdue or none is.
-            if owners <= self._overdue:
-                self._overdue -= owners
-            else:
-                self._busy = False
-            self._start()
-
-        self._busy = True
-        timer = asyncio.get_running_loop().call_later(PATIENCE, lose_patience)
-        return end
+    def _end(self, turn: _Turn) -> None:
+        assert turn.timer is not None  # noqa: S101 - it has begun
+        turn.timer.cancel()
+        if turn is self._current:
+            self._current = None
+        else:
+            self._overdue -= turn.owners
+        self._start()
 
     def _start(self) -> None:
         """Run the next statement for those who wait, if it is time for one."""
-        if self._busy:
+        if self._current is not None:
             return
-        if chosen := self._next_refused() or self._next_share():
-            end = self._begin({request.owner for request in chosen})
-            _Share(self._serve(chosen), chosen).task.add_done_callback(lambda _: end())
+        if chosen := self._next_refused() or self._next_gathered():
+            turn = self._begin(_Turn({request.owner for request in chosen}, chosen))
+            for request in chosen:
+                request.turn = turn
+            # In a context of its own, because it is nobody's in particular.
+            turn.task = asyncio.create_task(self._serve(chosen), context=Context())
+            turn.task.add_done_callback(lambda _: self._end(turn))
 
     def _next_refused(self) -> list[_Request]:
         self._refused = [request for request in self._refused if not request.answer.done()]
@@ -122,8 +148,8 @@ class Batcher:
                 return [self._refused.pop(index)]
         return []
 
-    def _next_share(self) -> list[_Request]:
-        waiting = [request for request in self._waiting if not request.answer.done()]
+    def _next_gathered(self) -> list[_Request]:
+        waiting = [request for request in self._gathered if not request.answer.done()]
         turns: Counter[UUID] = Counter()
         ready: list[tuple[int, int]] = []
         for place, request in enumerate(waiting):
@@ -131,18 +157,18 @@ class Batcher:
                 ready.append((turns[request.owner], place))
                 turns[request.owner] += 1
         chosen = {place for _, place in sorted(ready)[:MOST]}
-        self._waiting = [request for place, request in enumerate(waiting) if place not in chosen]
+        self._gathered = [request for place, request in enumerate(waiting) if place not in chosen]
         return [waiting[place] for place in sorted(chosen)]
 
     async def _serve(self, requests: Sequence[_Request]) -> None:
-        """Give every request its answer, or a turn of its own."""
+        """Give every request its answer, or put it among those that get a turn alone."""
         if len(requests) == 1:
             await self._serve_alone(requests[0])
             return
         metrics.SHARED_ROWS.observe(len(requests))
         try:
             with tracing.share(request.span for request in requests):
-                rows = {row[:2]: row for row in await self._run_statement(self._many, self._together(requests))}
+                rows = {row[:2]: row for row in await self._run_statement(self._many, self._arrays(requests))}
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
             if _undone(error):
                 self._refused += requests
@@ -157,7 +183,7 @@ class Batcher:
     async def _serve_alone(self, request: _Request) -> None:
         try:
             row = await self._run_alone(request.values)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is for the one who asked
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
             _fail(request, error)
         else:
             if not request.answer.done():
@@ -173,33 +199,17 @@ class Batcher:
             return await self._fetch(statement, values)
         except Unavailable as error:
             if isinstance(error.__cause__, PoolTimeout):
-                # Who waits would ask for a connection next, in vain as well.
-                for request in self._waiting + self._refused:
+                # The others who wait would ask for a connection next, and in vain too.
+                for request in self._gathered + self._refused:
                     _fail(request, error)
             raise
 
-    def _together(self, requests: Sequence[_Request]) -> Values:
+    def _arrays(self, requests: Sequence[_Request]) -> Values:
         rows_of = Counter(request.owner for request in requests)
         return {
             **{name: [request.values[name] for request in requests] for name in self._one.parameters},
             "crowded": [owner for owner, rows in rows_of.items() if rows > 1],
         }
-
-
-class _Share:
-    """Those whom one statement is run for."""
-
-    def __init__(self, work: Coroutine[None, None, None], requests: Sequence[_Request]) -> None:
-        self._requests = requests
-        for request in requests:
-            request.share = self
-        # A context of its own: it is nobody's in particular.
-        self.task = asyncio.create_task(work, context=Context())
-
-    def leave(self) -> None:
-        """One of them has gone: if it was the last, nobody needs the statement to end."""
-        if all(request.answer.done() for request in self._requests):
-            self.task.cancel()
 
 
 def _fail(request: _Request, error: Exception) -> None:
@@ -208,7 +218,10 @@ def _fail(request: _Request, error: Exception) -> None:
 
 
 def _undone(error: Exception) -> bool:
-    """Whether PostgreSQL itself said so: what it refuses it has not done. Class 57P is its own end, 08 the line's."""
+    """Whether PostgreSQL refused the statement, so that nothing of it was done.
+
+    Errors of class 08 (the connection) and 57P (the server's shutdown) leave that open.
+    """
     cause = error.__cause__ if isinstance(error, Unavailable) else error
     state = cause.sqlstate if isinstance(cause, psycopg.Error) else None
     return bool(state) and not str(state).startswith(("57P", "08"))
