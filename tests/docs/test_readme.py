@@ -19,7 +19,7 @@ def test_every_setting_is_in_the_table() -> None:
 
 def test_every_link_leads_somewhere() -> None:
     """Pictures and pages of the repository."""
-    for page in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/deviations.md"):
-        folder = (ROOT / page).parent
-        for target in re.findall(r"\]\((?!http|#)([^)#]+)", (ROOT / page).read_text()):
-            assert (folder / target).exists(), f"{page}: {target}"
+    pages = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+    for page in [*pages, *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\((?!http|#)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page}: {target}"

@@ -1,7 +1,4 @@
-"""PostgreSQL, as the features see it: statements, transactions that survive a deadlock, and one failure.
-
-Features import from here and from nowhere deeper.
-"""
+"""PostgreSQL, as the features see it. They import from here, and from nothing inside."""
 
 from appointments.db.database import Database
 from appointments.db.replica import Reads

@@ -1,8 +1,8 @@
-"""The database, as the features see it: single statements, transactions that survive a deadlock, and one failure.
+"""The database, as the features see it: single statements, and transactions that are run again after a deadlock.
 
-Connections are in autocommit, so a single statement is a transaction of its own and costs one round trip. Whatever the
-driver says about a database that is away becomes :class:`~appointments.errors.Unavailable`; nothing of its text reaches
-a caller. A statement that was sent is never sent again after a lost connection: it may have been committed.
+Connections are in autocommit, so a single statement is a transaction of its own and costs one round trip. If the
+database cannot be reached, the driver's error becomes :class:`~appointments.errors.Unavailable`, without any of its
+text. After a lost connection a statement is never sent again, because it may have been committed.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ __all__ = ["Connection", "Database", "Micros", "Reads", "Row", "Statement", "ins
 T = TypeVar("T")
 
 ATTEMPTS = 4
-"""One try and three retries of a transaction that PostgreSQL ended for another's sake."""
+"""How often a transaction is run that PostgreSQL keeps ending to resolve a deadlock."""
 
 _BEGIN, _COMMIT, _ROLLBACK = Statement("BEGIN"), Statement("COMMIT"), Statement("ROLLBACK")
 
@@ -37,10 +37,10 @@ _log = logging.getLogger(__name__)
 
 
 class Database:
-    """Connections to one PostgreSQL, each lent to one user at a time.
+    """Connections to one PostgreSQL. Each has one user at a time.
 
-    ``prepare`` must be off behind a pooler that changes servers between transactions. There is no session to set
-    anything for then either: the pooler brings the time limits (deploy/pgbouncer.ini). ``replica`` is the DSN of a
+    ``prepare`` must be off behind a pooler that changes servers between transactions. Session settings would be lost
+    there too, so the pooler has to bring the time limits (deploy/pgbouncer.ini). ``replica`` is the DSN of a
     streaming replica, to which :meth:`reads` may go.
     """
 
@@ -96,15 +96,15 @@ class Database:
             return await connection.fetch(statement, values)
 
     async def share(self, one: Statement, many: Statement, values: Values) -> Row | None:
-        """Run ``one``, which concurrent requests share as ``many``: see :class:`~appointments.db.batching.Batcher`."""
+        """Run ``one``, or share ``many`` with concurrent requests: see :class:`~appointments.db.batching.Batcher`."""
         if (batcher := self._batchers.get(one)) is None:
             batcher = self._batchers[one] = Batcher(self.fetch, one, many)
         return await batcher.run(values)
 
     async def transact(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """Run ``work`` in a transaction, again if PostgreSQL broke it off to resolve a deadlock.
+        """Run ``work`` in a transaction. It runs again if PostgreSQL ended it to resolve a deadlock.
 
-        What ``work`` raises rolls back; what it must persist it has to *return*.
+        An exception from ``work`` rolls back. So what has to be kept must be *returned*, a refusal too.
         """
         for attempt in range(1, ATTEMPTS + 1):
             try:
@@ -118,7 +118,7 @@ class Database:
 
 
 class Lease:
-    """A connection while a block lasts. What the driver says about a database that is away leaves it as Unavailable."""
+    """A connection while a block lasts. If the database cannot be reached, the block ends with Unavailable."""
 
     __slots__ = ("_connection", "_pool")
 
@@ -143,7 +143,7 @@ async def _transaction(connection: Connection, work: Callable[[Connection], Awai
     try:
         result = await work(connection)
     except BaseException:
-        # If that fails too the connection is no good, and the pool finds out.
+        # If that fails too, the connection is broken, and the pool will find out.
         with suppress(psycopg.Error):
             await connection.fetch(_ROLLBACK, {})
         raise

@@ -1,9 +1,9 @@
-"""Forward-only migrations: the files ``NNNN_name.sql``, each applied once, in order, all of it or nothing.
+"""Forward-only migrations: the files ``NNNN_name.sql``. Each is applied once, in order, and whole or not at all.
 
 Any number of processes may start at once: each file runs in a transaction of its own that holds an advisory lock and
 records the file in ``schema_migrations``. The lock belongs to the transaction, so it cannot outlive a killed process or
-leak through pgbouncer. A database that does not fit the files is refused, never guessed at: an applied file that was
-edited, a gap, a version that only newer code knows.
+leak through pgbouncer. A database that does not fit the files is refused: if an applied file was edited, if there is a
+gap, or if only newer code knows its version.
 
 A file may hold any number of statements, but none that controls transactions or refuses to run in one.
 
@@ -31,13 +31,13 @@ Connection = psycopg.AsyncConnection[TupleRow]
 PACKAGED = files("appointments.db") / "migrations"
 
 LOCK_KEY = 0x6170706F696E74
-"""The advisory lock's number, "appoint" in ASCII; advisory locks are per database."""
+"""The number of the advisory lock: "appoint" in ASCII. Advisory locks are per database."""
 
 TURN_SECONDS = 1800.0
 """How long a process waits while another one migrates."""
 
 LOCK_TIMEOUT = "5s"
-"""How long a migration waits for a table: every query that comes after it queues behind it."""
+"""How long a migration waits for a table. Every query of that table queues behind it meanwhile."""
 
 PATIENT_LOCK_TIMEOUT = "5min"
 """The same outside a transaction. These locks let readers and writers pass, so waiting for them holds nobody up."""
@@ -45,22 +45,22 @@ PATIENT_LOCK_TIMEOUT = "5min"
 STATEMENT_TIMEOUT = "30min"
 
 TURN_PAUSE = 0.2
-"""Seconds between two looks whether it is this process's turn."""
+"""Seconds between two attempts to get the lock."""
 
 OUTSIDE = "-- Outside a transaction."
 
 _PASSING = ("08", "40", "55P03", "57P")
-"""SQLSTATEs of what another try may heal: connection, deadlock, lock timeout, shutdown and start-up of the server."""
+"""SQLSTATEs that another try may heal: connection, deadlock, lock timeout, the server's shutdown and start."""
 
 _log = logging.getLogger(__name__)
 
 
 class MigrationFault(Exception):
-    """The database could not be brought to this version of the code; the message is for the operator."""
+    """The database could not be migrated to this version of the code. The message is for the operator."""
 
 
 class MigrationEdited(MigrationFault):
-    """An applied file is not what it was when it was applied."""
+    """A file was edited after it had been applied."""
 
 
 class MigrationsMisnumbered(MigrationFault):
@@ -72,7 +72,7 @@ class SchemaNewer(MigrationFault):
 
 
 class MigrationFailed(MigrationFault):
-    """PostgreSQL refused a file; nothing of it was kept."""
+    """PostgreSQL refused a file. Nothing of it was kept."""
 
 
 class DatabaseUnreachable(MigrationFault):
@@ -108,7 +108,7 @@ def read(folder: Traversable = PACKAGED) -> list[Migration]:
     """Read the files in order.
 
     Raises:
-        MigrationsMisnumbered: there is a gap, a number twice or a name of another form.
+        MigrationsMisnumbered: a number is missing or comes twice, or a name has another form.
     """
     migrations = []
     names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
@@ -120,10 +120,10 @@ def read(folder: Traversable = PACKAGED) -> list[Migration]:
 
 
 async def migrate(dsn: str, *, folder: Traversable = PACKAGED, patience: float = 30.0) -> list[str]:
-    """Apply what is missing and return the names of what this process applied.
+    """Apply the files that the database lacks; return the names of those that this process applied.
 
-    For ``patience`` seconds after the last success it tries again where that may help: the database is not up yet, was
-    lost on the way, or a table was in use for too long.
+    Where another try may help, it goes on for ``patience`` seconds after the last success: if the database is not up
+    yet, if the connection was lost, or if a table was in use for too long.
 
     Raises:
         MigrationFault: one of its kinds.
@@ -161,7 +161,7 @@ async def _connect(dsn: str) -> Connection:
 
 
 async def pending(connection: Connection, *, folder: Traversable = PACKAGED) -> list[str]:
-    """Name the files that the database lacks. A database that is newer than the code lacks none."""
+    """Return the names of the files that the database lacks. A database newer than the code lacks none."""
     versions = {version for version, _, _ in await _recorded(connection)}
     return [migration.name for migration in read(folder) if migration.version not in versions]
 
@@ -170,8 +170,8 @@ async def _apply_next(connection: Connection, dsn: str, migrations: Sequence[Mig
     deadline = time.monotonic() + TURN_SECONDS
     while True:
         async with connection.transaction():
-            # It is asked for again and again. Whoever waited inside PostgreSQL would hold a snapshot, and an index that
-            # is built concurrently waits for every snapshot to end.
+            # A process that waited inside PostgreSQL would hold a snapshot, and CREATE INDEX CONCURRENTLY waits for every
+            # snapshot to end. So we ask again and again.
             cursor = await connection.execute("SELECT pg_try_advisory_xact_lock(%s)", [LOCK_KEY])
             if await cursor.fetchone() == (True,):
                 return await _apply_first(connection, dsn, migrations)
@@ -181,7 +181,7 @@ async def _apply_next(connection: Connection, dsn: str, migrations: Sequence[Mig
 
 
 async def _apply_first(connection: Connection, dsn: str, migrations: Sequence[Migration]) -> str | None:
-    """Apply the first file that the database lacks, in a transaction that has the turn."""
+    """Apply the first file that the database lacks, in the transaction that has the lock."""
     recorded = await _recorded(connection)
     _check(migrations, recorded)
     if len(recorded) == len(migrations):
@@ -204,7 +204,7 @@ async def _apply_first(connection: Connection, dsn: str, migrations: Sequence[Mi
 
 
 async def _apply_outside(dsn: str, migration: Migration) -> None:
-    """Run a file's statements one by one, while the transaction of another connection has the turn."""
+    """Run a file's statements one by one, while the transaction of another connection has the lock."""
     async with await _connect(dsn) as connection:
         await _limit(connection, lock=PATIENT_LOCK_TIMEOUT, statement=STATEMENT_TIMEOUT, local=False)
         for statement in migration.statements:
@@ -217,7 +217,7 @@ _INDEX = re.compile(r"CREATE\s+(UNIQUE\s+)?INDEX\s+CONCURRENTLY\s+IF\s+NOT\s+EXI
 
 
 async def _drop_invalid(connection: Connection, index: str) -> None:
-    # What an interrupted build has left is there by name, is kept up to date, and is used by nobody.
+    # An interrupted build leaves an index that has the name and is kept up to date, but that no query uses.
     cursor = await connection.execute(
         "SELECT FROM pg_index WHERE indexrelid = to_regclass(%s) AND NOT indisvalid", [index]
     )
@@ -239,7 +239,7 @@ async def _apply(connection: Connection, migration: Migration) -> None:
 
 
 async def _limit(connection: Connection, *, lock: str, statement: str, local: bool = True) -> None:
-    # The last one: a long statement whose client was killed ends soon, and with it its locks.
+    # The last setting: if the client of a long statement is killed, the statement and its locks soon end.
     await connection.execute(
         "SELECT set_config('lock_timeout', %s, %s), set_config('statement_timeout', %s, %s),"
         " set_config('client_connection_check_interval', '1s', %s)",
@@ -248,7 +248,7 @@ async def _limit(connection: Connection, *, lock: str, statement: str, local: bo
 
 
 async def _recorded(connection: Connection) -> list[tuple[int, str, str]]:
-    # Asked for first: a role that may only use the tables could not run CREATE TABLE IF NOT EXISTS, even in vain.
+    # A role that may only use the tables could not run CREATE TABLE IF NOT EXISTS, even where it does nothing.
     cursor = await connection.execute("SELECT to_regclass('schema_migrations') IS NOT NULL")
     if await cursor.fetchone() != (True,):
         return []
@@ -257,12 +257,12 @@ async def _recorded(connection: Connection) -> list[tuple[int, str, str]]:
 
 
 def _may_pass(error: psycopg.Error) -> bool:
-    # Without an SQLSTATE there was no server that could have sent one.
+    # Without an SQLSTATE there was no server to send one.
     return isinstance(error, psycopg.OperationalError) and (error.sqlstate or "08").startswith(_PASSING)
 
 
 def _check(migrations: Sequence[Migration], recorded: Sequence[tuple[int, str, str]]) -> None:
-    """Make sure that what was applied is the beginning of what there is."""
+    """See that the applied files are the first ones of those that there are."""
     for position, (version, name, checksum) in enumerate(recorded):
         if position == len(migrations):
             raise SchemaNewer(f"The database has migration {name}, which this version does not know: upgrade it first.")

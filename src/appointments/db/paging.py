@@ -1,8 +1,8 @@
-"""Page tokens: where a list goes on, as an opaque string.
+"""Page tokens: opaque strings that say where a list goes on.
 
-A token holds the last row's key, never a count of rows, so that pages neither skip nor repeat while rows are added. It
-also holds a fingerprint of the list it belongs to. It is no secret: it only says where to go on within the caller's own
-rows.
+A token holds the key of the last row. It never holds a count of rows, so pages neither skip nor repeat a row while
+others are added. It also holds a fingerprint of the list that it belongs to. It is no secret, because it only says where to go
+on within the caller's own rows.
 """
 
 import base64
@@ -41,7 +41,7 @@ def decode(token: str, listing: object) -> Key | None:
 
 
 def seal(key: bytes, listing: object) -> str:
-    """The same for a key of any other form, as bytes."""
+    """Make such a token of any other key, given as bytes."""
     return base64.urlsafe_b64encode(_fingerprint(listing) + key).rstrip(b"=").decode()
 
 

@@ -1,8 +1,9 @@
-"""Connections, each lent to one user at a time, and as few of the driver's pool's ceremonies as possible.
+"""The connection pool: the driver's, with a shortcut in front of it.
 
-The pool connects, renews what is old and closes what is superfluous. A turn in it costs about as much as a statement,
-though, so between two uses a connection stays here: it goes from hand to hand while somebody waits for one, and on a
-pile while nobody does. Every few seconds the pile goes back to the pool, which then does what pools do.
+The driver's pool connects, renews old connections and closes superfluous ones. Taking a connection from it and giving
+it back costs about as much as a statement, though. So a connection that is released stays here: it goes straight to
+whoever waits for one, or else on a pile. Every few seconds the pile goes back to the driver's pool, which then does its
+work. docs/booking.md says how this fits into a create.
 """
 
 import asyncio
@@ -15,10 +16,10 @@ from appointments import metrics
 from appointments.db.statement import Connection
 
 ACQUIRE_SECONDS = 2.0
-"""How long a request waits for a connection: shorter than people wait, longer than a restart of the database."""
+"""How long a request waits for a connection. People would wait longer, and a restart of the database is shorter."""
 
 ASK_SECONDS = 0.25
-"""How long the pool is given each time that it is asked for one."""
+"""How long the driver's pool gets for each attempt at a connection."""
 
 PILE_SECONDS = 5.0
 """How long connections lie on the pile before they go back to the pool."""
@@ -30,7 +31,7 @@ _SETTINGS: LiteralString = """
 
 
 class Pool:
-    """The connections to one PostgreSQL. Behind a pooler that changes servers statements must not be prepared."""
+    """At most ``size`` connections to one PostgreSQL. Behind a pooler in transaction mode ``prepare`` must be off."""
 
     def __init__(self, dsn: str, *, size: int, prepare: bool, name: str = "primary") -> None:
         self._prepare = prepare
@@ -41,7 +42,7 @@ class Pool:
                 "autocommit": True,
                 "application_name": "appointments",
                 "connect_timeout": 5,
-                # We prepare ourselves, and the driver's own clean-up would take ours with it.
+                # We prepare statements ourselves. The driver's clean-up of its own would deallocate ours too.
                 "prepare_threshold": None,
             },
             min_size=min(2, size),
@@ -52,7 +53,7 @@ class Pool:
             # request try at once, so that the service is back within moments of the database's return.
             reconnect_timeout=1.0,
         )
-        # As many permits as connections: nobody waits in the pool's own queue, unless for a connection to be made.
+        # There are as many permits as connections. So nobody waits in the driver's queue, except for a new connection.
         self._size = self._permits = size
         self._asking = 0
         self._queue: deque[asyncio.Future[Connection | None]] = deque()
@@ -69,11 +70,11 @@ class Pool:
         return len(self._pile) + int(self._pool.get_stats().get("pool_available", 0))
 
     async def open(self) -> None:
-        """Begin to connect."""
+        """Begin to connect, in the background."""
         await self._pool.open()
 
     async def close(self) -> None:
-        """Hang up everywhere."""
+        """Close every connection."""
         if self._timer:
             self._timer.cancel()
         if self._clearing:
@@ -82,10 +83,10 @@ class Pool:
         await self._pool.close(timeout=2.0)
 
     async def acquire(self) -> Connection:
-        """Wait for a connection; whoever takes one gives it back.
+        """Wait for a connection. Its user has to :meth:`release` it.
 
         Raises:
-            PoolTimeout: there is none to be had.
+            PoolTimeout: there was none for ACQUIRE_SECONDS.
         """
         if self._permits:
             self._permits -= 1
@@ -105,7 +106,7 @@ class Pool:
 
     async def release(self, connection: Connection) -> None:
         """Give a connection back, in whatever state it is."""
-        # Whoever asks the pool is served by the pool, which may not be able to make another connection.
+        # If somebody is asking the driver's pool, it goes there, because the pool may not be able to make another.
         if connection.idle and not self._asking and not self._pool.closed:
             if not self._queue:
                 self._put_on_pile(connection)
@@ -130,10 +131,10 @@ class Pool:
     async def _clear(self) -> None:
         for _ in range(len(self._pile)):
             if self._pile:
-                await self._pool.putconn(self._pile.pop(0))  # at the bottom is what has not been used for longest
+                await self._pool.putconn(self._pile.pop(0))  # the one at the bottom has not been used for longest
 
     async def _fresh(self) -> Connection:
-        # The pool connects when it is asked, and gives up after a second; who waits on has to ask again.
+        # The driver's pool connects when it is asked, and gives up after a second. To wait longer is to ask again.
         until = asyncio.get_running_loop().time() + ACQUIRE_SECONDS
         self._asking += 1
         try:
@@ -153,7 +154,7 @@ class Pool:
             with metrics.CONNECTION_WAIT.time():
                 return await turn
         except asyncio.CancelledError:
-            if not turn.cancelled() and turn.exception() is None:  # it came in the same moment: nobody else has it
+            if not turn.cancelled() and turn.exception() is None:  # it came in the same moment, so it is passed on
                 if connection := turn.result():
                     await self.release(connection)
                 else:
@@ -161,15 +162,15 @@ class Pool:
             raise
 
     def _send_away(self) -> None:
-        # There was no connection to be had for ACQUIRE_SECONDS, so whoever waits for a turn waits in vain. As long as
-        # there are connections a turn comes, and only a call's deadline ends the wait for it.
+        # There was no connection for ACQUIRE_SECONDS, so everybody who waits for a turn waits in vain. While there are
+        # connections every turn comes, and only the call's deadline ends the wait for it.
         while self._queue:
             turn = self._queue.popleft()
             if not turn.done():
                 turn.set_exception(PoolTimeout("there is no connection to be had"))
 
     def _pass_on(self, connection: Connection | None) -> bool:
-        """Give the next in line a turn, with the connection or the permit alone. False: nobody took the connection."""
+        """Give the next in line a turn, with the connection or a permit alone; returns whether somebody took it."""
         while self._queue:
             turn = self._queue.popleft()
             if not turn.done():
@@ -182,5 +183,5 @@ class Pool:
     async def _configure(self, connection: Connection) -> None:
         connection.prepares = self._prepare
         if self._prepare:
-            # By SET, not by a start-up parameter: pgbouncer refuses those it does not know.
+            # Not as start-up parameters, because pgbouncer refuses those that it does not know.
             await connection.execute(_SETTINGS)

@@ -1,7 +1,7 @@
-"""Statements that run often: prepared once per connection, parameters and results in binary, nothing done twice.
+"""Statements that run often: prepared once per connection, with parameters and results in binary.
 
-The driver's cursors do more than a service needs that runs the same few statements all day, at five times the cost
-(docs/performance.md). So these go straight to libpq, through the driver's own binding: the driver still connects,
+The driver's cursors are made for any statement, and cost five times as much (docs/performance.md). The service runs the
+same few statements all day, so these go straight to libpq through the driver's own binding. The driver still connects,
 decodes values and names errors.
 """
 
@@ -30,7 +30,7 @@ Row = tuple[Any, ...]
 Values = dict[str, Any]
 
 Micros = int
-"""An instant as PostgreSQL counts it: microseconds since :data:`EPOCH`. Statements take datetimes and return these."""
+"""An instant as PostgreSQL counts it: microseconds since :data:`EPOCH`. Statements take datetimes and return this."""
 
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -54,31 +54,31 @@ _ENCODERS: dict[str, Callable[[Any], bytes]] = {
     "timestamptz": lambda value: _int8(micros(value)),
     "uuid": attrgetter("bytes"),
 }
-"""PostgreSQL's binary format of what a parameter can be cast to. JSON is given as bytes."""
+"""How a parameter of each type is written in PostgreSQL's binary format. JSON is given as bytes."""
 
 CANCEL_SECONDS = 5.0
-"""How long a statement that nobody waits for any more gets to end, before its connection is given up."""
+"""How long a cancelled statement gets to end. After that its connection is closed."""
 
 _GOOD = {pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK}
 _OIDS = {"boolean": 16, "bytea": 17, "integer": 23, "jsonb": 3802, "text": 25, "timestamptz": 1184, "uuid": 2950}
-"""Of the types that arrays are made of: PostgreSQL's own numbers for them never change."""
+"""PostgreSQL's numbers of the types that arrays can be made of. They never change."""
 
 _numbers = count(1)
 _log = logging.getLogger(__name__)
 
 
 def micros(value: datetime) -> Micros:
-    """An aware datetime as PostgreSQL counts it."""
+    """Convert an aware datetime to microseconds since :data:`EPOCH`."""
     return (value - EPOCH) // _MICROSECOND
 
 
 def instant(value: Micros) -> datetime:
-    """The same as an aware datetime."""
+    """Convert microseconds since :data:`EPOCH` to an aware datetime."""
     return EPOCH + value * _MICROSECOND
 
 
 class Statement:
-    """SQL in the driver's spelling, in which every parameter is cast: ``%(id)s::uuid``. The cast is its type."""
+    """SQL with the driver's placeholders. Each is cast, and the cast says its type: ``%(id)s::uuid``."""
 
     def __init__(self, sql: LiteralString) -> None:
         self.sql = sql
@@ -97,7 +97,7 @@ class Statement:
         return f"${[*self.parameters].index(name) + 1}::{type_}{array or ''}"
 
     def encode(self, values: Values) -> list[bytes | None]:
-        """The parameters, in their order."""
+        """Return the parameters in binary, in the order of the placeholders."""
         return [
             None if (value := values[name]) is None else encoded(value) for name, encoded in self.parameters.items()
         ]
@@ -119,14 +119,14 @@ def _array(type_: str, values: Sequence[Any]) -> bytes:
 
 
 class Connection(psycopg.AsyncConnection[TupleRow]):
-    """A connection that also runs statements the short way. Whoever has it has it alone."""
+    """A connection that also runs a :class:`Statement`. It has one user at a time."""
 
     prepares = True
-    """Whether statements are prepared. Behind a pooler that changes servers between transactions they must not be."""
+    """Whether statements are prepared. They must not be behind a pooler that changes servers between transactions."""
 
     def __init__(self, pgconn: pq.abc.PGconn) -> None:
         super().__init__(pgconn)
-        # Of binary results, so of statements alone: most instants go on to a message that wants no datetimes.
+        # Most instants go on to a message, which needs no datetime. Cursors read text: this is for statements alone.
         self.adapters.register_loader("timestamptz", Int8BinaryLoader)
         self._statement_names: dict[Statement, bytes] = {}
         self._statement_loaders: dict[Statement, abc.Transformer] = {}
@@ -137,12 +137,12 @@ class Connection(psycopg.AsyncConnection[TupleRow]):
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is under way on it, not even a transaction."""
+        """Whether no statement and no transaction is under way."""
         return self.pgconn.transaction_status == pq.TransactionStatus.IDLE
 
     @property
     def hung_up(self) -> bool:
-        """Whether the server has closed it: there is nothing else to read on an idle connection. One system call."""
+        """Whether the server has closed an idle connection. One system call: there is nothing else to read on it."""
         if self.closed:
             return True
         if self._poller is None:
@@ -151,7 +151,7 @@ class Connection(psycopg.AsyncConnection[TupleRow]):
         return bool(self._poller.poll(0))
 
     async def fetch(self, statement: Statement, values: Values) -> list[Row]:
-        """Run a statement and return its rows. If its caller is cancelled meanwhile it is ended in the database too.
+        """Run a statement and return its rows. If the caller is cancelled, PostgreSQL cancels the statement too.
 
         Raises:
             psycopg.Error: the statement failed, or the connection was lost.
@@ -181,7 +181,7 @@ class Connection(psycopg.AsyncConnection[TupleRow]):
         return loader.load_rows(0, result.ntuples, tuple)
 
     async def _prepare(self, statement: Statement) -> bytes:
-        # A name for each attempt: one that was cancelled may have got there or not.
+        # Each attempt has a name of its own, because one that was cancelled may have arrived all the same.
         name = b"appointments_%d" % next(_numbers)
         try:
             self.pgconn.send_prepare(name, statement.text)
@@ -213,8 +213,8 @@ class Connection(psycopg.AsyncConnection[TupleRow]):
             self._check()
 
     def _check(self) -> None:
-        # A failed send may close the socket at once, and its number may be the next connection's: a reader that stays
-        # on it would never be called, and would take that connection's away when it goes.
+        # A failed send may close the socket at once, and the next connection may get its number. A reader that stayed
+        # on that number would never be called. When it was removed it would take the other connection's with it.
         if self.pgconn.status == pq.ConnStatus.BAD:
             self._unwatch(asyncio.get_running_loop())
             raise psycopg.OperationalError("the connection was lost")
@@ -229,7 +229,7 @@ class Connection(psycopg.AsyncConnection[TupleRow]):
     def _readable(self, loop: asyncio.AbstractEventLoop) -> None:
         answer, pgconn = self._answer, self.pgconn
         if answer is None or answer.done():
-            # Nobody has asked: the server has hung up, which whoever takes the connection next will see.
+            # Nobody has asked, so the server has hung up. The connection's next user will see that.
             self._unwatch(loop)
             return
         try:
@@ -260,17 +260,17 @@ class Connection(psycopg.AsyncConnection[TupleRow]):
             self._watched = None
 
     async def wait(self, gen: abc.PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
-        """Run an operation of the driver's, which watches the socket by itself: there can be one watcher."""
+        """Run an operation of the driver's. It watches the socket by itself, and there can be only one watcher."""
         self._unwatch(asyncio.get_running_loop())
         return await super().wait(gen, interval, timeout)
 
     async def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._unwatch(asyncio.get_running_loop())
         await super().close()
 
     async def _abandon(self, loop: asyncio.AbstractEventLoop) -> None:
-        # Its caller has gone. The answer is read all the same: the connection's next user must not get it.
+        # The caller has gone. The answer is read all the same, because the connection's next user must not get it.
         if self.pgconn.transaction_status != pq.TransactionStatus.ACTIVE:
             return
         try:
