@@ -170,8 +170,8 @@ async def _apply_next(connection: Connection, dsn: str, migrations: Sequence[Mig
     deadline = time.monotonic() + TURN_SECONDS
     while True:
         async with connection.transaction():
-            # A process that waited inside PostgreSQL would hold a snapshot, and CREATE INDEX CONCURRENTLY waits for every
-            # snapshot to end. So we ask again and again.
+            # We ask again and again. A process that waited inside PostgreSQL would hold a snapshot, and CREATE INDEX
+            # CONCURRENTLY waits for every snapshot to end.
             cursor = await connection.execute("SELECT pg_try_advisory_xact_lock(%s)", [LOCK_KEY])
             if await cursor.fetchone() == (True,):
                 return await _apply_first(connection, dsn, migrations)

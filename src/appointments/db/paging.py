@@ -1,8 +1,8 @@
 """Page tokens: opaque strings that say where a list goes on.
 
 A token holds the key of the last row. It never holds a count of rows, so pages neither skip nor repeat a row while
-others are added. It also holds a fingerprint of the list that it belongs to. It is no secret, because it only says where to go
-on within the caller's own rows.
+others are added. It also holds a fingerprint of its list. It is no secret, because it only says where to go on within
+the caller's own rows.
 """
 
 import base64
