@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -21,6 +21,9 @@ EVERY = timedelta(hours=2)
 BUSY = 10_000
 """Appointments of a busy person: more than two years, one after the other."""
 
+ROOMS = 3
+"""What an appointment with rooms takes beside its owner's time."""
+
 SAMPLE = 200
 """How many of them are read and changed one at a time."""
 
@@ -30,11 +33,12 @@ _tokens: dict[UUID, tuple[str, float]] = {}
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody signed in. ``appointments`` are some of theirs."""
+    """Somebody signed in. ``appointments`` are some of theirs, ``rooms`` those that they book."""
 
     user_id: UUID
     session_id: UUID
     appointments: tuple[str, ...] = ()
+    rooms: tuple[str, ...] = ()
 
     def token(self) -> str:
         """An access token, a new one every ten minutes as from a client; the product's own code signs it."""
@@ -95,6 +99,37 @@ def add_busy_people(dsn: str, count: int) -> list[Person]:
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:  # the work is PostgreSQL's
         return list(threads.map(fill, add_people(dsn, count)))
+
+
+def add_rooms(dsn: str, people: Iterable[Person]) -> list[Person]:
+    """The same people, each with ROOMS rooms of their own: nobody waits for anybody."""
+    now = datetime.now(UTC)
+    found = []
+    with psycopg.connect(dsn) as connection:
+        for person in people:
+            rooms = [uuid4() for _ in range(ROOMS)]
+            for room in rooms:
+                unit = uuid4()
+                connection.execute("INSERT INTO subjects (id, kind) VALUES (%s, 'resource')", [unit])
+                connection.execute(
+                    """
+                    INSERT INTO resources (
+                        id, kind, display_name, description, location, time_zone, seats, units, buffer_before,
+                        buffer_after, default_role, created_at, updated_at, version
+                    )
+                    VALUES (%s, 'room', 'Room', '', '', 'UTC', 0, 1, 0, 0, 0, %s, %s, 1)
+                    """,
+                    [room, now, now],
+                )
+                connection.execute(
+                    "INSERT INTO resource_units (subject_id, resource_id, unit) VALUES (%s, %s, 1)", [unit, room]
+                )
+                connection.execute(
+                    "INSERT INTO resource_grants (resource_id, user_id, role) VALUES (%s, %s, 2)",
+                    [room, person.user_id],
+                )
+            found.append(replace(person, rooms=tuple(map(str, rooms))))
+    return found
 
 
 def settle(dsn: str) -> None:

@@ -25,6 +25,7 @@ PATHS = {
     "empty": "/bench.v1.Floor/Empty",
     "get": f"{SERVICE}/GetAppointment",
     "create": f"{SERVICE}/CreateAppointment",
+    "create with 3 rooms": f"{SERVICE}/CreateAppointment",
     "update": f"{SERVICE}/UpdateAppointment",
     "list 20": f"{SERVICE}/ListAppointments",
     "list 200": f"{SERVICE}/ListAppointments",
@@ -181,7 +182,7 @@ def _messages(job: Job, person: Person, lane: tuple[int, int]) -> Callable[[], b
         end = Timestamp(seconds=start.seconds + 60)
         wanted = pb.Appointment(
             title="Haircut", description="As agreed on the phone", location="Room 1", time_zone="Europe/Zurich",
-            start_time=start, end_time=end,
+            start_time=start, end_time=end, resource_ids=person.rooms if "rooms" in job.kind else (),
         )  # fmt: skip
         return pb.CreateAppointmentRequest(appointment=wanted).SerializeToString()
 
@@ -202,7 +203,7 @@ def _messages(job: Job, person: Person, lane: tuple[int, int]) -> Callable[[], b
             request.page_size = int(job.kind.split()[1])
         return request.SerializeToString()
 
-    makers = {"empty": bytes, "get": get, "create": create, "update": update}
+    makers = {"empty": bytes, "get": get, "create": create, "create with 3 rooms": create, "update": update}
     return makers.get(job.kind, page)
 
 

@@ -44,7 +44,7 @@ class Stage:
         """Have the generator make ``count`` calls; all of them have to succeed."""
         server = self.workers if workers else self.server
         assert server, "this stage has no workers"
-        people = self.writers if kind in {"create", "empty"} else self.readers
+        people = self.writers if kind.startswith(("create", "empty")) else self.readers
         callers = tuple((person, person.token()) for person in people)
         outcome = self.generator.run(
             Job(
@@ -81,7 +81,7 @@ def stage(
     dsn = new_database(postgres, name)
     asyncio.run(migrate(dsn))
     readers = data.add_busy_people(dsn, busy)
-    writers = data.add_people(dsn, WRITERS)
+    writers = data.add_rooms(dsn, data.add_people(dsn, WRITERS))
     data.settle(dsn)
     with ExitStack() as stack:
         server = stack.enter_context(serve(dsn))

@@ -3,18 +3,19 @@
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
 from psycopg import ClientCursor
 
-from appointments.calendar import booking
+from appointments.calendar import booking, conflicts
 from appointments.calendar import listing as agenda
 from appointments.calendar.appointment import to_values
 from appointments.calendar.log import BY_OWNER
 from appointments.calendar.rules import LONGEST_DAYS
 from appointments.db.statement import Statement, Values
-from bench.data import BUSY, FIRST, Person, add_busy_people, settle
+from bench.data import BUSY, FIRST, Person, add_busy_people, add_rooms, settle
 from tests.conftest import database_dsn
 from tests.people import spec
 
@@ -31,8 +32,9 @@ def full(postgres_dsn: str, template: str) -> Iterator[tuple[str, Person]]:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         dsn = database_dsn(postgres_dsn, name)
         people = add_busy_people(dsn, MILLION // BUSY)
+        with_rooms = add_rooms(dsn, people)
         settle(dsn)
-        yield dsn, people[50]
+        yield dsn, with_rooms[50]
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
@@ -52,6 +54,8 @@ def values_of(case: str, person: Person) -> tuple[Statement, Values]:
             | {"id": person.user_id, "request_id": None, "request_digest": None, **BY_OWNER.values},
         ),
         "creates that share a statement": (booking.CREATE_MANY, _eight_creates(person)),
+        "create with rooms": (booking.CREATE_WITH_RESOURCES, _create_with_rooms(person)),
+        "what is taken": (conflicts.TAKEN_RESOURCES, _create_with_rooms(person) | {"besides": agenda.NO_ID}),
         "list of 20": (agenda.FIRST, owner | window | {"limit": 21}),
         "list of 20, deleted ones too": (agenda.ALL, owner | window | {"limit": 21}),
         "list of 20, from the beginning": (agenda.FIRST, owner | everything | {"limit": 21}),
@@ -67,6 +71,18 @@ def _eight_creates(person: Person) -> Values:
         "attendees": ["[]"] * 8,
         "request_id": [person.user_id] * 8,
         "crowded": [person.user_id],
+    }
+
+
+def _create_with_rooms(person: Person) -> Values:
+    return to_values(spec()) | {
+        **BY_OWNER.values,
+        "id": person.user_id,
+        "owner_id": person.user_id,
+        "user_id": person.user_id,
+        "request_id": None,
+        "request_digest": None,
+        "resource_ids": [UUID(room) for room in person.rooms],
     }
 
 
@@ -120,3 +136,34 @@ def test_creates_that_share_a_statement_look_nothing_through(full: tuple[str, Pe
     nodes = list(explained(dsn, *values_of("creates that share a statement", person), mode))
     assert {"subjects"} >= {node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan"}
     assert "appointments_request_id" in {node.get("Index Name") for node in nodes}
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+@pytest.mark.parametrize("case", ["create with rooms", "what is taken"])
+def test_free_units_are_found_unit_by_unit(full: tuple[str, Person], case: str, mode: str) -> None:
+    """What others have booked at that time is not looked through; only the few rooms may be."""
+    dsn, person = full
+    nodes = list(explained(dsn, *values_of(case, person), mode))
+    read = {node["Relation Name"] for node in nodes if node["Node Type"] in {"Seq Scan", "Bitmap Heap Scan"}}
+    assert {"resources", "resource_units", "resource_grants", "subjects"} >= read
+    asked = [node["Index Cond"] for node in nodes if node.get("Index Name") == "bookings_no_overlap"]
+    assert asked
+    assert all("subject_id = resource_units" in condition for condition in asked)
+
+
+def test_a_create_with_rooms_is_planned_once(full: tuple[str, Person]) -> None:
+    """Planning it takes as long as running it, so the planner must not think that it depends on the values."""
+    dsn, person = full
+    statement, values = values_of("create with rooms", person)
+    with psycopg.connect(dsn, cursor_factory=ClientCursor) as connection:
+        connection.execute(b"PREPARE once AS " + statement.text)
+        arguments = ", ".join(f"%({name})s" for name in statement.parameters)
+        for number in range(20):
+            start = spec().start_at + number * timedelta(hours=1)
+            moved = {"id": UUID(int=number), "start_at": start, "end_at": start + timedelta(hours=1), "attendees": "[]"}
+            row = connection.execute(f"EXECUTE once ({arguments})", values | moved).fetchone()
+            assert row
+        row = connection.execute("SELECT generic_plans > custom_plans FROM pg_prepared_statements").fetchone()
+        connection.rollback()
+    assert row == (True,)

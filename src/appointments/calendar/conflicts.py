@@ -58,6 +58,7 @@ TAKEN_RESOURCES = Statement(
             WHERE bookings.subject_id = resource_units.subject_id AND bookings.during && span.during
               AND bookings.appointment_id IS DISTINCT FROM %(besides)s::uuid
               AND (bookings.expires_at IS NULL OR bookings.expires_at > now())
+            OFFSET 0
         )
     )
     ORDER BY resources.id
