@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -97,7 +97,9 @@ def start(dsn: str | None, environment: Mapping[str, str] | None = None, *, wait
     env |= {"GRPC_BIND": grpc, "HTTP_BIND": http, "BCRYPT_COST": "4", "PYTHONUNBUFFERED": "1"}
     env |= {"DATABASE_URL": dsn} if dsn else {}
     env |= environment or {}
-    with TemporaryFile() as output:
+    with TemporaryFile() as output, TemporaryDirectory() as folder:
+        if dsn:
+            env.setdefault("APPOINTMENTS_DATA", folder)  # where development keeps its mail
         process = subprocess.Popen(
             [sys.executable, "-m", "appointments", "serve"], env=env, stdout=output, stderr=output, cwd=ROOT
         )

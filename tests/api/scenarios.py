@@ -20,7 +20,7 @@ from appointments.v1 import availability_pb2 as times
 from appointments.v1 import keys_pb2 as keys
 from appointments.v1 import resources_pb2 as rooms
 from tests.api.doors import Raw, Recorder
-from tests.clients import HOUR, PASSWORD, TEN, Person, appointment, new_address, timestamp
+from tests.clients import HOUR, PASSWORD, TEN, Person, appointment, new_address, new_email, timestamp
 
 Code = grpc.StatusCode
 OK, INVALID, NOT_FOUND = Code.OK, Code.INVALID_ARGUMENT, Code.NOT_FOUND
@@ -289,6 +289,26 @@ async def change_password(scene: Scene) -> None:
     await scene.do(account.ChangePasswordRequest(current_password=PASSWORD, new_password=new), INVALID)
 
 
+async def request_verification(scene: Scene) -> None:
+    """As often as one likes, within limits."""
+    for _ in range(2):
+        await scene.do(account.RequestEmailVerificationRequest())
+
+
+async def change_email(scene: Scene) -> None:
+    """Only who knows the password, and not to what is none, one's own or somebody's."""
+    email = new_email()
+    for bad in (
+        {"email": "x", "password": PASSWORD},
+        {"email": email, "password": "größer"},
+        {"email": email},
+        {"email": scene.ada.email, "password": PASSWORD},
+    ):
+        await scene.do(account.ChangeEmailRequest(**bad), INVALID)
+    await scene.do(account.ChangeEmailRequest(email=scene.bob.email, password=PASSWORD), Code.ALREADY_EXISTS)
+    await scene.do(account.ChangeEmailRequest(email=email, password=PASSWORD))
+
+
 async def delete_account(scene: Scene) -> None:
     """Only who knows the password; after that there is nobody."""
     await scene.book()
@@ -534,6 +554,8 @@ SCENARIOS: dict[str, Callable[[Scene], Awaitable[None]]] = {
     "ListSessions": list_sessions,
     "RevokeSession": revoke_session,
     "ChangePassword": change_password,
+    "RequestEmailVerification": request_verification,
+    "ChangeEmail": change_email,
     "DeleteAccount": delete_account,
     "CreateResource": create_resource,
     "GetResource": get_resource,

@@ -22,7 +22,10 @@ from tests.service import Target
 
 Code = grpc.StatusCode
 
-TAKES_NOTHING = {"GetCurrentUser", "ListAppointments", "ListKeys", "ListResources", "ListSessions", "UpdateCurrentUser"}
+TAKES_NOTHING = {"GetCurrentUser", "ListAppointments", "ListKeys", "ListResources", "ListSessions"} | {
+    "RequestEmailVerification",
+    "UpdateCurrentUser",
+}
 TOO_LARGE = bytes(4 * 1024 * 1024 + 1)
 NATIVE_ONLY: tuple[Any, ...] = (
     *(auth_pb2.DESCRIPTOR, admin_pb2.DESCRIPTOR),

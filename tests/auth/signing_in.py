@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from appointments import auth
@@ -34,9 +35,9 @@ class Clock:
         self.time += timedelta(**by)
 
 
-def process(db: Database, clock: Clock | None = None, **secrets: str) -> Auth:
+def process(db: Database, clock: Clock | None = None, **given: Any) -> Auth:
     """Auth as one process has it; several on one database are several processes."""
-    return auth.build(db, Passwords(cost=4), now=clock or utc_now, **({"secret": SECRET} | secrets))
+    return auth.build(db, Passwords(cost=4), now=clock or utc_now, **({"secret": SECRET} | given))
 
 
 async def register(house: Auth, email: str = EMAIL, device: Device = LAPTOP) -> SignIn:

@@ -1,6 +1,5 @@
 """TLS on the native port, with a certificate made for the occasion."""
 
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +8,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests import service
+from tests.certificates import self_signed
 from tests.clients import register
-from tests.programs import needed
 
 PRODUCTION = {"ENVIRONMENT": "production", "JWT_SECRET": "s" * 32, "BCRYPT_COST": "10"}
 
@@ -18,17 +17,7 @@ PRODUCTION = {"ENVIRONMENT": "production", "JWT_SECRET": "s" * 32, "BCRYPT_COST"
 @pytest.fixture
 def certificate(tmp_path: Path) -> tuple[Path, Path]:
     """A self-signed certificate for localhost, and its key."""
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    subprocess.run(
-        [
-            *(needed("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"),
-            *("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
-            *("-keyout", key, "-out", cert),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    return cert, key
+    return self_signed(tmp_path)
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -67,6 +67,7 @@ def user_message(user: User) -> account_pb2.User:
         role=_ROLES[user.role],
         disabled=user.disabled,
         kind=_KINDS[user.kind],
+        email_verified=user.email_verified,
     )
     if user.hours:
         set_hours(message.hours, Hours.from_json(user.hours))

@@ -84,6 +84,8 @@ RULES: dict[str, Mapping[str, Rule]] = {
         "ListSessions": PEOPLE,
         "RevokeSession": PEOPLE,
         "ChangePassword": PEOPLE,
+        "RequestEmailVerification": PEOPLE,
+        "ChangeEmail": PEOPLE,
         "DeleteAccount": PEOPLE,
     },
     "appointments.v1.KeyService": {

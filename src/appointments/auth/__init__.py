@@ -11,6 +11,8 @@ from appointments.auth.directory import Directory
 from appointments.auth.identity import Authenticator, Identity
 from appointments.auth.keys import Keys
 from appointments.auth.passwords import Passwords
+from appointments.auth.post import Post
+from appointments.auth.proofs import Proofs
 from appointments.auth.rotation import Rotation
 from appointments.auth.sessions import Device, Sessions
 from appointments.auth.tokens import AccessTokens, Clock, RefreshTokens, utc_now
@@ -25,6 +27,8 @@ __all__ = [
     "Identity",
     "Keys",
     "Passwords",
+    "Post",
+    "Proofs",
     "Rotation",
     "Sessions",
     "build",
@@ -40,21 +44,33 @@ class Auth:
     rotation: Rotation
     keys: Keys
     directory: Directory
+    proofs: Proofs
     authenticator: Authenticator
 
 
 def build(
-    db: Database, passwords: Passwords, *, secret: str, previous: str | None = None, now: Clock = utc_now
+    db: Database,
+    passwords: Passwords,
+    *,
+    secret: str,
+    previous: str | None = None,
+    post: Post | None = None,
+    now: Clock = utc_now,
 ) -> Auth:
-    """Wire the parts together. ``secret`` signs tokens; those signed with ``previous`` are still accepted."""
+    """Wire the parts together. ``secret`` signs tokens; those signed with ``previous`` are still accepted.
+
+    ``post`` writes to people about their accounts; None: nobody is written to.
+    """
+    post = post or Post()
     access = AccessTokens(secret, previous=previous, now=now)
     authenticator = Authenticator(db, access, now=now)
     sessions = Sessions(db, access, authenticator, now=now)
     return Auth(
-        accounts=Accounts(db, passwords, sessions, authenticator, now=now),
+        accounts=Accounts(db, passwords, sessions, authenticator, post=post, now=now),
         sessions=sessions,
-        rotation=Rotation(db, access, RefreshTokens(secret, previous=previous), authenticator, now=now),
         keys=Keys(db, authenticator, now=now),
         directory=Directory(db, authenticator, now=now),
+        rotation=Rotation(db, access, RefreshTokens(secret, previous=previous), authenticator, post=post, now=now),
+        proofs=Proofs(db, passwords, authenticator, post, now=now),
         authenticator=authenticator,
     )

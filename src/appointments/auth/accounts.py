@@ -12,7 +12,8 @@ from appointments import metrics, validation
 from appointments.auth import erasure, passwords, user
 from appointments.auth.identity import Authenticator
 from appointments.auth.passwords import Hasher, Passwords
-from appointments.auth.sessions import Device, Sessions, end_all
+from appointments.auth.post import Post, said
+from appointments.auth.sessions import Device, Sessions, end_all, printable
 from appointments.auth.tokens import Clock, Tokens, utc_now
 from appointments.auth.user import User
 from appointments.bookable import hours as opening
@@ -42,12 +43,14 @@ class Accounts:
         sessions: Sessions,
         authenticator: Authenticator,
         *,
+        post: Post | None = None,
         now: Clock = utc_now,
     ) -> None:
         self._db = db
         self._passwords = passwords
         self._sessions = sessions
         self._authenticator = authenticator
+        self._post = post or Post()
         self._now = now
 
     async def register(self, email: str, password: str, display_name: str, device: Device) -> SignIn:
@@ -67,6 +70,7 @@ class Accounts:
 
         async def create(connection: Connection) -> Tokens | None:
             await user.insert(connection, newcomer, password_hash)
+            await self._post.send_link(connection, newcomer.id, "verify", newcomer.email, now)
             return await self._sessions.open(connection, newcomer.id, password_hash, device)
 
         try:
@@ -95,18 +99,30 @@ class Accounts:
         with self._passwords.slot() as hasher:
             user_id, password_hash = await self._find(email) or (None, None)
             is_right = await hasher.verify(password, password_hash)
+        signed_in = None
         if is_right and user_id and password_hash:
-            async with self._db.connection() as connection:
-                tokens = await self._sessions.open(connection, user_id, password_hash, device)
-                person = await user.find(connection, user_id)
+            signed_in = await self._enter(user_id, password_hash, device)
+        metrics.SIGN_INS.labels("signed_in" if signed_in else "wrong_credentials").inc()
+        if signed_in is None:
+            raise Unauthenticated("Unknown e-mail address or wrong password.", reason="WRONG_CREDENTIALS")
+        return signed_in
+
+    async def _enter(self, user_id: UUID, password_hash: str, device: Device) -> SignIn | None:
+        async def work(connection: Connection) -> SignIn | None:
+            is_known = not self._post.is_on or await self._sessions.knows(connection, user_id, device)
+            tokens = await self._sessions.open(connection, user_id, password_hash, device)
+            person = await user.find(connection, user_id)
             if person and person.disabled:
                 # Only who knows the password is told.
                 raise Unauthenticated("The account is disabled.", reason="USER_DISABLED")
-            if tokens and person:
-                metrics.SIGN_INS.labels("signed_in").inc()
-                return SignIn(person, tokens)
-        metrics.SIGN_INS.labels("wrong_credentials").inc()
-        raise Unauthenticated("Unknown e-mail address or wrong password.", reason="WRONG_CREDENTIALS")
+            if tokens is None or person is None:
+                return None
+            if not is_known:
+                told = {"device": printable(device.user_agent), "address": device.address, "at": said(self._now())}
+                await self._post.tell(connection, user_id, "new_device", **told)
+            return SignIn(person, tokens)
+
+        return await self._db.transact(work)
 
     async def get(self, user_id: UUID) -> User:
         """Read the caller's own account.
@@ -173,12 +189,25 @@ class Accounts:
             now = self._now()
             if not await _replace_hash(connection, user_id, old_hash, new_hash, now):
                 return None
+            await self._post.tell(connection, user_id, "password_changed", at=said(now))
             return list(await end_all(connection, user_id, "password_changed", now, but=session_id))
 
         ended = await self._db.transact(change)
         if ended is None:
             raise _wrong_password("current_password")
         self._authenticator.forget(ended)
+
+    async def check_password(self, user_id: UUID, password: str) -> None:
+        """Check that whoever calls knows the account's password.
+
+        Raises:
+            Invalid: the password is missing or wrong (WRONG_PASSWORD).
+            Unavailable: too many passwords are waiting.
+        """
+        if not password:
+            raise Invalid.field("password", "is required")
+        with self._passwords.slot() as hasher:
+            await self._verify_password(hasher, user_id, "password", password)
 
     async def delete(self, user_id: UUID, password: str) -> None:
         """Delete the account and everything in it, for good.

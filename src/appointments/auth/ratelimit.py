@@ -1,4 +1,4 @@
-"""The rate limiter: a burst of ten attempts, then five a second, per action and per caller.
+"""The rate limiter: a burst of ten attempts, then five a second, per action and per caller. Mail has a slower pace.
 
 The algorithm is GCRA, a form of token bucket. The state is in this process, or in a Redis that several processes share.
 In this process there is room for so many callers that nobody can evict another caller's state within the two seconds
@@ -10,11 +10,11 @@ import asyncio
 import logging
 import time
 from ipaddress import IPv6Address, ip_address
-from typing import Any
+from typing import Any, Literal
 
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from throttled.asyncio import MemoryStore, RateLimiterType, RateLimitResult, RedisStore, Throttled, per_sec
+from throttled.asyncio import MemoryStore, RateLimiterType, RateLimitResult, RedisStore, Throttled, per_hour, per_sec
 from throttled.asyncio.store import BaseStore
 from throttled.exceptions import StoreUnavailableError
 
@@ -23,6 +23,11 @@ from appointments.errors import TooMany
 
 PER_SECOND = 5
 BURST = 10
+
+MAIL_PER_HOUR = 10
+MAIL_BURST = 10
+"""How much mail one address or account may cause to be sent, where whoever asks need not be its reader."""
+
 MAX_KEYS = 262_144
 
 SHARED_SECONDS = 0.25
@@ -33,6 +38,8 @@ AWAY_SECONDS = 1.0
 
 CONNECTIONS = 16
 
+Pace = Literal["attempts", "mail"]
+
 _log = logging.getLogger(__name__)
 
 
@@ -40,8 +47,14 @@ class Limiter:
     """Counts attempts, in the Redis at ``redis_url`` or in this process."""
 
     def __init__(self, *, redis_url: str | None = None, per_second: int = PER_SECOND, burst: int = BURST) -> None:
-        def throttled(store: BaseStore) -> Throttled:
-            return Throttled(using=RateLimiterType.GCRA.value, quota=per_sec(per_second, burst=burst), store=store)
+        quotas = {
+            "attempts": per_sec(per_second, burst=burst),
+            "mail": per_hour(MAIL_PER_HOUR, burst=MAIL_BURST),
+        }
+
+        def throttled(store: BaseStore) -> dict[str, Throttled]:
+            gcra = RateLimiterType.GCRA.value
+            return {pace: Throttled(using=gcra, quota=quota, store=store) for pace, quota in quotas.items()}
 
         self._own = throttled(MemoryStore(options={"MAX_SIZE": MAX_KEYS}))
         self._redis = _redis(redis_url) if redis_url else None
@@ -49,14 +62,14 @@ class Limiter:
         self._away = False
         self._again_at = 0.0
 
-    async def admit(self, action: str, who: str) -> None:
-        """Count one attempt of ``who``: a network or a user id.
+    async def admit(self, action: str, who: str, *, pace: Pace = "attempts") -> None:
+        """Count one attempt of ``who``: a network, a user id or an address.
 
         Raises:
             TooMany: the limit is reached; it carries the seconds until the next attempt is allowed.
         """
         key = f"{action}:{who}"
-        result = await self._count_shared(key) or await self._own.limit(key)
+        result = await self._count_shared(pace, key) or await self._own[pace].limit(key)
         if result.limited:
             metrics.LIMITER_REFUSALS.inc()
             raise TooMany("Too many attempts.", retry_after=result.state.retry_after)
@@ -67,12 +80,12 @@ class Limiter:
             client: Any = self._redis._backend.get_client()  # the store has no way to close it
             await client.connection_pool.disconnect()
 
-    async def _count_shared(self, key: str) -> RateLimitResult | None:
+    async def _count_shared(self, pace: Pace, key: str) -> RateLimitResult | None:
         if self._shared is None or time.monotonic() < self._again_at:
             return None
         try:
             async with asyncio.timeout(SHARED_SECONDS):
-                result = await self._shared.limit(key)
+                result = await self._shared[pace].limit(key)
         except (StoreUnavailableError, TimeoutError) as error:
             if not self._away:
                 _log.warning("limiter: Redis is away, counting in this process: %s", error)

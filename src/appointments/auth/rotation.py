@@ -8,6 +8,7 @@ token is refused and has no other effect.
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,6 +17,7 @@ from uuid import UUID
 from appointments import metrics
 from appointments.auth import chain, user
 from appointments.auth.identity import Authenticator
+from appointments.auth.post import Post, said
 from appointments.auth.sessions import end_all
 from appointments.auth.tokens import REFRESH_LIFETIME, AccessTokens, Clock, RefreshTokens, Tokens, digest_of, utc_now
 from appointments.auth.user import User
@@ -64,6 +66,7 @@ class Rotation:
         refresh: RefreshTokens,
         authenticator: Authenticator,
         *,
+        post: Post | None = None,
         now: Clock = utc_now,
         join_window: JoinWindow | None = None,
     ) -> None:
@@ -71,6 +74,7 @@ class Rotation:
         self._access = access
         self._refresh = refresh
         self._authenticator = authenticator
+        self._post = post or Post()
         self._now = now
         self._join_window = join_window or JoinWindow()
         self._flights: dict[bytes, _Flight] = {}
@@ -167,7 +171,14 @@ class Rotation:
 
     async def _end_all_sessions(self, user_id: UUID) -> None:
         # In a transaction of its own: it locks all of the user's sessions in order, and the exchange had locked one.
-        ended = await self._db.transact(lambda connection: end_all(connection, user_id, "token_reused", self._now()))
+        async def work(connection: Connection) -> Sequence[UUID]:
+            now = self._now()
+            ended = await end_all(connection, user_id, "token_reused", now)
+            if ended:
+                await self._post.tell(connection, user_id, "session_stolen", at=said(now))
+            return ended
+
+        ended = await self._db.transact(work)
         self._authenticator.forget(ended)
         metrics.SESSIONS_STOLEN.inc()
         _log.warning("a spent refresh token came back: user %s, %d sessions ended", user_id, len(ended))

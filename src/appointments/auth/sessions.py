@@ -84,7 +84,7 @@ class Sessions:
                 "user_id": user_id,
                 "password_hash": password_hash,
                 "session_id": session_id,
-                "user_agent": _printable(device.user_agent)[:MAX_USER_AGENT],
+                "user_agent": printable(device.user_agent),
                 "address": device.address,
                 "now": now,
                 "expires_at": now + LIFETIME,
@@ -110,6 +110,14 @@ class Sessions:
                 {"user_id": user_id, "now": now, "silent_since": now - REFRESH_LIFETIME},
             )
             return await cursor.fetchall()
+
+    async def knows(self, connection: Connection, user_id: UUID, device: Device) -> bool:
+        """Whether a device like this one has signed in before, as far back as sessions are kept."""
+        cursor = await connection.execute(
+            "SELECT FROM sessions WHERE user_id = %(user_id)s AND user_agent = %(user_agent)s LIMIT 1",
+            {"user_id": user_id, "user_agent": printable(device.user_agent)},
+        )
+        return bool(cursor.rowcount)
 
     async def revoke(self, user_id: UUID, session_id: UUID) -> None:
         """End one of the user's sessions.
@@ -190,5 +198,6 @@ async def end_all(
     return [row[0] for row in await cursor.fetchall()]
 
 
-def _printable(text: str) -> str:
-    return "".join(character for character in text if character.isprintable())
+def printable(user_agent: str) -> str:
+    """A User-Agent in the form in which it is kept."""
+    return "".join(character for character in user_agent if character.isprintable())[:MAX_USER_AGENT]

@@ -32,11 +32,13 @@ class User:
     role: Role = "user"
     disabled: bool = False
     kind: Kind = "person"
+    email_verified: bool = False
 
 
 COLUMNS: LiteralString = """
     id, coalesce(email, '') AS email, display_name, time_zone, created_at, updated_at,
-    coalesce(external_id, '') AS external_id, role, disabled_at IS NOT NULL AS disabled, kind, hours
+    coalesce(external_id, '') AS external_id, role, disabled_at IS NOT NULL AS disabled, kind, hours,
+    email_verified_at IS NOT NULL AS email_verified
 """
 
 

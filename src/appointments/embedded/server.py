@@ -66,14 +66,18 @@ def default_data() -> Path:
 
     ``APPOINTMENTS_DATA`` names another place for it.
     """
-    name = f"postgres-{major(find())}"
+    return data_folder() / f"postgres-{major(find())}"
+
+
+def data_folder() -> Path:
+    """Where everything is kept that development keeps."""
     if folder := os.environ.get("APPOINTMENTS_DATA"):
-        return Path(folder).absolute() / name
+        return Path(folder).absolute()
     if os.geteuid() == 0:
-        return STATE / name
+        return STATE
     chosen = Path(os.environ.get("XDG_DATA_HOME", ""))
     # The XDG base directory specification: relative paths are to be ignored.
-    return (chosen if chosen.is_absolute() else Path.home() / ".local/share") / NAME / name
+    return (chosen if chosen.is_absolute() else Path.home() / ".local/share") / NAME
 
 
 @contextmanager

@@ -20,7 +20,6 @@ import grpc
 import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from pydantic import SecretStr
 
 from appointments import auth, metrics, tracing
 from appointments.api.account import AccountService
@@ -35,6 +34,7 @@ from appointments.api.keys import KeyService
 from appointments.api.origin import Origins
 from appointments.api.resources import ResourceService
 from appointments.api.rest import cookies, site
+from appointments.api.rest.dev_mail import DevelopmentMail
 from appointments.api.rpc import Policy
 from appointments.auth import Auth, Passwords
 from appointments.auth.ratelimit import Limiter
@@ -42,11 +42,12 @@ from appointments.calendar import holds
 from appointments.db import Database
 from appointments.db.migrate import migrate
 from appointments.errors import Malformed, Unavailable
-from appointments.server import exposition, listener, ports
+from appointments.server import background, exposition, listener, ports
+from appointments.server.background import Office
 from appointments.server.drain import Servers, drain
 from appointments.server.listener import Listener
 from appointments.server.ports import StartFault
-from appointments.server.settings import Settings
+from appointments.server.settings import Settings, secret_of
 from appointments.v1 import (
     account_pb2,
     admin_pb2,
@@ -103,38 +104,52 @@ async def serve(settings: Settings, dsn: str, *, announce: Announce, inherited: 
             stack.enter_context(exposition.served(settings.metrics_bind))
         http_socket = stack.enter_context(inherited or ports.bind("HTTP_BIND", settings.http_bind))
         await migrate(settings.direct(dsn), patience=settings.database_wait_seconds)
-        db = await stack.enter_async_context(_database(settings, dsn))
+        db = await stack.enter_async_context(background.database(settings, dsn))
         passwords = Passwords(cost=settings.bcrypt_cost)
         stack.callback(passwords.close)
-        identities = auth.build(
-            db, passwords, secret=_secret(settings.jwt_secret), previous=_secret(settings.jwt_secret_previous) or None
-        )
-        limiter = Limiter(redis_url=_secret(settings.redis_url) or None)
-        stack.push_async_callback(limiter.close)
         http_address = ports.name(http_socket)
+        mail = background.office(settings, http_address)
+        identities = auth.build(
+            db,
+            passwords,
+            secret=secret_of(settings.jwt_secret),
+            previous=secret_of(settings.jwt_secret_previous) or None,
+            post=mail.post,
+        )
+        limiter = Limiter(redis_url=secret_of(settings.redis_url) or None)
+        stack.push_async_callback(limiter.close)
         # The listener closes what it is given.
-        servers = _build(settings, db, identities, limiter, f"fd://{http_socket.detach()}", share_port=worker)
+        given = f"fd://{http_socket.detach()}"
+        servers = _build(settings, db, identities, limiter, mail, http_bind=given, share_port=worker)
         grpc_address = _listen(servers.native, settings)
         await servers.health.report()
         await servers.native.start()
         await servers.web.start()
-        background = [
+        beside = [
             asyncio.create_task(servers.health.keep_reporting()),
             asyncio.create_task(_keep_house(identities)),
             asyncio.create_task(_sweep_holds(db)),
             asyncio.create_task(_keep_sampling()),
         ]
+        runner = background.runner(db, mail, identities) if settings.jobs == "inside" else None
+        if runner:
+            beside.append(asyncio.create_task(runner.run()))
         # What start-up has made lives as long as the process: the collector need not look at it again.
         gc.collect()
         gc.freeze()
         announce(settings, grpc_address, http_address)
-        _log.info("serving", grpc=grpc_address, http=http_address, environment=settings.environment)
+        _log.info("serving", grpc=grpc_address, http=http_address, environment=settings.environment, mail=mail.state)
+        if mail.state == "off":
+            _log.warning("no mail is sent: SMTP_URL is not set")
         succeeded = await stop
         patience = {"seconds": settings.drain_seconds, "lame_duck": settings.lame_duck_seconds}
-        await drain(servers, **patience, succeeded=succeeded, ending=worker)
+        leaving = [drain(servers, **patience, succeeded=succeeded, ending=worker)]
+        if runner:
+            leaving.append(runner.stop(settings.drain_seconds))
+        await asyncio.gather(*leaving)
         if worker:
             _vanish()
-        await _cancel(background)
+        await _cancel(beside)
     _log.info("stopped")
 
 
@@ -163,17 +178,15 @@ def _stop_by_signal(*, worker: bool) -> asyncio.Future[bool]:
     return stop
 
 
-def _database(settings: Settings, dsn: str) -> Database:
-    return Database(
-        dsn,
-        size=settings.database_pool_size,
-        prepare=settings.database_pool_mode == "session",
-        replica=_secret(settings.database_replica_url) or None,
-    )
-
-
 def _build(
-    settings: Settings, db: Database, identities: Auth, limiter: Limiter, http_bind: str, *, share_port: bool
+    settings: Settings,
+    db: Database,
+    identities: Auth,
+    limiter: Limiter,
+    mail: Office,
+    *,
+    http_bind: str,
+    share_port: bool,
 ) -> Servers:
     origins, readiness = Origins(settings.allowed_origins), Readiness(db)
     rest = site.build(
@@ -183,6 +196,8 @@ def _build(
         readiness,
         production=settings.production,
         trusted_proxy_hops=settings.trusted_proxy_hops,
+        mail=mail.state,
+        kept_mail=DevelopmentMail(mail.folder, mail.links.public_url) if mail.folder else None,
     )
     # Without the 0 a second server would silently share the port of the first.
     native = grpc.aio.server(options=[*GRPC_OPTIONS, ("grpc.so_reuseport", int(share_port))])
@@ -195,7 +210,8 @@ def _build(
     policy.register(APPOINTMENTS, AppointmentService(db), native, front)
     policy.register(RESOURCES, ResourceService(db, creation=settings.resource_creation), native, front)
     policy.register(AVAILABILITY, AvailabilityService(db, people=settings.free_busy), native, front)
-    policy.register(ACCOUNT, AccountService(identities.accounts, identities.sessions, limiter), native, front)
+    account = AccountService(identities.accounts, identities.sessions, identities.proofs, limiter)
+    policy.register(ACCOUNT, account, native, front)
     policy.register(KEYS, KeyService(identities.keys), native, front)
     policy.register(ADMIN, AdminService(identities.directory), native)
     signing_in = AuthService(identities.accounts, identities.sessions, identities.rotation, limiter)
@@ -270,7 +286,3 @@ async def _cancel(tasks: Sequence[asyncio.Task[object]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _secret(value: SecretStr | None) -> str:
-    return value.get_secret_value() if value else ""

@@ -1,4 +1,4 @@
-"""The command line: ``appointments serve``, ``migrate``, ``admin grant``. Faults are a clear line and an exit code."""
+"""The command line: ``serve``, ``migrate``, ``jobs``, ``admin grant``. Faults are a clear line and an exit code."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ from appointments.db import Database
 from appointments.db.migrate import MigrationFault, migrate, pending
 from appointments.embedded import DatabaseUnavailable
 from appointments.errors import Unavailable
-from appointments.server import app, logs
+from appointments.server import app, background, logs
 from appointments.server.ports import StartFault
 from appointments.server.rules import recurrence
 from appointments.server.settings import ConfigFault, Settings, load
@@ -99,6 +99,31 @@ async def _grant(settings: Settings, dsn: str, address: str) -> bool:
             if await pending(connection):
                 raise MigrationFault("the database lacks migrations: start the service, or run appointments migrate")
         return await grant_admin(db, address)
+
+
+@main.group(invoke_without_command=True)
+@click.pass_context
+def jobs(context: click.Context) -> None:
+    """Run jobs (mail, sweeps) and nothing else, for a service that has JOBS=off. Migrates first."""
+    if context.invoked_subcommand is None:
+        with _faults_as_lines(), _database(shared=True) as (settings, dsn):
+            logs.configure(json=settings.production, level=settings.log_level)
+            _run(background.run_alone(settings, dsn))
+
+
+@jobs.command("status")
+def jobs_status() -> None:
+    """List what waits, runs and was given up, and what has become of the mail."""
+    with _faults_as_lines(), _database(shared=True) as (settings, dsn):
+        logs.configure(json=settings.production, level="error")
+        counts, letters = asyncio.run(background.status(settings, dsn))
+        for each in counts:
+            since = f", due since {each.oldest_due_at:%Y-%m-%dT%H:%M:%SZ}" if each.oldest_due_at else ""
+            click.echo(
+                f"job  {each.kind:24} {each.waiting} waiting, {each.running} running, {each.failed} given up{since}"
+            )
+        for kind, state, count in letters:
+            click.echo(f"mail {kind:24} {count} {state}")
 
 
 def _run(serving: Coroutine[Any, Any, None]) -> None:

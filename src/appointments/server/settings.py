@@ -4,6 +4,7 @@ All faults are reported at once, each with its variable's name. Development has 
 none for what must be secret or chosen.
 """
 
+from email.utils import parseaddr
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,6 +12,9 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from appointments.mail.relay import Server
+from appointments.validation import email_problem
 
 DEVELOPMENT_SECRET = "development-only-secret-never-use-it-elsewhere"  # noqa: S105 - refused in production
 MIN_SECRET_BYTES = 32
@@ -65,6 +69,18 @@ class Settings(BaseSettings):
         0.0, ge=0, le=600, description="how long everything is still served at shutdown after readiness has turned"
     )
     redis_url: SecretStr | None = Field(None, description="where several processes share the limiter's state")
+    jobs: Literal["inside", "off"] = Field(
+        "inside", description="whether serve runs jobs too (mail, sweeps); off leaves them to `appointments jobs`"
+    )
+    public_url: str | None = Field(
+        None, description="where people reach the service, for links in mail; HTTP_BIND in development if unset"
+    )
+    mail_from: str | None = Field(None, description="who mail is from: an address, or NAME <ADDRESS>")
+    smtp_url: SecretStr | None = Field(
+        None,
+        description="the mail server: smtp:// (STARTTLS, unless on loopback) or smtps://, USER:PASSWORD@HOST:PORT;"
+        " if unset, development keeps mail for /dev/mail and production sends none",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @property
@@ -83,7 +99,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         *("database_url", "database_direct_url", "database_replica_url", "jwt_secret_previous"),
-        *("grpc_tls_cert", "grpc_tls_key", "metrics_bind", "redis_url"),
+        *("grpc_tls_cert", "grpc_tls_key", "metrics_bind", "redis_url", "public_url", "mail_from", "smtp_url"),
         mode="before",
     )
     @classmethod
@@ -126,6 +142,34 @@ class Settings(BaseSettings):
             raise ValueError("must be redis://HOST:PORT/NUMBER, or rediss:// for TLS")
         return value
 
+    @field_validator("public_url")
+    @classmethod
+    def _is_public(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+            raise ValueError("must be the address of the page, such as https://calendar.example.com")
+        return value.rstrip("/")
+
+    @field_validator("mail_from")
+    @classmethod
+    def _is_mailbox(cls, value: str | None) -> str | None:
+        if value is not None and (email_problem(parseaddr(value)[1]) or not value.isprintable()):
+            raise ValueError("must be an address, or NAME <ADDRESS>")
+        return value
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _is_relay(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is None:
+            return None
+        Server.of(value.get_secret_value())
+        needed = ["mail_from"] if info.data.get("environment") == "development" else ["mail_from", "public_url"]
+        if missing := [name.upper() for name in needed if name in info.data and info.data[name] is None]:
+            raise ValueError(f"goes with {' and '.join(missing)}")
+        return value
+
     @field_validator("allowed_origins", mode="before")
     @classmethod
     def _split_origins(cls, value: object) -> object:
@@ -163,6 +207,11 @@ class Settings(BaseSettings):
         if value is None and info.data.get("environment") == "production":
             raise ValueError("must be set in production")
         return value
+
+
+def secret_of(value: SecretStr | None) -> str:
+    """A secret itself; empty if there is none."""
+    return value.get_secret_value() if value else ""
 
 
 def load() -> Settings:

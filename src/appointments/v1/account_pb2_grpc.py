@@ -60,6 +60,16 @@ class AccountServiceStub:
                 request_serializer=appointments_dot_v1_dot_account__pb2.ChangePasswordRequest.SerializeToString,
                 response_deserializer=appointments_dot_v1_dot_account__pb2.ChangePasswordResponse.FromString,
                 _registered_method=True)
+        self.RequestEmailVerification = channel.unary_unary(
+                '/appointments.v1.AccountService/RequestEmailVerification',
+                request_serializer=appointments_dot_v1_dot_account__pb2.RequestEmailVerificationRequest.SerializeToString,
+                response_deserializer=appointments_dot_v1_dot_account__pb2.RequestEmailVerificationResponse.FromString,
+                _registered_method=True)
+        self.ChangeEmail = channel.unary_unary(
+                '/appointments.v1.AccountService/ChangeEmail',
+                request_serializer=appointments_dot_v1_dot_account__pb2.ChangeEmailRequest.SerializeToString,
+                response_deserializer=appointments_dot_v1_dot_account__pb2.ChangeEmailResponse.FromString,
+                _registered_method=True)
         self.DeleteAccount = channel.unary_unary(
                 '/appointments.v1.AccountService/DeleteAccount',
                 request_serializer=appointments_dot_v1_dot_account__pb2.DeleteAccountRequest.SerializeToString,
@@ -114,6 +124,29 @@ class AccountServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RequestEmailVerification(self, request, context):
+        """Mails a link that confirms the account's address, again if need be; the newest works, for 24 hours. Nothing is mailed
+        once it is confirmed.
+
+        - FAILED_PRECONDITION: the service sends no mail (reason MAIL_OFF), or the account has no address (NO_ADDRESS).
+        - RESOURCE_EXHAUSTED: too many messages; retry after the RetryInfo delay.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangeEmail(self, request, context):
+        """Mails a link to a new address. Once it is followed the account has that address, and the old one is told.
+
+        - INVALID_ARGUMENT: `email` is no address or the account's own, or `password` is wrong (reason WRONG_PASSWORD).
+        - ALREADY_EXISTS: the address has an account (reason EMAIL_TAKEN).
+        - FAILED_PRECONDITION: the service sends no mail (reason MAIL_OFF).
+        - RESOURCE_EXHAUSTED: too many attempts; retry after the RetryInfo delay.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteAccount(self, request, context):
         """Deletes the account and everything in it, for good.
 
@@ -151,6 +184,16 @@ def add_AccountServiceServicer_to_server(servicer, server):
                     servicer.ChangePassword,
                     request_deserializer=appointments_dot_v1_dot_account__pb2.ChangePasswordRequest.FromString,
                     response_serializer=appointments_dot_v1_dot_account__pb2.ChangePasswordResponse.SerializeToString,
+            ),
+            'RequestEmailVerification': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequestEmailVerification,
+                    request_deserializer=appointments_dot_v1_dot_account__pb2.RequestEmailVerificationRequest.FromString,
+                    response_serializer=appointments_dot_v1_dot_account__pb2.RequestEmailVerificationResponse.SerializeToString,
+            ),
+            'ChangeEmail': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeEmail,
+                    request_deserializer=appointments_dot_v1_dot_account__pb2.ChangeEmailRequest.FromString,
+                    response_serializer=appointments_dot_v1_dot_account__pb2.ChangeEmailResponse.SerializeToString,
             ),
             'DeleteAccount': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteAccount,
@@ -294,6 +337,60 @@ class AccountService:
             '/appointments.v1.AccountService/ChangePassword',
             appointments_dot_v1_dot_account__pb2.ChangePasswordRequest.SerializeToString,
             appointments_dot_v1_dot_account__pb2.ChangePasswordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RequestEmailVerification(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/appointments.v1.AccountService/RequestEmailVerification',
+            appointments_dot_v1_dot_account__pb2.RequestEmailVerificationRequest.SerializeToString,
+            appointments_dot_v1_dot_account__pb2.RequestEmailVerificationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeEmail(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/appointments.v1.AccountService/ChangeEmail',
+            appointments_dot_v1_dot_account__pb2.ChangeEmailRequest.SerializeToString,
+            appointments_dot_v1_dot_account__pb2.ChangeEmailResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -54,6 +54,21 @@ class AccountServiceStub:
     - INVALID_ARGUMENT: the new password is out of bounds, or `current_password` is wrong (reason WRONG_PASSWORD).
     - RESOURCE_EXHAUSTED: too many attempts; retry after the RetryInfo delay.
     """
+    RequestEmailVerification: _grpc.UnaryUnaryMultiCallable[_account_pb2.RequestEmailVerificationRequest, _account_pb2.RequestEmailVerificationResponse]
+    """Mails a link that confirms the account's address, again if need be; the newest works, for 24 hours. Nothing is mailed
+    once it is confirmed.
+
+    - FAILED_PRECONDITION: the service sends no mail (reason MAIL_OFF), or the account has no address (NO_ADDRESS).
+    - RESOURCE_EXHAUSTED: too many messages; retry after the RetryInfo delay.
+    """
+    ChangeEmail: _grpc.UnaryUnaryMultiCallable[_account_pb2.ChangeEmailRequest, _account_pb2.ChangeEmailResponse]
+    """Mails a link to a new address. Once it is followed the account has that address, and the old one is told.
+
+    - INVALID_ARGUMENT: `email` is no address or the account's own, or `password` is wrong (reason WRONG_PASSWORD).
+    - ALREADY_EXISTS: the address has an account (reason EMAIL_TAKEN).
+    - FAILED_PRECONDITION: the service sends no mail (reason MAIL_OFF).
+    - RESOURCE_EXHAUSTED: too many attempts; retry after the RetryInfo delay.
+    """
     DeleteAccount: _grpc.UnaryUnaryMultiCallable[_account_pb2.DeleteAccountRequest, _account_pb2.DeleteAccountResponse]
     """Deletes the account and everything in it, for good.
 
@@ -85,6 +100,21 @@ class AccountServiceAsyncStub(AccountServiceStub):
     """Changes the password and ends the caller's other sessions.
 
     - INVALID_ARGUMENT: the new password is out of bounds, or `current_password` is wrong (reason WRONG_PASSWORD).
+    - RESOURCE_EXHAUSTED: too many attempts; retry after the RetryInfo delay.
+    """
+    RequestEmailVerification: _aio.UnaryUnaryMultiCallable[_account_pb2.RequestEmailVerificationRequest, _account_pb2.RequestEmailVerificationResponse]  # type: ignore[assignment]
+    """Mails a link that confirms the account's address, again if need be; the newest works, for 24 hours. Nothing is mailed
+    once it is confirmed.
+
+    - FAILED_PRECONDITION: the service sends no mail (reason MAIL_OFF), or the account has no address (NO_ADDRESS).
+    - RESOURCE_EXHAUSTED: too many messages; retry after the RetryInfo delay.
+    """
+    ChangeEmail: _aio.UnaryUnaryMultiCallable[_account_pb2.ChangeEmailRequest, _account_pb2.ChangeEmailResponse]  # type: ignore[assignment]
+    """Mails a link to a new address. Once it is followed the account has that address, and the old one is told.
+
+    - INVALID_ARGUMENT: `email` is no address or the account's own, or `password` is wrong (reason WRONG_PASSWORD).
+    - ALREADY_EXISTS: the address has an account (reason EMAIL_TAKEN).
+    - FAILED_PRECONDITION: the service sends no mail (reason MAIL_OFF).
     - RESOURCE_EXHAUSTED: too many attempts; retry after the RetryInfo delay.
     """
     DeleteAccount: _aio.UnaryUnaryMultiCallable[_account_pb2.DeleteAccountRequest, _account_pb2.DeleteAccountResponse]  # type: ignore[assignment]
@@ -145,6 +175,33 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         """Changes the password and ends the caller's other sessions.
 
         - INVALID_ARGUMENT: the new password is out of bounds, or `current_password` is wrong (reason WRONG_PASSWORD).
+        - RESOURCE_EXHAUSTED: too many attempts; retry after the RetryInfo delay.
+        """
+
+    @_abc_1.abstractmethod
+    def RequestEmailVerification(
+        self,
+        request: _account_pb2.RequestEmailVerificationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_pb2.RequestEmailVerificationResponse, _abc.Awaitable[_account_pb2.RequestEmailVerificationResponse]]:
+        """Mails a link that confirms the account's address, again if need be; the newest works, for 24 hours. Nothing is mailed
+        once it is confirmed.
+
+        - FAILED_PRECONDITION: the service sends no mail (reason MAIL_OFF), or the account has no address (NO_ADDRESS).
+        - RESOURCE_EXHAUSTED: too many messages; retry after the RetryInfo delay.
+        """
+
+    @_abc_1.abstractmethod
+    def ChangeEmail(
+        self,
+        request: _account_pb2.ChangeEmailRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_pb2.ChangeEmailResponse, _abc.Awaitable[_account_pb2.ChangeEmailResponse]]:
+        """Mails a link to a new address. Once it is followed the account has that address, and the old one is told.
+
+        - INVALID_ARGUMENT: `email` is no address or the account's own, or `password` is wrong (reason WRONG_PASSWORD).
+        - ALREADY_EXISTS: the address has an account (reason EMAIL_TAKEN).
+        - FAILED_PRECONDITION: the service sends no mail (reason MAIL_OFF).
         - RESOURCE_EXHAUSTED: too many attempts; retry after the RetryInfo delay.
         """
 

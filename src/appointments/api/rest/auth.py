@@ -1,20 +1,37 @@
 """Registration and sign-in for browsers: /auth/*. Tokens travel in cookies only, so no script ever sees one."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, Router
 
-from appointments.api.address import client_address
 from appointments.api.origin import Origins
 from appointments.api.rest import cookies, json_body
-from appointments.auth import Auth, Device, accounts
+from appointments.api.rest.client import address_of
+from appointments.auth import Auth, Device, Proofs, accounts
+from appointments.auth.proofs import check_address
 from appointments.auth.ratelimit import Limiter, network
 from appointments.auth.tokens import Tokens
 from appointments.auth.user import User
-from appointments.errors import Forbidden, Invalid, Unauthenticated
+from appointments.errors import Forbidden, Invalid, TooMany, Unauthenticated
+from appointments.validation import fold_email
+
+
+async def ask_for_reset(proofs: Proofs, limiter: Limiter, email: str) -> None:
+    """Have a link mailed, unless the address has been sent many: then nothing is said of it, because it is no fault of
+    its reader's.
+
+    Raises:
+        Invalid: it is no address.
+        Unmet: there is no mail here.
+    """
+    check_address(email)
+    with suppress(TooMany):
+        await limiter.admit("password-reset", fold_email(email), pace="mail")
+        await proofs.request_reset(email)
 
 
 class AuthEndpoints:
@@ -42,6 +59,10 @@ class AuthEndpoints:
         routes = [
             Route(f"/{endpoint.__name__}", endpoint, methods=["POST"])
             for endpoint in (self.register, self.login, self.refresh, self.logout)
+        ]
+        routes += [
+            Route("/password-reset", self.request_reset, methods=["POST"]),
+            Route("/password-reset/confirm", self.reset, methods=["POST"]),
         ]
         return Router(routes, redirect_slashes=False)
 
@@ -87,6 +108,26 @@ class AuthEndpoints:
         cookies.clear(response, production=self._production)
         return response
 
+    async def request_reset(self, request: Request) -> Response:
+        """Have a link mailed that sets a new password: 202, whether or not the address has an account."""
+        await self._admit(request, "password-reset")
+        fields = await json_body.read(request)
+        email = fields.text("email")
+        if fields.violations:
+            raise Invalid(fields.violations)
+        await ask_for_reset(self._auth.proofs, self._limiter, email)
+        return JSONResponse({}, 202)
+
+    async def reset(self, request: Request) -> Response:
+        """Set a new password with a mailed token: 204. Nobody is signed in by it, and everybody is signed out."""
+        await self._admit(request, "password-reset-confirm")
+        fields = await json_body.read(request)
+        token, password = fields.text("token"), fields.text("password")
+        if fields.violations:
+            raise Invalid(fields.violations)
+        await self._auth.proofs.reset(token, password)
+        return Response(status_code=204)
+
     async def _admit(self, request: Request, action: str) -> None:
         self._check_origin(request)
         await self._limiter.admit(action, network(self._address(request)))
@@ -96,8 +137,7 @@ class AuthEndpoints:
             raise Forbidden("A page of another site may not do this.")
 
     def _address(self, request: Request) -> str:
-        peer = request.client.host if request.client else ""
-        return client_address(peer, ",".join(request.headers.getlist("x-forwarded-for")), self._hops)
+        return address_of(request, self._hops)
 
     def _device(self, request: Request) -> Device:
         return Device(request.headers.get("user-agent", ""), self._address(request))

@@ -1,6 +1,7 @@
 """One log line and one request id per HTTP request, and the last handler for unexpected errors.
 
-A line has the path, never the query, a header or the body, so that no password, token or cookie gets into the log.
+A line has the path, never the query, a header or the body, so that no password, token or cookie gets into the log. Of
+links that carry a secret it has only the beginning.
 """
 
 from time import perf_counter
@@ -14,12 +15,19 @@ from appointments import metrics, tracing
 from appointments.api.caller import request_id
 from appointments.api.rest import problems
 
+SECRET_PATHS = ("/verify-email/", "/change-email/", "/password-reset/", "/invitation/", "/unsubscribe/", "/calendars/")
+"""What follows is a secret that a link carries."""
+
 CLIENT_GONE = 499
 """The status that nginx logs when the client did not wait for the answer."""
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 _log = structlog.get_logger("appointments.request")
+
+
+def _without_secret(path: str) -> str:
+    return next((f"{known}…" for known in SECRET_PATHS if path.startswith(known)), path)
 
 
 class RequestLog:
@@ -67,7 +75,7 @@ class RequestLog:
                 "request",
                 request_id=state["request_id"],
                 method=scope["method"],
-                path=scope["path"],
+                path=_without_secret(scope["path"]),
                 status=status,
                 duration_ms=round(duration * 1000, 2),
                 user_id=state.get("user_id"),

@@ -12,8 +12,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
 from appointments.api.origin import Origins
-from appointments.api.rest import page, problems
+from appointments.api.rest import page, plain, problems
+from appointments.api.rest.account_links import AccountLinks
 from appointments.api.rest.auth import AuthEndpoints
+from appointments.api.rest.dev_mail import DevelopmentMail
 from appointments.api.rest.headers import CrossOrigin, SecurityHeaders
 from appointments.api.rest.request_log import RequestLog
 from appointments.auth import Auth
@@ -32,10 +34,15 @@ def build(
     *,
     production: bool = False,
     trusted_proxy_hops: int = 0,
+    mail: str = "off",
+    kept_mail: DevelopmentMail | None = None,
     page_folder: Path = page.FOLDER,
     now: Callable[[], datetime] = utc_now,
 ) -> Starlette:
-    """Build the application. ``ready`` says whether requests can be served; ``now`` is the clock of the cookies."""
+    """Build the application. ``ready`` says whether requests can be served; ``now`` is the clock of the cookies.
+
+    ``mail`` is what ``/readyz`` says of mail; ``kept_mail`` shows what development keeps.
+    """
     endpoints = AuthEndpoints(
         auth, limiter, origins, production=production, trusted_proxy_hops=trusted_proxy_hops, now=now
     )
@@ -43,7 +50,10 @@ def build(
         routes=[
             Mount("/auth", app=endpoints.router()),
             Route("/healthz", _alive, methods=["GET"]),
-            Route("/readyz", _readiness(ready), methods=["GET"]),
+            Route("/readyz", _readiness(ready, mail), methods=["GET"]),
+            *AccountLinks(auth.proofs, limiter, trusted_proxy_hops=trusted_proxy_hops).routes(),
+            *(kept_mail.routes() if kept_mail else ()),
+            plain.STYLE_ROUTE,
             # Not a Mount, which would answer requests to the other routes with a wrong method as paths of its own.
             Route("/{path:path}", page.serve(page_folder), methods=["GET"]),
         ],
@@ -63,10 +73,10 @@ async def _alive(request: Request) -> Response:  # noqa: ARG001
     return JSONResponse({"status": "alive"}, headers={"Cache-Control": "no-store"})
 
 
-def _readiness(ready: Ready) -> Callable[[Request], Awaitable[Response]]:
+def _readiness(ready: Ready, mail: str) -> Callable[[Request], Awaitable[Response]]:
     async def readiness(request: Request) -> Response:  # noqa: ARG001
         is_ready = await ready()
-        content = {"status": "ready" if is_ready else "unavailable"}
+        content = {"status": "ready" if is_ready else "unavailable", "mail": mail}
         return JSONResponse(content, 200 if is_ready else 503, headers={"Cache-Control": "no-store"})
 
     return readiness

@@ -1,0 +1,212 @@
+"""The table of jobs: defer, lease, finish, try again, give up.
+
+A lease is only an instant: :data:`LEASE` moves ``due_at`` past it. Nobody has to notice that a worker died, because its
+jobs become due again by themselves. Every statement is a transaction of its own and needs no session, so all of this
+works through a pooler that changes servers.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from appointments.db import Connection, Database, Statement, instant
+
+KEPT = timedelta(days=30)
+"""How long a job that was given up can be looked at."""
+
+MAX_ERROR = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job that this run has. ``attempts`` counts this one too; ``lease`` tells this run from every other.
+
+    ``waited`` is how long ago it was deferred.
+    """
+
+    id: int
+    kind: str
+    key: str | None
+    payload: Mapping[str, Any]
+    attempts: int
+    waited: timedelta
+    lease: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How the jobs of one kind stand. ``oldest_due_at`` is since when the oldest one could run."""
+
+    kind: str
+    waiting: int
+    running: int
+    failed: int
+    oldest_due_at: datetime | None
+
+
+# While a job waits, who defers it again may only bring it forward. While it runs it has perhaps read what has changed
+# since, so it runs once more.
+DEFER = Statement(
+    """
+    INSERT INTO jobs (kind, key, payload, due_at, deferred_at)
+    VALUES (%(kind)s::text, %(key)s::text, %(payload)s::jsonb, coalesce(%(due_at)s::timestamptz, now()), now())
+    ON CONFLICT ON CONSTRAINT jobs_once DO UPDATE SET
+        payload = excluded.payload,
+        due_at = CASE WHEN jobs.lease IS NULL THEN least(jobs.due_at, excluded.due_at) ELSE jobs.due_at END,
+        again_at = CASE WHEN jobs.lease IS NOT NULL
+                        THEN least(coalesce(jobs.again_at, excluded.due_at), excluded.due_at) END,
+        attempts = CASE WHEN jobs.failed_at IS NULL THEN jobs.attempts ELSE 0 END,
+        deferred_at = CASE WHEN jobs.failed_at IS NULL THEN jobs.deferred_at ELSE excluded.deferred_at END,
+        failed_at = NULL, error = NULL
+    """
+)
+
+
+async def defer(
+    connection: Connection,
+    kind: str,
+    *,
+    key: str | None = None,
+    payload: Mapping[str, Any] | None = None,
+    due_at: datetime | None = None,
+) -> None:
+    """Have a job run after this transaction has committed, not before ``due_at`` (None: as soon as possible).
+
+    With a ``key``, a job of that kind and key that still waits is joined: its payload is replaced, and it runs at the
+    earlier of both times. Whoever defers several keys in one transaction does so in their order, and after everything
+    else that the transaction locks.
+    """
+    values = {"kind": kind, "key": key, "payload": json.dumps(payload or {}).encode(), "due_at": due_at}
+    await connection.fetch(DEFER, values)
+
+
+LEASE = Statement(
+    """
+    UPDATE jobs SET
+        lease = %(lease)s::uuid, attempts = attempts + 1,
+        due_at = coalesce(%(now)s::timestamptz, now()) + %(milliseconds)s::bigint * interval '1 millisecond'
+    WHERE id IN (
+        SELECT id FROM jobs
+        WHERE due_at <= coalesce(%(now)s::timestamptz, now()) AND failed_at IS NULL AND kind = ANY (%(kinds)s::text[])
+        ORDER BY due_at LIMIT %(most)s::integer FOR UPDATE SKIP LOCKED
+    )
+    RETURNING id, kind, key, payload, attempts,
+        (extract(epoch FROM coalesce(%(now)s::timestamptz, now()) - deferred_at) * 1000)::bigint
+    """
+)
+
+
+async def lease(
+    db: Database, kinds: Sequence[str], *, lease: UUID, most: int, length: timedelta, now: datetime | None
+) -> list[Job]:
+    """Take at most so many due jobs, for ``length`` from ``now`` (None: the database's clock)."""
+    values = {
+        "kinds": kinds,
+        "lease": lease,
+        "most": most,
+        "milliseconds": length // timedelta(milliseconds=1),
+        "now": now,
+    }
+    rows = await db.fetch(LEASE, values)
+    return [Job(row[0], row[1], row[2], row[3], row[4], timedelta(milliseconds=row[5]), lease) for row in rows]
+
+
+FINISH = Statement(
+    """
+    WITH done AS (
+        DELETE FROM jobs WHERE id = %(id)s::bigint AND lease = %(lease)s::uuid AND again_at IS NULL
+    )
+    UPDATE jobs SET lease = NULL, due_at = again_at, again_at = NULL, attempts = 0, deferred_at = now(), error = NULL
+    WHERE id = %(id)s::bigint AND lease = %(lease)s::uuid AND again_at IS NOT NULL
+    """
+)
+
+RETRY = Statement(
+    """
+    UPDATE jobs SET
+        lease = NULL, again_at = NULL, error = %(error)s::text,
+        attempts = CASE WHEN %(error)s::text IS NULL THEN 0 ELSE attempts END,
+        due_at = least(again_at, coalesce(%(now)s::timestamptz, now())
+                 + %(milliseconds)s::bigint * interval '1 millisecond')
+    WHERE id = %(id)s::bigint AND lease = %(lease)s::uuid
+    """
+)
+
+FAIL = Statement(
+    """
+    UPDATE jobs SET
+        lease = NULL, again_at = NULL, error = %(error)s::text, due_at = coalesce(again_at, due_at),
+        failed_at = CASE WHEN again_at IS NULL THEN coalesce(%(now)s::timestamptz, now()) END,
+        attempts = CASE WHEN again_at IS NULL THEN attempts ELSE 0 END,
+        deferred_at = CASE WHEN again_at IS NULL THEN deferred_at ELSE now() END
+    WHERE id = %(id)s::bigint AND lease = %(lease)s::uuid
+    """
+)
+
+
+async def finish(db: Database, job: Job) -> None:
+    """The job is done; if it was deferred again meanwhile, it runs once more."""
+    # A job whose lease has passed to another run is that one's to finish.
+    await db.fetch(FINISH, {"id": job.id, "lease": job.lease})
+
+
+async def retry(db: Database, job: Job, after: timedelta, *, error: str | None, now: datetime | None) -> None:
+    """Have the job run again. Without an ``error`` it was no failure, and its attempts are counted anew."""
+    values = {
+        "id": job.id,
+        "lease": job.lease,
+        "error": _short(error) if error else None,
+        "milliseconds": after // timedelta(milliseconds=1),
+        "now": now,
+    }
+    await db.fetch(RETRY, values)
+
+
+async def fail(db: Database, job: Job, *, error: str, now: datetime | None) -> None:
+    """Give the job up; if it was deferred again meanwhile, it gets another chance."""
+    await db.fetch(FAIL, {"id": job.id, "lease": job.lease, "error": _short(error), "now": now})
+
+
+ENSURE = Statement(
+    """
+    INSERT INTO jobs (kind, key, payload, due_at, deferred_at)
+    SELECT kind, '', '{}', coalesce(%(now)s::timestamptz, now()), now() FROM unnest(%(kinds)s::text[]) AS kind
+    ON CONFLICT ON CONSTRAINT jobs_once DO NOTHING
+    """
+)
+
+
+async def ensure(db: Database, kinds: Sequence[str], *, now: datetime | None) -> None:
+    """See to it that each of these recurring kinds has its one job."""
+    await db.fetch(ENSURE, {"kinds": sorted(kinds), "now": now})
+
+
+SWEEP = Statement("DELETE FROM jobs WHERE failed_at < now() - %(days)s::integer * interval '1 day'")
+
+
+async def sweep(db: Database) -> None:
+    """Forget jobs that were given up long ago."""
+    await db.fetch(SWEEP, {"days": KEPT.days})
+
+
+COUNTS = Statement(
+    """
+    SELECT kind, count(*) FILTER (WHERE failed_at IS NULL AND lease IS NULL),
+           count(*) FILTER (WHERE lease IS NOT NULL), count(*) FILTER (WHERE failed_at IS NOT NULL),
+           min(due_at) FILTER (WHERE failed_at IS NULL AND due_at <= now())
+    FROM jobs GROUP BY kind ORDER BY kind
+    """
+)
+
+
+async def counts(db: Database) -> list[Counts]:
+    """How the jobs of each kind stand."""
+    rows = await db.fetch(COUNTS, {})
+    return [Counts(row[0], row[1], row[2], row[3], None if row[4] is None else instant(row[4])) for row in rows]
+
+
+def _short(error: str) -> str:
+    return error.replace("\x00", "")[:MAX_ERROR]

@@ -1,0 +1,179 @@
+"""The outbox: what is to be sent, and the record of what was."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from appointments.db import Connection, Database, Row, Statement, instant
+
+JOB = "mail"
+"""The kind of the jobs that send; the key of each is the letter's id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message to be. ``kind`` says who puts it together, ``about`` holds what they need beside the database.
+
+    Of one appointment, kind, recipient and sequence there is one letter.
+    """
+
+    kind: str
+    recipient: str
+    user_id: UUID | None = None
+    appointment_id: UUID | None = None
+    sequence: int | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
+    id: UUID = field(default_factory=uuid7)
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """A letter in the outbox, as the database has it."""
+
+    letter: Letter
+    state: str
+    attempts: int
+    response: str | None
+    created_at: datetime
+
+
+PUT = Statement(
+    """
+    WITH letter AS (
+        INSERT INTO outbox (
+            id, kind, recipient, user_id, appointment_id, sequence, about, state, created_at, changed_at
+        )
+        VALUES (%(id)s::uuid, %(kind)s::text, %(recipient)s::text, %(user_id)s::uuid, %(appointment_id)s::uuid,
+                %(sequence)s::integer, %(about)s::jsonb, 'queued', now(), now())
+        ON CONFLICT ON CONSTRAINT outbox_once DO NOTHING
+        RETURNING id
+    )
+    INSERT INTO jobs (kind, key, payload, due_at, deferred_at)
+    SELECT 'mail', id::text, '{}', now(), now() FROM letter
+    """
+)
+
+
+class Outbox:
+    """Where features put letters. With mail off nothing is put, as nobody would ever take it out."""
+
+    def __init__(self, *, is_on: bool = True) -> None:
+        self.is_on = is_on
+
+    async def put(self, connection: Connection, letter: Letter) -> None:
+        """Have a letter sent once this transaction has committed."""
+        if not self.is_on:
+            return
+        await connection.fetch(
+            PUT,
+            {
+                "id": letter.id,
+                "kind": letter.kind,
+                "recipient": letter.recipient,
+                "user_id": letter.user_id,
+                "appointment_id": letter.appointment_id,
+                "sequence": letter.sequence,
+                "about": json.dumps(letter.about).encode(),
+            },
+        )
+
+
+MAIL_OFF = Outbox(is_on=False)
+
+READ = Statement(
+    """
+    SELECT kind, recipient, user_id, appointment_id, sequence, about, id, state, attempts, response, created_at
+    FROM outbox WHERE id = %(id)s::uuid
+    """
+)
+
+# The state is written before the relay hears of the letter, so that a worker's death in between shows.
+BEGIN = Statement(
+    """
+    UPDATE outbox SET state = 'sending', attempts = attempts + 1, changed_at = now()
+    WHERE id = %(id)s::uuid AND state IN ('queued', 'sending')
+    """
+)
+END = Statement(
+    """
+    UPDATE outbox SET state = %(state)s::text, response = %(response)s::text, changed_at = now()
+    WHERE id = %(id)s::uuid AND state IN ('queued', 'sending')
+    """
+)
+COUNT_BOUNCE = Statement(
+    """
+    INSERT INTO mail_addresses (address, hard_bounces, bounced_at) VALUES (lower(%(address)s::text), 1, now())
+    ON CONFLICT ON CONSTRAINT mail_addresses_pkey
+    DO UPDATE SET hard_bounces = mail_addresses.hard_bounces + 1, bounced_at = now()
+    """
+)
+FORGET_BOUNCES = Statement(
+    "UPDATE mail_addresses SET hard_bounces = 0, bounced_at = NULL WHERE address = lower(%(address)s::text)"
+    " AND hard_bounces > 0"
+)
+WANTS = Statement(
+    """
+    SELECT unsubscribed_at IS NULL OR %(is_own)s::boolean, hard_bounces < 3
+    FROM mail_addresses WHERE address = lower(%(address)s::text)
+    """
+)
+COUNTS = Statement("SELECT kind, state, count(*) FROM outbox GROUP BY kind, state ORDER BY kind, state")
+SWEEP = Statement(
+    "DELETE FROM outbox WHERE created_at < now() - interval '90 days' AND state NOT IN ('queued', 'sending')"
+)
+
+
+async def read(db: Database, letter_id: UUID) -> Posted | None:
+    """A letter, as it stands."""
+    rows = await db.fetch(READ, {"id": letter_id})
+    return _posted(rows[0]) if rows else None
+
+
+async def begin(db: Database, letter_id: UUID) -> None:
+    """Say that the relay is about to hear of it."""
+    await db.fetch(BEGIN, {"id": letter_id})
+
+
+async def end(db: Database, letter_id: UUID, state: str, response: str | None = None) -> None:
+    """Say how it ended; ``queued`` is for another attempt."""
+    await db.fetch(END, {"id": letter_id, "state": state, "response": response[:500] if response else None})
+
+
+async def count_bounce(db: Database, address: str) -> None:
+    """Remember that the address' server will not take mail for it."""
+    await db.fetch(COUNT_BOUNCE, {"address": address})
+
+
+async def forget_bounces(db: Database, address: str) -> None:
+    """It takes mail after all."""
+    await db.fetch(FORGET_BOUNCES, {"address": address})
+
+
+async def objection(db: Database, address: str, *, is_own: bool) -> str | None:
+    """Why not to write to an address, or None. ``is_own``: it is about the reader's own account, and they asked."""
+    rows = await db.fetch(WANTS, {"address": address, "is_own": is_own})
+    wants, works = rows[0] if rows else (True, True)
+    if not wants:
+        return "the address asked not to be written to"
+    return None if works else "three messages to the address have bounced"
+
+
+async def counts(db: Database) -> list[tuple[str, str, int]]:
+    """How many letters of each kind are in each state."""
+    return [(row[0], row[1], row[2]) for row in await db.fetch(COUNTS, {})]
+
+
+async def sweep(db: Database) -> None:
+    """Forget what was sent long ago."""
+    await db.fetch(SWEEP, {})
+
+
+def _posted(row: Row) -> Posted:
+    kind, recipient, user_id, appointment_id, sequence, about, letter_id, state, attempts, response, created_at = row
+    letter = Letter(kind, recipient, user_id, appointment_id, sequence, about, letter_id)
+    return Posted(letter, state, attempts, response, instant(created_at))

@@ -1,0 +1,104 @@
+"""Sends what is in the outbox: one job for each letter.
+
+What the relay refuses for good is marked as bounced; what it refuses for now is tried again for a day. A letter whose
+worker died while it talked to the relay is sent again with the same Message-ID, so that whoever got it twice can tell.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+import structlog
+
+from appointments.db import Connection, Database
+from appointments.jobs import Job, Kind, Later
+from appointments.mail import outbox
+from appointments.mail.message import Mail, Sender, compose, on_the_wire
+from appointments.mail.outbox import JOB, Letter
+from appointments.mail.relay import Carrier, Never, NotNow
+
+PAUSE = timedelta(seconds=15)
+PATIENCE = timedelta(hours=24)
+
+_log = structlog.get_logger("appointments.mail")
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Puts the letters of one kind together; None when there is nothing to say any more.
+
+    ``is_own``: the letters go to people about accounts of their own, so that an "unsubscribe" does not stop them.
+    """
+
+    write: Callable[[Connection, Letter], Awaitable[Mail | None]]
+    is_own: bool = False
+
+
+class Postman:
+    """Takes letters out of the outbox to a carrier."""
+
+    def __init__(
+        self,
+        db: Database,
+        carrier: Carrier,
+        sender: Sender,
+        writers: Mapping[str, Writer],
+        *,
+        pause: timedelta = PAUSE,
+    ) -> None:
+        self._db = db
+        self._carrier = carrier
+        self._sender = sender
+        self._writers = writers
+        self._pause = pause
+
+    def kinds(self) -> list[Kind]:
+        """The kinds of jobs that this takes."""
+        # A day and an hour: that a letter is given up is written in the outbox, not left to the runner.
+        mail = Kind(JOB, self._send, pause=self._pause, patience=PATIENCE + timedelta(hours=1))
+        return [mail, Kind("mail.sweep", self._sweep, every=timedelta(hours=6))]
+
+    async def _send(self, job: Job) -> None:
+        posted = await outbox.read(self._db, UUID(job.key or ""))
+        if posted is None or posted.state not in {"queued", "sending"}:
+            return
+        letter = posted.letter
+        writer = self._writers[letter.kind]
+        if reason := await outbox.objection(self._db, letter.recipient, is_own=writer.is_own):
+            await outbox.end(self._db, letter.id, "dropped", reason)
+            return
+        async with self._db.connection() as connection:
+            mail = await writer.write(connection, letter)
+        if mail is None:
+            await outbox.end(self._db, letter.id, "dropped", "there was nothing to say any more")
+            return
+        recipient = on_the_wire(letter.recipient)
+        message = compose(mail, self._sender, id=letter.id, recipient=recipient, date=posted.created_at)
+        await outbox.begin(self._db, letter.id)
+        try:
+            said = await self._carrier.deliver(message, self._sender.address, recipient)
+        except Never as refusal:
+            await self._bounced(letter, refusal)
+        except NotNow as error:
+            await self._not_now(job, letter, str(error))
+        else:
+            await outbox.end(self._db, letter.id, "sent", said)
+            await outbox.forget_bounces(self._db, letter.recipient)
+
+    async def _bounced(self, letter: Letter, refusal: Never) -> None:
+        await outbox.end(self._db, letter.id, "bounced", str(refusal))
+        if refusal.address_is_bad:
+            await outbox.count_bounce(self._db, letter.recipient)
+        _log.warning("mail bounced", id=str(letter.id), kind=letter.kind, reason=str(refusal))
+
+    async def _not_now(self, job: Job, letter: Letter, reason: str) -> None:
+        if job.waited > PATIENCE:
+            await outbox.end(self._db, letter.id, "failed", reason)
+            _log.error("mail was given up", id=str(letter.id), kind=letter.kind, reason=reason)
+            return
+        await outbox.end(self._db, letter.id, "queued", reason)
+        raise Later(reason)
+
+    async def _sweep(self, job: Job) -> None:  # noqa: ARG002
+        await outbox.sweep(self._db)

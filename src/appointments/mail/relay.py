@@ -1,0 +1,152 @@
+"""Handing a message to a mail server: SMTP (RFC 5321), submission with TLS (RFC 8314), SMTPUTF8 (RFC 6531).
+
+One connection for each message: no state that a stalled or restarted server could spoil. Beyond loopback nothing is
+said before TLS has begun, and the server's certificate must be one that this machine trusts.
+"""
+
+import asyncio
+import ssl
+from dataclasses import dataclass
+from email.message import EmailMessage
+from email.policy import SMTP, SMTPUTF8
+from ipaddress import ip_address
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+import aiosmtplib
+
+STEP_SECONDS = 15.0
+"""How long the server may take for each of its answers, and for the connection."""
+
+MOST_SECONDS = 40.0
+"""How long a whole conversation may take; the job that holds it has 50."""
+
+
+class NotNow(Exception):
+    """The message was not taken, and may be later: no connection, a refusal for now (4xx), or wrong settings."""
+
+
+class Never(Exception):
+    """The message will not be taken (5xx). ``address_is_bad``: because of the recipient's address."""
+
+    def __init__(self, reason: str, *, address_is_bad: bool) -> None:
+        super().__init__(reason)
+        self.address_is_bad = address_is_bad
+
+
+class Carrier(Protocol):
+    """Who takes messages."""
+
+    async def deliver(self, message: EmailMessage, sender: str, recipient: str) -> str:
+        """Take one and return what there is to say of it. Raises NotNow, Never."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where SMTP_URL leads: ``smtp://`` begins TLS by STARTTLS, which only loopback may do without; ``smtps://`` has it
+    from the start.
+    """
+
+    host: str
+    port: int
+    user: str | None
+    password: str | None
+    implicit_tls: bool
+
+    @classmethod
+    def of(cls, url: str) -> "Server":
+        """Read SMTP_URL.
+
+        Raises:
+            ValueError: it is no such URL.
+        """
+        parts = urlsplit(url)
+        if parts.scheme not in {"smtp", "smtps"} or not parts.hostname or parts.path.strip("/") or parts.query:
+            raise ValueError("must be smtp://HOST:PORT or smtps://HOST:PORT, with USER:PASSWORD@ if the server asks")
+        implicit = parts.scheme == "smtps"
+        user, password = (unquote(each) if each else None for each in (parts.username, parts.password))
+        return cls(parts.hostname, parts.port or (465 if implicit else 587), user, password, implicit)
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it is on this machine."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+
+class Relay:
+    """The mail server that takes everything."""
+
+    def __init__(
+        self, server: Server, *, step_seconds: float = STEP_SECONDS, tls: ssl.SSLContext | None = None
+    ) -> None:
+        """``tls`` says whom to trust; None: whom this machine trusts."""
+        self._server = server
+        self._tls = tls
+        self._step_seconds = step_seconds
+
+    async def deliver(self, message: EmailMessage, sender: str, recipient: str) -> str:
+        """Hand a message over; return what the server said when it took it."""
+        try:
+            async with asyncio.timeout(MOST_SECONDS):
+                return await self._converse(message, sender, recipient)
+        except (TimeoutError, OSError, aiosmtplib.SMTPException, ValueError) as error:
+            raise NotNow(_said(error)) from error
+
+    async def _converse(self, message: EmailMessage, sender: str, recipient: str) -> str:
+        server = self._server
+        client = aiosmtplib.SMTP(
+            hostname=server.host,
+            port=server.port,
+            username=server.user,
+            password=server.password,
+            use_tls=server.implicit_tls,
+            # None would take a server's word that it has no TLS, which somebody in between can say in its place.
+            start_tls=not server.implicit_tls and not server.is_loopback,
+            tls_context=self._tls,
+            timeout=self._step_seconds,
+            local_hostname="localhost" if server.is_loopback else None,
+        )
+        await client.connect()
+        try:
+            said = await self._hand_over(client, message, sender, recipient)
+        except BaseException:
+            client.close()
+            raise
+        try:
+            await client.quit()
+        except (aiosmtplib.SMTPException, OSError):
+            client.close()  # the message has been taken all the same
+        return said
+
+    async def _hand_over(self, client: aiosmtplib.SMTP, message: EmailMessage, sender: str, recipient: str) -> str:
+        options = []
+        if recipient.isascii():
+            content = message.as_bytes(policy=SMTP)
+        else:
+            await client.ehlo()
+            if not client.supports_extension("smtputf8"):
+                raise Never("the relay cannot write to addresses with letters beyond ASCII", address_is_bad=False)
+            content, options = message.as_bytes(policy=SMTPUTF8), ["SMTPUTF8", "BODY=8BITMIME"]
+        try:
+            _, said = await client.sendmail(sender, [recipient], content, mail_options=options)
+        except aiosmtplib.SMTPRecipientsRefused as error:
+            refusal = error.recipients[0]
+            raise _refused(refusal.code, refusal.message, address_is_bad=True) from error
+        except (aiosmtplib.SMTPSenderRefused, aiosmtplib.SMTPDataError) as error:
+            raise _refused(error.code, error.message, address_is_bad=False) from error
+        return said
+
+
+def _refused(code: int, text: str, *, address_is_bad: bool) -> Exception:
+    said = f"{code} {text}"
+    # 421: the server goes away, whatever it was asked. 5xx is for good (RFC 5321 §4.2.1).
+    return Never(said, address_is_bad=address_is_bad) if 500 <= code < 600 else NotNow(said)
+
+
+def _said(error: BaseException) -> str:
+    if isinstance(error, aiosmtplib.SMTPResponseException):
+        return f"{error.code} {error.message}"
+    return f"{type(error).__name__}: {error}".rstrip(": ")

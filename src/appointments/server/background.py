@@ -1,0 +1,111 @@
+"""What goes on beside the requests: mail, and the jobs. ``serve`` has it inside, ``appointments jobs`` alone."""
+
+import asyncio
+import signal
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+import structlog
+
+from appointments import auth, embedded, jobs
+from appointments.auth import Auth, Passwords, Post
+from appointments.db import Database
+from appointments.db.migrate import migrate
+from appointments.jobs import Counts, Runner
+from appointments.mail import MAIL_OFF, Links, Outbox, Sender, outbox
+from appointments.mail.folder import Folder
+from appointments.mail.postman import Postman
+from appointments.mail.relay import Carrier, Relay, Server
+from appointments.server.settings import Settings, secret_of
+
+_log = structlog.get_logger("appointments")
+
+
+@dataclass(frozen=True, slots=True)
+class Office:
+    """Everything about mail: who takes it (None: nobody), and what links in it are made of."""
+
+    carrier: Carrier | None
+    outbox: Outbox
+    links: Links
+    sender: Sender
+
+    @property
+    def folder(self) -> Folder | None:
+        """Where mail is kept instead of being sent."""
+        return self.carrier if isinstance(self.carrier, Folder) else None
+
+    @property
+    def state(self) -> str:
+        """What there is to say of mail, in a word."""
+        return "kept" if self.folder else "on" if self.carrier else "off"
+
+    @property
+    def post(self) -> Post:
+        """What writes about accounts."""
+        return Post(self.outbox, self.links)
+
+
+def office(settings: Settings, http_address: str) -> Office:
+    """Set up mail. ``http_address`` is where development's links lead, if nothing else is said."""
+    public_url = settings.public_url or f"http://{http_address}"
+    links = Links(
+        secret_of(settings.jwt_secret), previous=secret_of(settings.jwt_secret_previous) or None, public_url=public_url
+    )
+    carrier: Carrier | None = None
+    if settings.smtp_url:
+        carrier = Relay(Server.of(secret_of(settings.smtp_url)))
+    elif not settings.production:
+        carrier = Folder(embedded.data_folder() / "mail")
+    sender = Sender.of(settings.mail_from or "Appointments <appointments@localhost>", public_url)
+    return Office(carrier, Outbox() if carrier else MAIL_OFF, links, sender)
+
+
+def runner(db: Database, office: Office, identities: Auth) -> Runner:
+    """What runs the jobs."""
+    kinds = identities.proofs.kinds()
+    if office.carrier:
+        kinds += Postman(db, office.carrier, office.sender, office.post.writers()).kinds()
+    return Runner(db, kinds)
+
+
+async def run_alone(settings: Settings, dsn: str) -> None:
+    """Run jobs and nothing else, until SIGTERM or SIGINT.
+
+    Raises:
+        MigrationFault: the database cannot be reached or migrated.
+    """
+    await migrate(settings.direct(dsn), patience=settings.database_wait_seconds)
+    async with AsyncExitStack() as stack:
+        db = await stack.enter_async_context(database(settings, dsn))
+        passwords = Passwords(cost=settings.bcrypt_cost)
+        stack.callback(passwords.close)
+        mail = office(settings, settings.http_bind)
+        identities = auth.build(db, passwords, secret=secret_of(settings.jwt_secret), post=mail.post)
+        working = runner(db, mail, identities)
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        task = asyncio.create_task(working.run())
+        _log.info("running jobs", mail=mail.state)
+        await stop.wait()
+        await working.stop(settings.drain_seconds)
+        await task
+    _log.info("stopped")
+
+
+async def status(settings: Settings, dsn: str) -> tuple[list[Counts], list[tuple[str, str, int]]]:
+    """How the jobs of each kind stand, and how many letters of each kind are in each state."""
+    async with database(settings, dsn) as db, db.connection() as connection:
+        del connection  # it is there: what cannot be reached says so here
+        return await jobs.counts(db), await outbox.counts(db)
+
+
+def database(settings: Settings, dsn: str) -> Database:
+    """The database as the settings have it."""
+    return Database(
+        dsn,
+        size=settings.database_pool_size,
+        prepare=settings.database_pool_mode == "session",
+        replica=secret_of(settings.database_replica_url) or None,
+    )
