@@ -34,6 +34,7 @@ def test_reasons_are_distinct_and_stable() -> None:
         "Conflict": "TIME_CONFLICT",
         "DeadlineExceeded": "DEADLINE_EXCEEDED",
         "Denied": "PERMISSION_DENIED",
+        "Expired": "CURSOR_EXPIRED",
         "Forbidden": "ORIGIN_NOT_ALLOWED",
         "Invalid": "INVALID_FIELD",
         "Malformed": "MALFORMED_REQUEST",

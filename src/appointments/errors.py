@@ -132,6 +132,12 @@ class Unmet(Fault):
     reason = "FAILED_PRECONDITION"
 
 
+class Expired(Fault):
+    """What the caller wants to go on from is no longer kept: begin again, with a list of what is there now."""
+
+    reason = "CURSOR_EXPIRED"
+
+
 class TooMany(Fault):
     """Too many attempts; ``retry_after`` says when the next will be let in."""
 
@@ -149,8 +155,15 @@ class Unavailable(Fault):
 
     reason = "UNAVAILABLE"
 
-    def __init__(self, message: str, *, reason: str | None = None, retry_after: float = 1.0) -> None:
-        super().__init__(message, reason=reason, retry_after=retry_after)
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str | None = None,
+        retry_after: float = 1.0,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message, reason=reason, retry_after=retry_after, metadata=metadata)
 
 
 class DeadlineExceeded(Fault):
@@ -180,6 +193,7 @@ STATUSES: dict[type[Fault], Status] = {
     Conflict: Status("ALREADY_EXISTS", 409),
     Stale: Status("ABORTED", 409),
     Unmet: Status("FAILED_PRECONDITION", 400),
+    Expired: Status("OUT_OF_RANGE", 410),
     TooLarge: Status("RESOURCE_EXHAUSTED", 413),
     TooMany: Status("RESOURCE_EXHAUSTED", 429),
     Unavailable: Status("UNAVAILABLE", 503),

@@ -35,6 +35,7 @@ HTTP_DURATION = Histogram(
     ("http_request_method", "http_route", "http_response_status_code"),
     buckets=_SECONDS,
 )
+STREAMS = Gauge("appointments_streams", "Streams that are open, on all doors", multiprocess_mode="livesum")
 RPC_ACTIVE = Gauge("rpc_server_active_requests", "RPCs in flight", multiprocess_mode="livesum")
 
 _POOL = "db_client_connection_pool_name"

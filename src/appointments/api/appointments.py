@@ -13,7 +13,7 @@ from appointments.db import Database, Reads
 from appointments.errors import Invalid, Violation
 from appointments.v1 import appointments_pb2 as pb
 
-_CHANGEABLE = {
+CHANGEABLE = {
     "title": "title",
     "description": "description",
     "location": "location",
@@ -109,7 +109,7 @@ class AppointmentService:
         message = request.appointment
         appointment_id = convert.identifier(message.id, "appointment.id")
         wanted = convert.spec(message)
-        fields = [_CHANGEABLE[path] for path in masks.paths(request.update_mask, message, tuple(_CHANGEABLE))]
+        fields = [CHANGEABLE[path] for path in masks.paths(request.update_mask, message, tuple(CHANGEABLE))]
 
         def change(current: Spec) -> Spec:
             return replace(current, **{field: getattr(wanted, field) for field in fields})

@@ -41,13 +41,13 @@ class ResourceService:
         except Invalid as bad:
             raise Invalid([*bad.violations, *violations(spec)]) from None
         created = await resources.create(self._db, caller.user_id, spec, request_id=request_id, cause=cause(caller))
-        return pb.CreateResourceResponse(resource=_message(created))
+        return pb.CreateResourceResponse(resource=message_of(created))
 
     async def GetResource(self, request: pb.GetResourceRequest, caller: Caller) -> pb.GetResourceResponse:
         """Read one."""
         resource_id = identifier(request.id, "id")
         found = await resources.get(self._db, caller.user_id, resource_id, is_admin=caller.is_admin)
-        return pb.GetResourceResponse(resource=_message(found))
+        return pb.GetResourceResponse(resource=message_of(found))
 
     async def ListResources(self, request: pb.ListResourcesRequest, caller: Caller) -> pb.ListResourcesResponse:
         """List those that the caller may see."""
@@ -55,7 +55,7 @@ class ResourceService:
             raise Invalid.field("kind", "is not a known kind")
         which = resources.Filter(caller.user_id, _TO_KIND[request.kind], request.min_seats, caller.is_admin)
         page = await resources.page(self._db, which, size=request.page_size, token=request.page_token)
-        return pb.ListResourcesResponse(resources=map(_message, page.resources), next_page_token=page.next_token)
+        return pb.ListResourcesResponse(resources=map(message_of, page.resources), next_page_token=page.next_token)
 
     async def UpdateResource(self, request: pb.UpdateResourceRequest, caller: Caller) -> pb.UpdateResourceResponse:
         """Change the fields of the mask."""
@@ -76,7 +76,7 @@ class ResourceService:
             is_admin=caller.is_admin,
             cause=cause(caller),
         )
-        return pb.UpdateResourceResponse(resource=_message(changed))
+        return pb.UpdateResourceResponse(resource=message_of(changed))
 
     async def DeleteResource(self, request: pb.DeleteResourceRequest, caller: Caller) -> pb.DeleteResourceResponse:
         """Delete softly."""
@@ -89,7 +89,7 @@ class ResourceService:
             is_admin=caller.is_admin,
             cause=cause(caller),
         )
-        return pb.DeleteResourceResponse(resource=_message(deleted))
+        return pb.DeleteResourceResponse(resource=message_of(deleted))
 
     async def UndeleteResource(
         self, request: pb.UndeleteResourceRequest, caller: Caller
@@ -99,7 +99,7 @@ class ResourceService:
         restored = await resources.undelete(
             self._db, caller.user_id, resource_id, is_admin=caller.is_admin, cause=cause(caller)
         )
-        return pb.UndeleteResourceResponse(resource=_message(restored))
+        return pb.UndeleteResourceResponse(resource=message_of(restored))
 
     async def SetResourceAccess(
         self, request: pb.SetResourceAccessRequest, caller: Caller
@@ -152,7 +152,8 @@ def _spec(message: pb.Resource) -> ResourceSpec:
     )
 
 
-def _message(value: Resource) -> pb.Resource:
+def message_of(value: Resource) -> pb.Resource:
+    """A resource as the contract has it, for the person whose role it tells."""
     message = pb.Resource(
         id=value.id_text,
         kind=_KINDS[value.kind],

@@ -6,10 +6,10 @@ gRPC reaches them. Messages arrive as bytes and are parsed here, so that garbage
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing, suppress
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from time import perf_counter
 from typing import Any, NoReturn, Protocol
 from uuid import UUID
@@ -27,6 +27,7 @@ from appointments.api.convert import identifier
 from appointments.api.gate import Gate
 from appointments.api.scopes import Rule, rule_of
 from appointments.api.status import DETAILS_KEY, status, status_code
+from appointments.api.streams import Streams
 from appointments.auth.identity import Identity
 from appointments.errors import Conflict, DeadlineExceeded, Denied, Fault, Malformed, Unauthenticated, Unavailable
 
@@ -41,6 +42,8 @@ Context = grpc.aio.ServicerContext[bytes, bytes]
 Behaviour = Callable[[bytes, Context], Awaitable[bytes]]
 Method = Callable[[Message, Any], Awaitable[Message]]
 NoteWrite = Callable[[UUID], Awaitable[str]]
+StreamBehaviour = Callable[[bytes, Context], Awaitable[None]]
+StreamMethod = Callable[[Message, Any], AsyncGenerator[Message, None]]
 
 _log = structlog.get_logger("appointments.request")
 
@@ -73,6 +76,7 @@ class Policy:
         self, authenticator: Authenticator, *, trusted_proxy_hops: int = 0, note_write: NoteWrite | None = None
     ) -> None:
         self.gate = Gate()
+        self.streams = Streams()
         metrics.observed(metrics.RPC_ACTIVE, lambda: self.gate.inside)
         self._authenticator = authenticator
         self._hops = trusted_proxy_hops
@@ -85,12 +89,15 @@ class Policy:
             AttributeError: the servicer lacks a method of the contract.
             LookupError: a method that is not public has no rule in :mod:`~appointments.api.scopes`.
         """
-        handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
-            method.name: grpc.unary_unary_rpc_method_handler(
-                self._behaviour(method, getattr(servicer, method.name), None if public else rule_of(method))
-            )
-            for method in service.methods
-        }
+        handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {}
+        for method in service.methods:
+            handler = getattr(servicer, method.name)
+            if method.server_streaming:
+                stream = self._stream_behaviour(method, handler, rule_of(method))
+                handlers[method.name] = grpc.unary_stream_rpc_method_handler(stream)
+            else:
+                behaviour = self._behaviour(method, handler, None if public else rule_of(method))
+                handlers[method.name] = grpc.unary_unary_rpc_method_handler(behaviour)
         generic = grpc.method_handlers_generic_handler(service.full_name, handlers)
         for server in servers:
             server.add_generic_rpc_handlers((generic,))
@@ -111,9 +118,7 @@ class Policy:
                     async with asyncio.timeout(_time_left(context)):
                         if rule:
                             visitor = caller = await self._caller(headers, visitor)
-                            rule.check(caller.identity)
-                            if "x-act-as" in headers:
-                                visitor = await self._acting(caller, headers["x-act-as"], rule)
+                            visitor = await self._allowed(caller, headers, rule)
                         answer = (await handler(_parsed(parse, data), visitor)).SerializeToString()
                         if self._note_write and rule and rule.writes and isinstance(visitor, Caller):
                             await self._tell_position(self._note_write, visitor, context)
@@ -149,6 +154,48 @@ class Policy:
             if position := await note_write(caller.user_id):
                 context.set_trailing_metadata((("x-request-id", caller.request_id), ("x-read-after", position)))
 
+    def _stream_behaviour(self, method: MethodDescriptor, handler: StreamMethod, rule: Rule) -> StreamBehaviour:
+        """Wrap a method that answers an identity with a stream. Its start is logged as well as its end."""
+        parse = GetMessageClass(method.input_type).FromString
+        name = f"/{method.containing_service.full_name}/{method.name}"
+
+        async def behaviour(data: bytes, context: Context) -> None:
+            started = perf_counter()
+            headers = _headers(context)
+            visitor = self._visitor(headers, context)
+            context.set_trailing_metadata((("x-request-id", visitor.request_id),))
+            code, sent = StatusCode.OK, 0
+            try:
+                with self.gate:
+                    async with asyncio.timeout(DEFAULT_DEADLINE):
+                        caller = visitor = await self._admitted(headers, visitor, rule)
+                    request = _parsed(parse, data)
+                    async with self.streams.admitted(caller, partial(self._admitted, headers, visitor, rule)):
+                        _log.info("stream", request_id=caller.request_id, method=name, **_who(caller))
+                        async with aclosing(handler(request, caller)) as messages:
+                            async for message in messages:
+                                await self.streams.sent(context.write(message.SerializeToString()))
+                                sent += 1
+            except asyncio.CancelledError:
+                code = StatusCode.CANCELLED
+                raise
+            except Exception as error:  # noqa: BLE001 - the last line: whatever it is, it becomes a status
+                fault = _fault(error, visitor.request_id)
+                code = status_code(fault)
+                await _abort(context, fault, visitor.request_id)
+            finally:
+                _log.info(
+                    "request",
+                    request_id=visitor.request_id,
+                    method=name,
+                    status=code.name,
+                    duration_ms=round((perf_counter() - started) * 1000, 2),
+                    messages=sent,
+                    **_who(visitor),
+                )
+
+        return behaviour
+
     def _visitor(self, headers: dict[str, str], context: Context) -> Visitor:
         return Visitor(
             request_id=request_id(headers.get("x-request-id", "")),
@@ -156,6 +203,13 @@ class Policy:
             user_agent=headers.get("user-agent", ""),
             attempt_id=headers.get("x-refresh-id"),
         )
+
+    async def _admitted(self, headers: dict[str, str], visitor: Visitor, rule: Rule) -> Caller:
+        return await self._allowed(await self._caller(headers, visitor), headers, rule)
+
+    async def _allowed(self, caller: Caller, headers: dict[str, str], rule: Rule) -> Caller:
+        rule.check(caller.identity)
+        return await self._acting(caller, headers["x-act-as"], rule) if "x-act-as" in headers else caller
 
     async def _caller(self, headers: dict[str, str], visitor: Visitor) -> Caller:
         identity = await self._authenticator.identify(_credential(headers.get("authorization", "")))

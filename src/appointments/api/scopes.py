@@ -78,6 +78,10 @@ RULES: dict[str, Mapping[str, Rule]] = {
         "QueryFreeBusy": READS,
         "SearchSlots": READS,
     },
+    "appointments.v1.ChangeService": {
+        "ListChanges": READS,
+        "WatchChanges": READS,
+    },
     "appointments.v1.AccountService": {
         "GetCurrentUser": ANY_KEY,
         "UpdateCurrentUser": WRITES,

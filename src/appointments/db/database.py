@@ -48,6 +48,8 @@ class Database:
         self._pool = Pool(dsn, size=size, prepare=prepare)
         self._replica = Replica(replica, self, size=size, prepare=prepare) if replica else None
         self._batchers: dict[Statement, Batcher] = {}
+        self.written = asyncio.Event()
+        """Set whenever something may have been written to the log of changes, through here."""
 
     async def __aenter__(self) -> "Database":
         await self._pool.open()
@@ -84,7 +86,7 @@ class Database:
         Raises:
             Unavailable: there is no connection to be had, or it was lost on the way.
         """
-        return Lease(self._pool)
+        return Lease(self._pool, self.written)
 
     async def fetch(self, statement: Statement, values: Values) -> list[Row]:
         """Run one statement, which is a transaction of its own, and return its rows.
@@ -92,7 +94,7 @@ class Database:
         Raises:
             Unavailable: there is no connection to be had, or it was lost on the way.
         """
-        async with Lease(self._pool) as connection:
+        async with Lease(self._pool, self.written) as connection:
             return await connection.fetch(statement, values)
 
     async def share(self, one: Statement, many: Statement, values: Values) -> Row | None:
@@ -108,7 +110,7 @@ class Database:
         """
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                async with Lease(self._pool) as connection:
+                async with Lease(self._pool, self.written) as connection:
                     return await _transaction(connection, work)
             except _BROKEN_OFF as error:
                 if attempt == ATTEMPTS:
@@ -120,10 +122,11 @@ class Database:
 class Lease:
     """A connection while a block lasts. If the database cannot be reached, the block ends with Unavailable."""
 
-    __slots__ = ("_connection", "_pool")
+    __slots__ = ("_connection", "_pool", "_written")
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, written: asyncio.Event) -> None:
         self._pool = pool
+        self._written = written
 
     async def __aenter__(self) -> Connection:
         try:
@@ -133,6 +136,9 @@ class Lease:
         return self._connection
 
     async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if self._connection.has_written:
+            self._connection.has_written = False
+            self._written.set()
         await self._pool.release(self._connection)
         if isinstance(error, _AWAY) and not isinstance(error, _BROKEN_OFF):
             raise _unavailable(error) from error

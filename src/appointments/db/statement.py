@@ -86,6 +86,7 @@ class Statement:
         self.text = _PARAMETER.sub(self._placeholder, sql).encode()
         self.summary = _summary(sql)
         self.formats = [pq.Format.BINARY] * len(self.parameters)
+        self.writes_changes = "INTO new_changes" in sql
 
     def _placeholder(self, match: re.Match[str]) -> str:
         name, type_, array, escaped = match.groups()
@@ -124,6 +125,9 @@ class Connection(psycopg.AsyncConnection[TupleRow]):
     prepares = True
     """Whether statements are prepared. They must not be behind a pooler that changes servers between transactions."""
 
+    has_written = False
+    """Whether a statement that writes to the log of changes was run since somebody looked."""
+
     def __init__(self, pgconn: pq.abc.PGconn) -> None:
         super().__init__(pgconn)
         # Most instants go on to a message, which needs no datetime. Cursors read text: this is for statements alone.
@@ -161,6 +165,8 @@ class Connection(psycopg.AsyncConnection[TupleRow]):
 
     async def _fetch(self, statement: Statement, values: Values) -> list[Row]:
         parameters = statement.encode(values)
+        if statement.writes_changes:
+            self.has_written = True
         name = (self._statement_names.get(statement) or await self._prepare(statement)) if self.prepares else None
         try:
             if name:

@@ -27,6 +27,7 @@ from appointments.api.admin import AdminService
 from appointments.api.appointments import AppointmentService
 from appointments.api.auth import AuthService
 from appointments.api.availability import AvailabilityService
+from appointments.api.changes import ChangeService
 from appointments.api.exchange import bounded
 from appointments.api.grpcweb.front import Front
 from appointments.api.health import Health, Readiness
@@ -39,6 +40,9 @@ from appointments.api.rpc import Policy
 from appointments.auth import Auth, Passwords
 from appointments.auth.ratelimit import Limiter
 from appointments.calendar import holds
+from appointments.changes import numbering
+from appointments.changes.hub import Hub
+from appointments.changes.numbering import Sequencer
 from appointments.db import Database
 from appointments.db.migrate import migrate
 from appointments.errors import Malformed, Unavailable
@@ -54,6 +58,7 @@ from appointments.v1 import (
     appointments_pb2,
     auth_pb2,
     availability_pb2,
+    changes_pb2,
     keys_pb2,
     resources_pb2,
 )
@@ -65,7 +70,8 @@ ACCOUNT = account_pb2.DESCRIPTOR.services_by_name["AccountService"]
 KEYS = keys_pb2.DESCRIPTOR.services_by_name["KeyService"]
 ADMIN = admin_pb2.DESCRIPTOR.services_by_name["AdminService"]
 AUTH = auth_pb2.DESCRIPTOR.services_by_name["AuthService"]
-SERVICES = (APPOINTMENTS, RESOURCES, AVAILABILITY, ACCOUNT, KEYS, ADMIN, AUTH)
+CHANGES = changes_pb2.DESCRIPTOR.services_by_name["ChangeService"]
+SERVICES = (APPOINTMENTS, RESOURCES, AVAILABILITY, CHANGES, ACCOUNT, KEYS, ADMIN, AUTH)
 
 HOUSEKEEPING_SECONDS = 3600.0
 
@@ -119,16 +125,20 @@ async def serve(settings: Settings, dsn: str, *, announce: Announce, inherited: 
         limiter = Limiter(redis_url=secret_of(settings.redis_url) or None)
         stack.push_async_callback(limiter.close)
         # The listener closes what it is given.
+        hub = Hub(db, Sequencer(db))
         given = f"fd://{http_socket.detach()}"
-        servers = _build(settings, db, identities, limiter, mail, http_bind=given, share_port=worker)
+        servers = _build(settings, db, identities, limiter, mail, hub=hub, http_bind=given, share_port=worker)
         grpc_address = _listen(servers.native, settings)
         await servers.health.report()
         await servers.native.start()
         await servers.web.start()
         beside = [
             asyncio.create_task(servers.health.keep_reporting()),
-            asyncio.create_task(_keep_house(identities)),
+            asyncio.create_task(_keep_house(settings, db, identities)),
             asyncio.create_task(_sweep_holds(db)),
+            asyncio.create_task(hub.sequencer.run()),
+            asyncio.create_task(hub.run()),
+            asyncio.create_task(servers.streams.keep_checking()),
             asyncio.create_task(_keep_sampling()),
         ]
         runner = background.runner(db, mail, identities) if settings.jobs == "inside" else None
@@ -185,6 +195,7 @@ def _build(
     limiter: Limiter,
     mail: Office,
     *,
+    hub: Hub,
     http_bind: str,
     share_port: bool,
 ) -> Servers:
@@ -210,6 +221,7 @@ def _build(
     policy.register(APPOINTMENTS, AppointmentService(db), native, front)
     policy.register(RESOURCES, ResourceService(db, creation=settings.resource_creation), native, front)
     policy.register(AVAILABILITY, AvailabilityService(db, people=settings.free_busy), native, front)
+    policy.register(CHANGES, ChangeService(db, hub), native, front)
     account = AccountService(identities.accounts, identities.sessions, identities.proofs, limiter)
     policy.register(ACCOUNT, account, native, front)
     policy.register(KEYS, KeyService(identities.keys), native, front)
@@ -223,7 +235,7 @@ def _build(
         known = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
         reflection.enable_server_reflection([*names, known, reflection.SERVICE_NAME], native)
     web = Listener(front, listener.configure(http_bind))
-    return Servers(native, web, front, policy.gate, readiness, health)
+    return Servers(native, web, front, policy.gate, policy.streams, readiness, health)
 
 
 def _cookie_token(production: bool) -> Callable[[Sequence[tuple[bytes, bytes]]], str | None]:
@@ -261,10 +273,11 @@ def _credentials(certificate: Path, key: Path) -> grpc.ServerCredentials:
     return grpc.ssl_server_credentials([pair])
 
 
-async def _keep_house(identities: Auth) -> None:
+async def _keep_house(settings: Settings, db: Database, identities: Auth) -> None:
     while True:
         with suppress(Unavailable):
             await identities.sessions.sweep()
+            await numbering.prune(db, settings.changes_days)
         await asyncio.sleep(HOUSEKEEPING_SECONDS)
 
 

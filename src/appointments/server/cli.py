@@ -14,6 +14,7 @@ import uvloop
 
 from appointments import embedded
 from appointments.auth.directory import grant_admin
+from appointments.changes import numbering
 from appointments.db import Database
 from appointments.db.migrate import MigrationFault, migrate, pending
 from appointments.embedded import DatabaseUnavailable
@@ -124,6 +125,28 @@ def jobs_status() -> None:
             )
         for kind, state, count in letters:
             click.echo(f"mail {kind:24} {count} {state}")
+
+
+@main.group("changes")
+def changes_group() -> None:
+    """The log of changes."""
+
+
+@changes_group.command("new-epoch")
+def new_epoch() -> None:
+    """Let every cursor expire: after a restore, before anybody is served.
+
+    A restored database counts positions that it has counted before. Whoever has a cursor from before the restore lists
+    again, and follows from there.
+    """
+    with _faults_as_lines(), _database(shared=True) as (settings, dsn):
+
+        async def begin() -> None:
+            async with Database(settings.direct(dsn), size=1) as db:
+                await numbering.epoch_anew(db)
+
+        asyncio.run(begin())
+        click.echo("A new epoch has begun: every cursor has expired.")
 
 
 def _run(serving: Coroutine[Any, Any, None]) -> None:

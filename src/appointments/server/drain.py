@@ -14,6 +14,7 @@ import structlog
 from appointments.api.gate import Gate
 from appointments.api.grpcweb.front import Front
 from appointments.api.health import Health, Readiness
+from appointments.api.streams import Streams
 from appointments.server.listener import Listener
 
 QUIET_SECONDS = 1.0
@@ -36,6 +37,7 @@ class Servers:
     web: Listener
     front: Front
     gate: Gate
+    streams: Streams
     readiness: Readiness
     health: Health
 
@@ -55,6 +57,8 @@ async def drain(servers: Servers, *, seconds: float, lame_duck: float, succeeded
         servers.readiness.draining = True
         await servers.health.drain()
         await asyncio.sleep(lame_duck)
+    # Streams go first, with a cursor to go on from: their clients have time to find another server.
+    await servers.streams.drain(seconds / 2)
     # A connection at rest may have a request on its way. The answer asks it to leave; few last longer than that.
     await servers.web.quiet(QUIET_SECONDS)
     await asyncio.gather(servers.front.drain(seconds), servers.web.close(seconds))

@@ -63,6 +63,7 @@ class Settings(BaseSettings):
     free_busy: Literal["users", "none"] = Field(
         "users", description="who may see when people are taken: everybody who has signed in, or they themselves alone"
     )
+    changes_days: int = Field(30, ge=1, le=3650, description="how long the log of changes is kept")
     trusted_proxy_hops: int = Field(0, ge=0, le=10, description="proxies whose X-Forwarded-For entry is believed")
     drain_seconds: float = Field(3.0, ge=0, le=600, description="what in-flight work gets at shutdown")
     lame_duck_seconds: float = Field(

@@ -1,0 +1,172 @@
+"""The sequencer: gives committed rows of the log their positions, one batch at a time in the whole database.
+
+The promise: whoever has read up to a position has read everything that will ever be at or below it, and the versions of
+one item are in order. A batch takes rows that are committed, and becomes visible as a whole before the next one begins,
+because whoever numbers has the row of ``change_head`` locked. So no lock is taken and no number drawn where changes are
+made, and nobody waits for transactions that are still open, here or in other databases of the cluster.
+
+Every process numbers: soon after a write of its own, and every 250 ms whatever a process that died has left.
+"""
+
+import asyncio
+from contextlib import suppress
+from typing import NamedTuple
+
+from appointments.db import Database, Statement
+from appointments.errors import Unavailable
+
+TICK_SECONDS = 0.25
+"""How long a change waits for its position if the process that made it died."""
+
+GATHER_SECONDS = 0.01
+"""How long others may join the batch of a change."""
+
+TRY_AGAIN_SECONDS = 0.005
+"""While somebody else numbers. Their batch may have begun before our change was committed."""
+
+BATCH = 2000
+
+FORGET_SECONDS = 60.0
+"""How often the search begins at the beginning again."""
+
+
+class _Outcome(NamedTuple):
+    waiting: bool
+    had_turn: bool
+    numbered: int
+    last_position: int
+    oldest_running: int
+    next_transaction: int
+    last_id: int
+
+
+class Sequencer:
+    """Numbers on behalf of one process. ``numbered`` is set after every batch of its own."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self.numbered = asyncio.Event()
+        # Deleted rows stay in the index as long as any transaction could still see them. The search begins behind them.
+        self._floor = 0
+        self._floor_from = 0.0
+        self._candidate: tuple[int, int | None] | None = None
+
+    async def run(self) -> None:
+        """Number until cancelled. While the database is away, wait for it."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TICK_SECONDS):
+                    await self._db.written.wait()
+                await asyncio.sleep(GATHER_SECONDS)
+            self._db.written.clear()
+            with suppress(Unavailable):
+                await self.settle()
+
+    async def settle(self) -> None:
+        """Return when everything that was committed before this call has its position.
+
+        Raises:
+            Unavailable: the database does not answer.
+        """
+        outcome = await self._number()
+        while outcome.waiting and not self._is_done(outcome):
+            if not outcome.had_turn:
+                await asyncio.sleep(TRY_AGAIN_SECONDS)
+            outcome = await self._number()
+
+    @staticmethod
+    def _is_done(outcome: _Outcome) -> bool:
+        return outcome.had_turn and outcome.numbered < BATCH
+
+    async def _number(self) -> _Outcome:
+        now = asyncio.get_running_loop().time()
+        if now - self._floor_from > FORGET_SECONDS:
+            self._floor, self._floor_from, self._candidate = 0, now, None
+        rows = await self._db.fetch(NUMBER, {"floor": self._floor, "most": BATCH})
+        outcome = _Outcome._make(rows[0])
+        if self._is_done(outcome) or not outcome.waiting:
+            self._raise_floor(outcome)
+        if outcome.numbered:
+            self.numbered.set()
+        return outcome
+
+    def _raise_floor(self, outcome: _Outcome) -> None:
+        """Skip ids of which none can turn up any more: whoever drew them has ended, and this batch has seen the rows.
+
+        An id is drawn by a transaction that has written already, so that has a number of its own by then. Those that
+        had begun when the last id was read have numbers below that of the next one, read later.
+        """
+        if self._candidate is None:
+            self._candidate = outcome.last_id, None
+        elif (bound := self._candidate[1]) is None:
+            self._candidate = self._candidate[0], outcome.next_transaction
+        elif outcome.oldest_running >= bound:
+            self._floor, self._candidate = max(self._floor, self._candidate[0]), None
+
+
+# If somebody else has the head, this does nothing. If they have just had it, this statement may still see the rows that
+# they have moved: the deletion passes over these. Without anything to number it writes nothing.
+NUMBER = Statement(
+    """
+    WITH waiting AS MATERIALIZED (
+        SELECT id FROM new_changes WHERE id > %(floor)s::bigint ORDER BY id LIMIT %(most)s::bigint
+    ), head AS MATERIALIZED (
+        SELECT last_position FROM change_head WHERE EXISTS (SELECT FROM waiting) FOR NO KEY UPDATE SKIP LOCKED
+    ), moved AS (
+        DELETE FROM new_changes
+        WHERE id = ANY (ARRAY(SELECT waiting.id FROM waiting, head))
+        RETURNING id, calendar_id, kind, item_id, version, actor_id, request_id, fields, changed_at
+    ), numbered AS (
+        INSERT INTO changes (
+            position, calendar_id, kind, item_id, version, actor_id, request_id, fields, changed_at
+        )
+        SELECT last_position + row_number() OVER (ORDER BY id), calendar_id, kind, item_id, version, actor_id,
+               request_id, fields, changed_at
+        FROM moved, head
+        RETURNING position
+    ), advanced AS (
+        UPDATE change_head SET last_position = (SELECT max(position) FROM numbered) WHERE EXISTS (SELECT FROM numbered)
+        RETURNING last_position
+    )
+    SELECT EXISTS (SELECT FROM waiting), EXISTS (SELECT FROM head), (SELECT count(*) FROM numbered),
+           coalesce((SELECT last_position FROM advanced), 0),
+           pg_snapshot_xmin(pg_current_snapshot())::text::bigint, pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
+           (SELECT last_value FROM new_changes_id_seq)
+    """
+)
+
+
+async def epoch_anew(db: Database) -> None:
+    """Begin a new epoch: every cursor expires, and followers begin from what is there now."""
+    await db.fetch(NEW_EPOCH, {})
+
+
+NEW_EPOCH = Statement("UPDATE change_head SET epoch = gen_random_uuid() RETURNING epoch")
+
+
+async def prune(db: Database, days: int) -> int:
+    """Forget what is older than so many days; return how many rows. Cursors from before then expire."""
+    forgotten = 0
+    while batch := (await db.fetch(PRUNE, {"days": days}))[0][0]:
+        forgotten += batch
+    return forgotten
+
+
+# From the oldest on, up to the first that is young enough.
+PRUNE = Statement(
+    """
+    WITH oldest AS MATERIALIZED (
+        SELECT position, changed_at < now() - %(days)s::integer * interval '1 day' AS is_old
+        FROM changes ORDER BY position LIMIT 1000
+    ), old AS MATERIALIZED (
+        SELECT position FROM oldest
+        WHERE position < coalesce((SELECT min(position) FROM oldest WHERE NOT is_old), 9223372036854775807)
+    ), forgotten AS (
+        DELETE FROM changes WHERE position IN (SELECT position FROM old) RETURNING position
+    ), advanced AS (
+        UPDATE change_head SET pruned_position = greatest(pruned_position, (SELECT max(position) FROM forgotten))
+        WHERE EXISTS (SELECT FROM forgotten)
+    )
+    SELECT count(*) FROM forgotten
+    """
+)
