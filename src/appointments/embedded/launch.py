@@ -1,8 +1,8 @@
-"""Become another program that never outlives its parent, as another user if asked.
+"""Become another program that never outlives its parent, as another user if asked. Linux only.
 
-A program of its own, run by path, because the caller may have threads: Python code between fork and exec can deadlock
-there. Standard library only. The order matters: a change of user clears the wish to die with the parent, and the parent
-may have died before the wish was made. Linux only.
+This is a program of its own, run by its path, because the caller may have threads, and Python code between fork and
+exec can deadlock then. It needs only the standard library. The order matters: a change of user clears PR_SET_PDEATHSIG,
+and the parent may have died before that was set.
 """
 
 import ctypes

@@ -1,11 +1,11 @@
-"""The embedded development database: a PostgreSQL of one's own, without installing or administering one.
+"""The embedded development database: a PostgreSQL that nobody has to install or administer.
 
-It keeps its data between runs, listens on a free loopback port with a password, and ends with the process that started
-it, however that ends. Nobody else's process is ever signalled and no existing folder's permissions are opened. As root,
-PostgreSQL runs as an unprivileged user. Data that is kept is as durable as PostgreSQL makes it.
+It keeps its data between runs, and the data is as durable as PostgreSQL makes it. It listens on a free loopback port
+with a password. It ends with the process that started it, however that ends. It never signals anybody else's process,
+and never opens the permissions of an existing folder. If we are root, PostgreSQL runs as an unprivileged user.
 
-Not for production: one machine, one superuser, no backups. Linux only. The server ends with the *thread* that called
-:func:`serve` (that is how the kernel's PR_SET_PDEATHSIG counts), so call it from the main thread.
+It is not for production: one machine, one superuser, no backups. Linux only. The server ends with the *thread* that
+called :func:`serve`, because that is what the kernel's PR_SET_PDEATHSIG means. So call it from the main thread.
 
 A data folder holds ``cluster`` (PostgreSQL's own), ``password``, ``port`` and ``postgres.log``.
 """
@@ -29,13 +29,13 @@ from pathlib import Path
 from appointments.embedded.binaries import Account, DatabaseUnavailable, find, is_reachable, major, reachable
 
 NAME = "appointments"
-"""The superuser and the database."""
+"""The name of the superuser and of the database."""
 
 STATE = Path("/var/lib/appointments")
-"""Root's data: root's home is closed to the user that PostgreSQL runs as."""
+"""Where root's data is. Root's home is closed to the user that PostgreSQL runs as."""
 
 START_SECONDS = 120.0
-"""Long enough for a recovery after a crash."""
+"""How long a start may take. A recovery after a crash fits in."""
 
 STOP_SECONDS = 5.0
 ORPHAN_SECONDS = 10.0
@@ -62,7 +62,7 @@ class Server:
 
 
 def default_data() -> Path:
-    """Where a person's data is kept between runs: a folder per user and major version of PostgreSQL.
+    """Return where the data is kept between runs: a folder for each user and major version of PostgreSQL.
 
     ``APPOINTMENTS_DATA`` names another place for it.
     """
@@ -84,7 +84,7 @@ def data_folder() -> Path:
 def serve(data: Path, *, settings: Mapping[str, str] | None = None) -> Iterator[Server]:
     """Run PostgreSQL on ``data``, which is created if need be, until the block ends.
 
-    ``settings`` are PostgreSQL's own parameters and win over ours.
+    ``settings`` are PostgreSQL's own parameters. They win over ours.
 
     Raises:
         DatabaseUnavailable: it cannot run here, or another server has the data.
@@ -121,7 +121,7 @@ def _dsn(data: Path, port: int) -> str:
 
 @contextmanager
 def scratch(*, settings: Mapping[str, str] | None = None) -> Iterator[Server]:
-    """Run PostgreSQL on a temporary folder, for tests: nothing is kept, so nothing has to reach the disk."""
+    """Run PostgreSQL on a temporary folder, for tests. Nothing is kept, so nothing has to reach the disk."""
     # Root's own temporary folder may be closed to the user that PostgreSQL runs as.
     place = "/tmp" if os.geteuid() == 0 else None  # noqa: S108 - mkdtemp makes an unguessable name in it
     with tempfile.TemporaryDirectory(prefix="appointments-", dir=place) as folder:
@@ -150,7 +150,7 @@ class _Cluster:
         return self.data / "cluster"
 
     def create(self, *, durable: bool) -> None:
-        """Make the cluster and its database under another name first: a half-made one never counts."""
+        """Make the cluster and its database, under another name first, so that a half-made one never counts."""
         if self.folder.exists():
             return
         staging = self.data / "cluster.new"
@@ -184,7 +184,7 @@ class _Cluster:
         return process, port
 
     def wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
-        """Wait for the line that pg_ctl waits for too, in a file that only this server writes."""
+        """Wait for the line in ``postmaster.pid`` that pg_ctl waits for too."""
         deadline = time.monotonic() + START_SECONDS
         while not self._is_ready(process.pid):
             if process.poll() is not None:
@@ -201,8 +201,9 @@ class _Cluster:
         return len(lines) >= 8 and lines[0] == str(pid) and lines[7].strip() == "ready"
 
     def _forget_stale_pid(self) -> None:
-        # No server of ours is left: they all hold our lock. A file left by a crash would still stop PostgreSQL if its
-        # number is some other process's by now, as it soon is in a container. A postmaster's folder is its cluster.
+        # No server of ours is left, because all of them hold our lock. But a file left by a crash stops PostgreSQL if
+        # some other process has its number by now, as soon happens in a container. A postmaster's working folder is its
+        # cluster, so that tells whether it is one.
         file = self.folder / "postmaster.pid"
         if not file.exists():
             return
@@ -230,14 +231,15 @@ class _Cluster:
     def _spawn(self, program: str, *arguments: str, death: signal.Signals, stdin: int) -> subprocess.Popen[bytes]:
         launcher = str(Path(__file__).with_name("launch.py"))
         uid, gid = self.account or (-1, -1)
-        # Little environment: PG* variables would change what PostgreSQL does, and our secrets are none of its business.
+        # Little of the environment is passed on. PG* variables would change what PostgreSQL does, and it needs no
+        # secrets.
         kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
         return subprocess.Popen(  # noqa: S603 - no shell, and nothing of it comes from outside
             [sys.executable, "-I", "-S", launcher, *map(str, (os.getpid(), int(death), uid, gid)),
              str(self.binaries / program), *arguments],
             stdin=stdin, stdout=self.log_fd, stderr=self.log_fd, cwd="/",
             env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC", **kept},
-            start_new_session=True,  # a Ctrl-C in the terminal is for us: we drain first
+            start_new_session=True,  # a Ctrl-C in the terminal must not reach it: we drain first
         )  # fmt: skip
 
     def _failure(self, what: str) -> DatabaseUnavailable:
@@ -249,10 +251,10 @@ class _Cluster:
 
 @contextmanager
 def _claimed(data: Path) -> Iterator[_Cluster]:
-    """Take two locks: the folder's says that somebody runs a server on it, the log's that one is still alive.
+    """Take two locks. The folder's says that somebody runs a server on it, the log's that a server is still alive.
 
-    Every process of a server inherits the log as its stderr, so whoever gets that lock knows that none is left, even
-    after the owner was killed.
+    Every process of a server inherits the log as its stderr. So whoever gets the log's lock knows that none is left,
+    even after the owner was killed.
     """
     account = _account(data) if os.geteuid() == 0 else None
     _make_folder(data, account)
@@ -285,7 +287,7 @@ def _lock(fd: int, *, seconds: float) -> bool:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Fast shutdown, then immediate, then none at all; a server that is gone already is fine."""
+    """Ask for a fast shutdown, then for an immediate one, then kill it. It may be gone already."""
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
         process.send_signal(number)
         try:
@@ -296,7 +298,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _account(data: Path) -> Account:
-    """The owner of the data that is there, else the least of the users: PostgreSQL refuses to run as root."""
+    """Return the owner of existing data, or else an unprivileged user: PostgreSQL refuses to run as root."""
     cluster = data / "cluster"
     if cluster.exists() and (owner := cluster.stat()).st_uid != 0:
         return Account(owner.st_uid, owner.st_gid)
@@ -311,7 +313,7 @@ def _make_folder(data: Path, account: Account | None) -> None:
     missing = [folder for folder in (data, *data.parents) if not folder.exists()]
     for folder in reversed(missing):
         folder.mkdir()
-        # Whatever the umask is. With an account root owns the folder, and the account only passes through.
+        # Independent of the umask. With an account root owns the folder, and the account only passes through it.
         folder.chmod(0o711 if account else 0o700)
     if account and not is_reachable(data, account):
         raise DatabaseUnavailable(
@@ -320,7 +322,7 @@ def _make_folder(data: Path, account: Account | None) -> None:
 
 
 def _free_port(memory: Path) -> int:
-    """The port of the last run if it is free, else any free one, remembered."""
+    """Return the port of the last run if it is free, or else any free one, and remember it."""
     remembered = memory.read_text() if memory.exists() else ""
     for wanted in (int(remembered) if remembered.isdecimal() else 0, 0):
         with socket.socket() as probe:

@@ -1,6 +1,6 @@
-"""The composition root: one process, one loop, both servers.
+"""The composition root: :func:`serve` builds everything from the settings, in one process with one event loop.
 
-:func:`serve` builds everything from the settings, announces when it is ready, and drains when it is told to stop.
+It announces when it is ready, and drains when it is told to stop.
 """
 
 import asyncio
@@ -76,11 +76,11 @@ SERVICES = (APPOINTMENTS, RESOURCES, AVAILABILITY, CHANGES, ACCOUNT, KEYS, ADMIN
 HOUSEKEEPING_SECONDS = 3600.0
 
 SAMPLING_SECONDS = 1.0
-"""How old what the metrics say about states may be."""
+"""How old a gauge of the metrics may be."""
 
 GRPC_OPTIONS = (
     ("grpc.max_receive_message_length", 4 * 1024 * 1024),
-    # A client may ping an idle connection every 10 seconds without being sent away.
+    # A client may ping an idle connection every 10 seconds. gRPC's default would end the connection.
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
 )
@@ -91,10 +91,11 @@ _log = structlog.get_logger("appointments")
 
 
 async def serve(settings: Settings, dsn: str, *, announce: Announce, inherited: socket.socket | None = None) -> None:
-    """Serve until SIGTERM or SIGINT, then drain. ``announce`` is told both addresses once calls are welcome.
+    """Serve until SIGTERM or SIGINT, then drain. ``announce`` gets both addresses once calls are served.
 
     A worker has ``inherited`` a bound socket for HTTP, and shares the native port by its number. It also drains on
-    SIGUSR1, when a successor has taken over, leaves SIGHUP to its supervisor, and ends the process when it has drained.
+    SIGUSR1, which says that a successor has taken over. It leaves SIGHUP to its supervisor. When it has drained it ends
+    the process.
 
     Raises:
         StartFault: a port is taken, or the certificate cannot be used.
@@ -124,7 +125,7 @@ async def serve(settings: Settings, dsn: str, *, announce: Announce, inherited: 
         )
         limiter = Limiter(redis_url=secret_of(settings.redis_url) or None)
         stack.push_async_callback(limiter.close)
-        # The listener closes what it is given.
+        # The listener takes over the socket, and closes it.
         hub = Hub(db, Sequencer(db))
         given = f"fd://{http_socket.detach()}"
         servers = _build(settings, db, identities, limiter, mail, hub=hub, http_bind=given, share_port=worker)
@@ -144,7 +145,7 @@ async def serve(settings: Settings, dsn: str, *, announce: Announce, inherited: 
         runner = background.runner(db, mail, identities) if settings.jobs == "inside" else None
         if runner:
             beside.append(asyncio.create_task(runner.run()))
-        # What start-up has made lives as long as the process: the collector need not look at it again.
+        # The objects of the start live as long as the process. So the garbage collector need not look at them again.
         gc.collect()
         gc.freeze()
         announce(settings, grpc_address, http_address)
@@ -164,7 +165,7 @@ async def serve(settings: Settings, dsn: str, *, announce: Announce, inherited: 
 
 
 def _vanish() -> NoReturn:
-    """End the process as it stands: a tidy end would cancel the calls that are being refused, and answer so."""
+    """End the process at once. A tidy end would answer CANCELLED to the calls that are being refused."""
     tracing.end()
     _log.info("stopped")
     sys.stdout.flush()
@@ -172,7 +173,7 @@ def _vanish() -> NoReturn:
 
 
 def _stop_by_signal(*, worker: bool) -> asyncio.Future[bool]:
-    """Return what the first signal to end settles: whether a successor is there already."""
+    """Return a future for the first signal to end. Its result says whether a successor is there already."""
     loop = asyncio.get_running_loop()
     stop: asyncio.Future[bool] = loop.create_future()
 
@@ -210,7 +211,7 @@ def _build(
         mail=mail.state,
         kept_mail=DevelopmentMail(mail.folder, mail.links.public_url) if mail.folder else None,
     )
-    # Without the 0 a second server would silently share the port of the first.
+    # gRPC's default is 1. A second server would then silently share the port of the first.
     native = grpc.aio.server(options=[*GRPC_OPTIONS, ("grpc.so_reuseport", int(share_port))])
     front = Front(bounded(rest), origins=origins, credentials=_cookie_token(settings.production))
     policy = Policy(
@@ -243,7 +244,7 @@ def _cookie_token(production: bool) -> Callable[[Sequence[tuple[bytes, bytes]]],
         try:
             return cookies.access_token(headers, production)
         except Malformed:
-            return ""  # two are none; the origin is still asked for
+            return ""  # two cookies count as none, but the origin is still checked
 
     return credentials
 
@@ -265,7 +266,7 @@ def _listen(server: grpc.aio.Server, settings: Settings) -> str:
 def _credentials(certificate: Path, key: Path) -> grpc.ServerCredentials:
     try:
         pair = key.read_bytes(), certificate.read_bytes()
-        # gRPC would say that the port cannot be had.
+        # gRPC would only say that it cannot bind the port.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
     except OSError as error:
         what = error.filename or f"{certificate}, {key}"
@@ -288,7 +289,7 @@ async def _keep_sampling() -> None:
 
 
 async def _sweep_holds(db: Database) -> None:
-    # A late sweep costs nothing but rows: everybody looks past a hold that has expired.
+    # A late sweep costs nothing but rows, because every query ignores a hold that has expired.
     while True:
         await asyncio.sleep(holds.SWEEP_SECONDS)
         with suppress(Unavailable):

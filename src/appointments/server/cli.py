@@ -31,7 +31,7 @@ from appointments.tracing import TracingFault
 @click.version_option(package_name="appointments")
 def main() -> None:
     """An appointment service in which double booking is structurally impossible."""
-    # The first process of a container gets no signal that it has no handler for. The servers install their own.
+    # The first process of a container gets only signals that it has a handler for. The servers install their own.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
@@ -43,7 +43,7 @@ main.add_command(recurrence)
     "--workers", envvar="WORKERS", type=click.IntRange(1, 256), default=1, show_default=True, show_envvar=True
 )
 def serve(workers: int) -> None:
-    """Serve gRPC, gRPC-Web, REST and the browser calendar; migrates first.
+    """Migrate the database, then serve gRPC, gRPC-Web, REST and the browser calendar.
 
     Settings come from the environment. Without DATABASE_URL, development runs on an embedded PostgreSQL, whose data is
     kept between runs. Several workers share both ports; SIGHUP replaces them one by one.
@@ -60,7 +60,7 @@ def serve(workers: int) -> None:
 @click.argument("http", type=int)
 @click.argument("ready", type=int)
 def worker(http: int, ready: int) -> None:
-    """Serve as one of several: HTTP on an inherited socket, a byte into an inherited pipe when ready."""
+    """Serve as one of several workers: HTTP on an inherited socket. Write a byte to an inherited pipe when ready."""
     with _faults_as_lines(), _database() as (settings, dsn):
         logs.configure(json=settings.production, level=settings.log_level)
 
@@ -155,7 +155,7 @@ def _run(serving: Coroutine[Any, Any, None]) -> None:
 
 
 async def _supervise(settings: Settings, dsn: str, workers: int) -> None:
-    # Once, and before there is anybody to see a half-migrated database; the workers find nothing left to do.
+    # Migrated once, before any worker could see a half-migrated database. The workers find nothing left to do.
     await migrate(settings.direct(dsn), patience=settings.database_wait_seconds)
     await Supervisor(settings, dsn, workers).run(_announce)
 
@@ -183,7 +183,7 @@ def _faults_as_lines() -> Iterator[None]:
         click.echo(f"appointments: {fault}", err=True)
         sys.exit(1)
     except KeyboardInterrupt:
-        # Before the server was there to drain, or once more while it drained.
+        # Either the server was not there yet, or this is the second Ctrl-C, while it drains.
         sys.exit(130)
 
 

@@ -1,8 +1,10 @@
-"""How a server leaves so that nothing is lost: the order is everything.
+"""The drain: how a server stops without losing a call. The order matters.
 
-Readiness and health turn first, so that balancers look elsewhere; but not where another server has taken over the same
-ports, for then elsewhere is here. HTTP clients are asked to leave by every answer; then streams are ended with
-UNAVAILABLE, so that their clients go too, and calls in flight end. Native calls come last.
+1. Readiness and health turn, so that load balancers send new clients elsewhere. This step is left out where another
+   server has taken over the same ports.
+2. Every HTTP answer asks its client to leave.
+3. Streams end with UNAVAILABLE, so that their clients leave too. Calls in flight end by themselves.
+4. Native calls come last.
 """
 
 import asyncio
@@ -18,20 +20,20 @@ from appointments.api.streams import Streams
 from appointments.server.listener import Listener
 
 QUIET_SECONDS = 1.0
-"""How long HTTP clients get to send what they had begun to send, and to learn that they should leave."""
+"""How long HTTP clients get to finish sending, and to learn that they should leave."""
 
 SHUT_SECONDS = 0.5
-"""How long native newcomers may be refused: well within the patience of a client that retries."""
+"""How long new native calls may be refused. A client that retries waits longer."""
 
 FLUSH_SECONDS = 0.05
-"""What the last answers, and the word to those who watch the health, get to reach the wire."""
+"""How long the last answers, and the health updates, get to reach the wire."""
 
 _log = structlog.get_logger("appointments")
 
 
 @dataclass(frozen=True)
 class Servers:
-    """What listens, and what it takes to make it stop."""
+    """The parts of a running service that a drain has to stop."""
 
     native: grpc.aio.Server
     web: Listener
@@ -43,11 +45,11 @@ class Servers:
 
 
 async def drain(servers: Servers, *, seconds: float, lame_duck: float, succeeded: bool, ending: bool) -> None:
-    """Leave both ports, with ``seconds`` for what is in flight.
+    """Leave both ports. Calls in flight get ``seconds``.
 
-    ``succeeded``: another server has taken over the same ports, and what arrives from now on is for it. Otherwise
-    everything is still served for ``lame_duck`` seconds, for balancers to take notice. ``ending``: the process ends at
-    once after this, and the native server may be left to that.
+    With ``succeeded`` another server has taken over the same ports and gets every new connection. Otherwise everything
+    is still served for ``lame_duck`` seconds, until load balancers have noticed. With ``ending`` the process ends right
+    after this, so the native server need not be stopped.
     """
     _log.info("draining", seconds=seconds, succeeded=succeeded)
     servers.web.retire()
@@ -59,18 +61,18 @@ async def drain(servers: Servers, *, seconds: float, lame_duck: float, succeeded
         await asyncio.sleep(lame_duck)
     # Streams go first, with a cursor to go on from: their clients have time to find another server.
     await servers.streams.drain(seconds / 2)
-    # A connection at rest may have a request on its way. The answer asks it to leave; few last longer than that.
+    # A request may be on its way on an idle connection. Its answer asks the client to leave.
     await servers.web.quiet(QUIET_SECONDS)
     await asyncio.gather(servers.front.drain(seconds), servers.web.close(seconds))
     await _leave_native(servers, seconds, ending=ending)
 
 
 async def _leave_native(servers: Servers, seconds: float, *, ending: bool) -> None:
-    """Stop without failing a call that its client would not try again.
+    """Stop without failing a call in a way that its client would not retry.
 
-    Any stop answers with CANCELLED what arrives before the client has seen the GOAWAY (grpc issue 41785), and retry
-    policies name UNAVAILABLE. So where no call is left inside, the server stays up, refusing, until the process ends: a
-    connection that the kernel closes is UNAVAILABLE too. Only where long calls are inside it is the stop.
+    gRPC's stop answers CANCELLED to calls that arrive before the client has seen the GOAWAY (grpc issue 41785), and
+    retry policies name UNAVAILABLE. So if no call is left, the server stays up and refuses until the process ends. The
+    kernel then closes the connections, which clients see as UNAVAILABLE too. Only if long calls are left is it stopped.
     """
     if not await servers.gate.shut(min(SHUT_SECONDS, seconds)):
         await servers.native.stop(seconds)

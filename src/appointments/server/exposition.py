@@ -1,4 +1,4 @@
-"""Serving the metrics: ``/metrics`` on a port of its own, whole with any number of workers.
+"""``/metrics`` for Prometheus, on a port of its own. It is complete with any number of workers.
 
 A single process answers for itself. With workers the parent answers. Each worker writes its counts to files in memory,
 under a name that no other living worker has, and the parent adds them up. When a worker has ended, its name goes to the
@@ -74,7 +74,7 @@ class Workers:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def enter(self) -> tuple[int, dict[str, str]]:
-        """A name for a new worker to write under, and the environment that tells it so."""
+        """Return a name for a new worker to write under, and the environment that tells it so."""
         writer = next(number for number in range(len(self._writers) + 1) if number not in self._writers)
         self._writers.add(writer)
         if self._folder is None:
@@ -82,7 +82,7 @@ class Workers:
         return writer, {FOLDER_VARIABLE: str(self._folder), WRITER_VARIABLE: str(writer)}
 
     def leave(self, writer: int) -> None:
-        """A worker has ended: its counts stay, what it had in flight does not, and its name is free."""
+        """Note that a worker has ended. Its counts stay, its gauges go, and its name is free."""
         self._writers.discard(writer)
         if self._folder is not None:
             mark_process_dead(writer, str(self._folder))  # type: ignore[no-untyped-call]

@@ -1,7 +1,7 @@
-"""The HTTP port: hypercorn's protocols, told what they must not do (docs/adr/0005), and a way to leave without loss.
+"""The HTTP port: hypercorn's protocols with their limits set (docs/adr/0005), and a way to stop without loss.
 
-What its settings cannot say, `appointments.api.exchange` adds around the application. Its own accept loop is not used:
-that one closes resting connections in the same breath as the port, and a request that was on its way is lost with them.
+`appointments.api.exchange` adds the limits that hypercorn has no setting for. hypercorn's own accept loop is not used:
+it closes idle connections together with the port, and would lose a request that is on its way on one of them.
 """
 
 import asyncio
@@ -22,10 +22,10 @@ from appointments.api.exchange import App, Event, Receive, Scope, Send
 from appointments.server.http2 import Protocols
 
 IDLE = 30.0
-"""Seconds a connection may rest between requests, and may take to send a request's headers."""
+"""Seconds that a connection may be idle between requests, or may take to send a request's headers."""
 
 MAX_HEADER_BYTES = 16 * 1024
-"""What a request's headers may amount to; a cookie or a token needs a small part of it.
+"""The largest headers of a request. A cookie or a token needs a small part of it.
 
 Over HTTP/1.1 h11 checks it between reads, so that headers which arrive in one read of 64 KiB pass.
 """
@@ -45,9 +45,9 @@ def configure(bind: str, *, graceful_timeout: float = 3.0) -> Config:
     config.h2_max_header_list_size = MAX_HEADER_BYTES
     config.h2_max_concurrent_streams = 100
     config.keep_alive_timeout = IDLE
-    # A connection that has had its share is closed at once, even under the answers of other HTTP/2 streams.
+    # hypercorn would close a connection at its limit of requests, even while other HTTP/2 streams are answered.
     config.keep_alive_max_requests = _NEVER
-    # It would count the silence of a server stream as the client's; bodies are bounded by the exchange instead.
+    # It would end silent server streams, too. The exchange bounds the time that a body may take.
     config.read_timeout = None
     config.graceful_timeout = graceful_timeout
     return config
@@ -87,7 +87,7 @@ class _Connection(TCPServer):
 
 
 class Listener:
-    """Serves an application. Without loss it is left in steps: `retire`, `stop_accepting`, `quiet`, `close`."""
+    """Serves an application. To stop without loss: `retire`, `stop_accepting`, `quiet`, `close`, in this order."""
 
     def __init__(self, app: App, config: Config) -> None:
         self._app = app
@@ -103,16 +103,16 @@ class Listener:
         self._server = await asyncio.start_server(self._connected, sock=listening, backlog=self._config.backlog)
 
     def retire(self) -> None:
-        """Ask the clients to leave: from now on every answer over HTTP/1.1 ends its connection."""
+        """Ask the clients to leave. From now on every answer over HTTP/1.1 ends its connection."""
         self._retiring = True
 
     def stop_accepting(self) -> None:
-        """Leave new connections to others; the open ones are served as before."""
+        """Accept no new connections. The open ones are served as before."""
         if self._server is not None:
             self._server.close()
 
     async def quiet(self, seconds: float) -> None:
-        """Return when the last open connection has gone, and at most after so many seconds."""
+        """Wait until the last open connection has gone, but at most so many seconds."""
         if self._connections:
             await asyncio.wait(self._connections, timeout=seconds)
 
@@ -125,7 +125,7 @@ class Listener:
             await self.close(self._config.graceful_timeout)
 
     async def close(self, seconds: float) -> None:
-        """End resting connections at once, and the others when they rest, but after so many seconds in any case."""
+        """End idle connections at once, and the others when they are idle, but all of them after so many seconds."""
         self.stop_accepting()
         await self._context.terminated.set()
         await self.quiet(seconds)
@@ -149,5 +149,5 @@ class Listener:
                 event = {**event, "headers": [*event.get("headers", ()), (b"connection", b"close")]}
             await send(event)
 
-        # HTTP/2 knows no such header; there hypercorn ends the connection with GOAWAY at the stop.
+        # HTTP/2 has no such header. There hypercorn ends the connection with GOAWAY at the stop.
         await self._app(scope, receive, last if scope.get("http_version", "").startswith("1") else send)

@@ -1,7 +1,7 @@
 """Logs: one event a line on standard output, JSON in production, readable in development.
 
-Whatever uses the standard library's logging (the driver, the HTTP server) comes out in the same form. Passwords, tokens
-and cookies are never handed to a logger; nothing here could find them again.
+What the driver and the HTTP server log through the standard library comes out in the same form. Passwords, tokens and
+cookies must never be given to a logger, because nothing here removes them.
 """
 
 import logging
@@ -12,7 +12,7 @@ import structlog
 from structlog.dev import plain_traceback
 from structlog.typing import Processor
 
-# One encoder for all lines: json.dumps would make another for each, because of the default.
+# One encoder for all lines. With a ``default`` json.dumps would make a new one for each line.
 _encoder = JSONEncoder(default=repr)
 
 
@@ -30,7 +30,7 @@ def configure(*, json: bool, level: str) -> None:
     rendering: list[Processor] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_encode)]
         if json
-        # The plain traceback: the pretty ones print local variables, and among them are tokens and passwords.
+        # The plain traceback, because the pretty ones print local variables, and tokens and passwords among them.
         else [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), exception_formatter=plain_traceback)]
     )
     structlog.configure(
@@ -47,5 +47,5 @@ def configure(*, json: bool, level: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
-    # The pool reports each failed reconnection; the database seam says it once, in our own words.
+    # The driver's pool logs every failed reconnection. appointments.db logs the failure once.
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)

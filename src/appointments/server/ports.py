@@ -1,7 +1,7 @@
-"""The ports before anybody listens on them: a taken one is refused in one clear line, whoever has it.
+"""Binding the ports before anybody listens on them. If one is taken, the fault is one clear line.
 
-A port that processes share with SO_REUSEPORT would be shared with a stranger of the same user as well, silently, and
-each would get some of the other's calls. So :func:`reserve` first asks for the port for itself alone.
+Workers share a port with SO_REUSEPORT. Any other process of the same user could silently join them, and each would get
+some of the other's calls. So :func:`reserve` first asks for the port without sharing it.
 """
 
 import socket
@@ -10,11 +10,11 @@ from contextlib import ExitStack, contextmanager
 
 
 class StartFault(Exception):
-    """The service cannot start; the message says what is in the way."""
+    """The service cannot start. The message says why."""
 
 
 def bind(setting: str, address: str) -> socket.socket:
-    """Bind a socket of our own to HOST:PORT, without listening yet. ``setting`` is what a fault is told of.
+    """Bind a socket of our own to HOST:PORT, without listening yet. ``setting`` is named in a fault.
 
     Raises:
         StartFault: the port is taken, or is not this machine's.
@@ -24,7 +24,7 @@ def bind(setting: str, address: str) -> socket.socket:
 
 @contextmanager
 def reserve(setting: str, address: str) -> Iterator[str]:
-    """Keep HOST:PORT for this process and its children, who share it; yields the address, with a port for port 0.
+    """Reserve HOST:PORT for this process and its children; yields the address, in which port 0 has become a free one.
 
     Raises:
         StartFault: somebody else has it, or is about to.
@@ -33,13 +33,13 @@ def reserve(setting: str, address: str) -> Iterator[str]:
         with bind(setting, address) as alone:
             exact = name(alone)
         stack.enter_context(_claim(setting, exact))
-        # Bound but not listening: it gets no connection, and keeps the port while no child listens.
+        # This socket is bound but does not listen. It gets no connection, and keeps the port while no child listens.
         stack.enter_context(share(setting, exact))
         yield exact
 
 
 def share(setting: str, address: str) -> socket.socket:
-    """Bind one more socket to a reserved address, without listening yet: the kernel spreads connections over all.
+    """Bind one more socket to a reserved address, without listening yet. The kernel spreads connections over all.
 
     Raises:
         StartFault: it has been taken since.
@@ -69,8 +69,9 @@ def _bound(setting: str, address: str, *, shared: bool) -> socket.socket:
 
 
 def _claim(setting: str, address: str) -> socket.socket:
-    # Two services that start at the same moment find the port free: nobody listens yet. A name in Linux's abstract
-    # namespace is had by one process at a time, ends with it, and is as wide as the network namespace, like the port.
+    # Two services that start at the same moment would both find the port free, because nobody listens yet. So each
+    # first takes a name in Linux's abstract namespace. Only one process can have it, it ends with the process, and it
+    # is known in the whole network namespace, as the port is.
     claim = socket.socket(socket.AF_UNIX)
     try:
         claim.bind(f"\0appointments:{address}")

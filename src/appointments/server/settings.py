@@ -1,7 +1,7 @@
 """The settings, read from the environment once at start-up.
 
-All faults are reported at once, each with its variable's name. Development has a default for everything; production has
-none for what must be secret or chosen.
+All faults are reported at once, each with its variable's name. Development has a default for everything. Production has
+none for secrets, nor for what an operator must choose.
 """
 
 from email.utils import parseaddr
@@ -25,7 +25,7 @@ MIN_PRODUCTION_COST = 10
 
 
 class ConfigFault(Exception):
-    """The environment cannot be used; the message has one line per fault."""
+    """The environment cannot be used. The message has a line for each fault."""
 
 
 class Settings(BaseSettings):
@@ -36,7 +36,7 @@ class Settings(BaseSettings):
     environment: Literal["development", "production"] = "development"
     database_url: SecretStr | None = Field(None, description="PostgreSQL DSN; embedded in development if unset")
     database_direct_url: SecretStr | None = Field(
-        None, description="the same database past the pooler, for migrations and whatever else needs a session"
+        None, description="the same database without the pooler, for migrations and whatever else needs a session"
     )
     database_replica_url: SecretStr | None = Field(None, description="a streaming replica, which reads may go to")
     database_pool_mode: Literal["session", "transaction"] = Field(
@@ -65,9 +65,9 @@ class Settings(BaseSettings):
     )
     changes_days: int = Field(30, ge=1, le=3650, description="how long the log of changes is kept")
     trusted_proxy_hops: int = Field(0, ge=0, le=10, description="proxies whose X-Forwarded-For entry is believed")
-    drain_seconds: float = Field(3.0, ge=0, le=600, description="what in-flight work gets at shutdown")
+    drain_seconds: float = Field(3.0, ge=0, le=600, description="seconds that calls in flight get at shutdown")
     lame_duck_seconds: float = Field(
-        0.0, ge=0, le=600, description="how long everything is still served at shutdown after readiness has turned"
+        0.0, ge=0, le=600, description="seconds that everything is still served at shutdown after readiness has turned"
     )
     redis_url: SecretStr | None = Field(None, description="where several processes share the limiter's state")
     jobs: Literal["inside", "off"] = Field(
@@ -95,7 +95,7 @@ class Settings(BaseSettings):
         return (self.grpc_tls_cert, self.grpc_tls_key) if self.grpc_tls_cert and self.grpc_tls_key else None
 
     def direct(self, dsn: str) -> str:
-        """Where to go for a session of one's own; ``dsn`` is where everything else goes."""
+        """The DSN for whatever needs a session. ``dsn`` is the one for everything else."""
         return self.database_direct_url.get_secret_value() if self.database_direct_url else dsn
 
     @field_validator(

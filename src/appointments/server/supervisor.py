@@ -1,12 +1,12 @@
 """Several workers behind the same two ports, and a parent that keeps them there (docs/adr/0007).
 
-Workers are spawned, never forked: gRPC does not survive a fork. Each is a whole server of its own. One that dies is
-replaced, at once the first time and ever more slowly if it keeps dying. :meth:`Supervisor.run` ends them all on SIGTERM
-or SIGINT, and replaces them one by one on SIGHUP, the new one ready before the old one drains: with new code, if that
-was installed meanwhile. None of them outlives the parent, however that ends.
+Each worker is a whole server. Workers are spawned, never forked, because gRPC does not survive a fork. A worker that
+dies is replaced, at once the first time and more and more slowly if it keeps dying. On SIGTERM or SIGINT all of them
+end. On SIGHUP they are replaced one by one, and the new one is ready before the old one drains. The new ones run the
+code that is installed by then. No worker outlives the parent, however the parent ends.
 
-HTTP connections are not lost between two workers: the parent keeps each place's listening socket, and with it whoever
-waits in its queue. gRPC brings its own socket, so there a client that is just connecting may have to connect again.
+HTTP connections are not lost between two workers, because the parent keeps the listening socket of each slot, and with
+it the connections in its queue. gRPC makes its own sockets, so a client that is just connecting may have to try again.
 """
 
 import asyncio
@@ -29,16 +29,16 @@ from appointments.server.ports import StartFault
 from appointments.server.settings import Settings
 
 START_SECONDS = 60.0
-"""How long a worker may take to be ready, beyond the wait for the database."""
+"""How long a worker may take to be ready, besides the wait for the database."""
 
 STEADY_SECONDS = 10.0
-"""A worker that lived for less has failed. After one failure the next is tried at once, after more ever later."""
+"""A worker that lived for less has failed. After one failure its successor starts at once, after more ones later."""
 
 FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 10.0
 
 STOP_SECONDS = 3.0
-"""What a worker gets to end beyond the drain: the last HTTP clients' second, and its own shutdown."""
+"""How long a worker may take to end, besides the drain: the last HTTP clients' second, and its own shutdown."""
 
 Announce = Callable[[Settings, str, str], None]
 
@@ -48,14 +48,14 @@ _log = structlog.get_logger("appointments.supervisor")
 @dataclass(eq=False)
 class _Worker:
     process: asyncio.subprocess.Process
-    ready: asyncio.Future[bool]  # False: it ended before it was
+    ready: asyncio.Future[bool]  # False: it ended without getting ready
     born: float
-    writer: int  # of metrics
+    writer: int  # the name of its metrics' files
 
 
 @dataclass(eq=False)
-class _Place:
-    """Where one worker stands, and its successors after it."""
+class _Slot:
+    """The place of one worker, and of its successors after it."""
 
     listening: socket.socket
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -70,7 +70,7 @@ class Supervisor:
         self._settings = settings
         self._dsn = dsn
         self._count = count
-        self._places: list[_Place] = []
+        self._slots: list[_Slot] = []
         self._living: set[_Worker] = set()
         self._metrics = exposition.Workers(settings.metrics_bind)
         self._grpc = ""
@@ -91,7 +91,7 @@ class Supervisor:
             stack.enter_context(self._metrics.served())
             self._grpc = stack.enter_context(ports.reserve("GRPC_BIND", self._settings.grpc_bind))
             self._http = stack.enter_context(ports.reserve("HTTP_BIND", self._settings.http_bind))
-            self._places = [_Place(ports.share("HTTP_BIND", self._http)) for _ in range(self._count)]
+            self._slots = [_Slot(ports.share("HTTP_BIND", self._http)) for _ in range(self._count)]
             stack.callback(self._close)
             try:
                 await _unless(stop, self._serve(announce, roll))
@@ -100,68 +100,69 @@ class Supervisor:
         _log.info("stopped")
 
     def _close(self) -> None:
-        for place in self._places:
-            place.listening.close()
+        for slot in self._slots:
+            slot.listening.close()
 
     async def _serve(self, announce: Announce, roll: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as starting:
-            started = [starting.create_task(self._install(place)) for place in self._places]
+            started = [starting.create_task(self._install(slot)) for slot in self._slots]
         if not all(task.result() for task in started):
-            raise StartFault("a worker could not start; what it said is above")
+            raise StartFault("a worker could not start; its message is above")
         announce(self._settings, self._grpc, self._http)
         _log.info("serving", grpc=self._grpc, http=self._http, workers=self._count)
         async with asyncio.TaskGroup() as keeping:
-            for place in self._places:
-                keeping.create_task(self._keep(place))
+            for slot in self._slots:
+                keeping.create_task(self._keep(slot))
             while True:
                 await roll.wait()
                 roll.clear()
                 await self._roll()
 
-    async def _keep(self, place: _Place) -> None:
-        """Replace the place's worker whenever it dies."""
-        while (worker := place.worker) is not None:
+    async def _keep(self, slot: _Slot) -> None:
+        """Replace the slot's worker whenever it dies."""
+        while (worker := slot.worker) is not None:
             code = await worker.process.wait()
-            async with place.changing:
-                if place.worker is not worker:
-                    continue  # it was told to go
+            async with slot.changing:
+                if slot.worker is not worker:
+                    continue  # it was replaced
                 self._forget(worker)
                 _log.error("worker died", pid=worker.process.pid, code=code)
-                await asyncio.sleep(self._pause(place, worker))
-                await self._install(place)
+                await asyncio.sleep(self._pause(slot, worker))
+                await self._install(slot)
 
-    def _pause(self, place: _Place, worker: _Worker) -> float:
+    def _pause(self, slot: _Slot, worker: _Worker) -> float:
         lived = asyncio.get_running_loop().time() - worker.born
-        place.failures = 0 if lived >= STEADY_SECONDS else place.failures + 1
+        slot.failures = 0 if lived >= STEADY_SECONDS else slot.failures + 1
         if not (worker.ready.done() and worker.ready.result()):
-            # Nobody serves the queue soon: a new socket, which has none until somebody does, sends clients elsewhere.
-            place.listening.close()
-            place.listening = ports.share("HTTP_BIND", self._http)
-        return min(FIRST_PAUSE * 2 ** (place.failures - 2), LONGEST_PAUSE) if place.failures > 1 else 0.0
+            # Nobody will serve this queue soon. A new socket has no queue until somebody listens, so clients go
+            # elsewhere.
+            slot.listening.close()
+            slot.listening = ports.share("HTTP_BIND", self._http)
+        return min(FIRST_PAUSE * 2 ** (slot.failures - 2), LONGEST_PAUSE) if slot.failures > 1 else 0.0
 
     async def _roll(self) -> None:
-        """Replace every worker, one after the other; stop at the first successor that does not get ready."""
-        for place in self._places:
-            async with place.changing:
-                former = place.worker
-                if not await self._install(place):
+        """Replace every worker, one after the other. Stop at the first successor that does not get ready."""
+        for slot in self._slots:
+            async with slot.changing:
+                former = slot.worker
+                if not await self._install(slot):
                     _log.error("roll abandoned: the new worker did not get ready")
                     return
                 if former is not None:
                     await self._end([former], signal.SIGUSR1)
         _log.info("rolled", workers=self._count)
 
-    async def _install(self, place: _Place) -> bool:
-        """Put a new worker in the place once it is ready; a dead one makes room even for one that failed to start."""
-        worker = await self._spawn(place.listening)
+    async def _install(self, slot: _Slot) -> bool:
+        """Put a new worker into the slot once it is ready. A dead one is replaced even by one that failed to start."""
+        worker = await self._spawn(slot.listening)
         patience = START_SECONDS + self._settings.database_wait_seconds
         with suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(worker.ready), patience)
         ready = worker.ready.done() and worker.ready.result()
         if not ready:
             await self._end([worker], signal.SIGKILL)
-        if ready or place.worker is None or place.worker.process.returncode is not None:
-            place.worker = worker
+        if ready or slot.worker is None or slot.worker.process.returncode is not None:
+            slot.worker = worker
         if ready:
             _log.info("worker ready", pid=worker.process.pid)
         return ready
@@ -194,7 +195,7 @@ class Supervisor:
         return worker
 
     async def _end(self, workers: Collection[_Worker], number: int = signal.SIGTERM) -> None:
-        """Ask workers to end, and make those end that do not."""
+        """Ask workers to end, and kill those that do not."""
         settings, leaving = self._settings, list(workers)
         for worker in leaving:
             with suppress(ProcessLookupError):
@@ -227,14 +228,14 @@ async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
 
 
 def _hear(reading: int, ready: asyncio.Future[bool]) -> None:
-    """A worker writes a byte when it is ready; the end of the pipe without one is its own end."""
+    """Read a worker's pipe. A byte says that it is ready; the end without a byte says that it has ended."""
     asyncio.get_running_loop().remove_reader(reading)
     ready.set_result(bool(os.read(reading, 1)))
     os.close(reading)
 
 
 def _command(http: int, ready: int) -> list[str]:
-    # Through the launcher: the kernel kills the worker when this thread, the main one, ends.
+    # The launcher has the kernel kill the worker when this thread ends, which is the main one.
     launcher = str(Path(launch.__file__))
     until_we_end = [sys.executable, "-I", "-S", launcher, str(os.getpid()), str(int(signal.SIGKILL)), "-1", "-1"]
     return [*until_we_end, sys.executable, "-m", "appointments", "worker", str(http), str(ready)]
