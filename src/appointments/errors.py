@@ -1,8 +1,8 @@
-"""What can go wrong, as facts: the domain errors and the one table that gives each its status on both doors.
+"""The domain errors, and the one table that gives each its status over gRPC and HTTP.
 
-Features raise these and nothing else on purpose. The api package turns them into a ``google.rpc.Status`` or an RFC 9457
-problem; whatever else escapes becomes an opaque INTERNAL, logged with its request id. A message is written for the
-caller: it never holds another user's data, SQL or a stack trace.
+Features raise these on purpose, and nothing else. The api package turns them into a ``google.rpc.Status`` or an RFC
+9457 problem. Any other exception becomes an opaque INTERNAL, and is logged with its request id. A message is written
+for the caller. It never holds another user's data, SQL or a stack trace.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from datetime import datetime
 from uuid import UUID
 
 DOMAIN = "appointments.v1"
-"""The ``domain`` of every ErrorInfo: within it a reason never changes its meaning."""
+"""The ``domain`` of every ErrorInfo. Within it a reason never changes its meaning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,8 @@ class Collision:
 class Fault(Exception):
     """A failure with a stable ``reason`` and a ``message`` for the caller.
 
-    ``retry_after`` is a hint in seconds, where waiting helps. ``metadata`` holds what a program needs to act on the
-    reason, such as the scope that is missing.
+    ``retry_after`` says in how many seconds to try again, where that helps. ``metadata`` holds what a program needs to
+    act on the reason, such as the scope that is missing.
     """
 
     reason = "INTERNAL"
@@ -56,7 +56,7 @@ class Fault(Exception):
 
 
 class Invalid(Fault):
-    """The request breaks rules of the contract; every broken one is named."""
+    """The request breaks rules of the contract. Every broken rule is named."""
 
     reason = "INVALID_FIELD"
 
@@ -72,19 +72,19 @@ class Invalid(Fault):
 
 
 class Malformed(Fault):
-    """The request cannot be read at all: not the message, the JSON or the header that it should be."""
+    """The request cannot be read: it is not the message, the JSON or the header that it should be."""
 
     reason = "MALFORMED_REQUEST"
 
 
 class Unauthenticated(Fault):
-    """Nobody, or nobody any more: the credentials are missing, wrong, expired or revoked."""
+    """The caller is not signed in: the credentials are missing, wrong, expired or revoked."""
 
     reason = "UNAUTHENTICATED"
 
 
 class Forbidden(Fault):
-    """A page of another site tried to ride the caller's session."""
+    """A page of another site tried to use the caller's session."""
 
     reason = "ORIGIN_NOT_ALLOWED"
 
@@ -96,19 +96,19 @@ class Denied(Fault):
 
 
 class NotFound(Fault):
-    """The caller has no such thing. Somebody else's reads exactly the same."""
+    """The caller has no such thing. If somebody else has it, the error is exactly the same."""
 
     reason = "NOT_FOUND"
 
 
 class Taken(Fault):
-    """The thing is there already: an account with that address, an appointment that was not deleted."""
+    """The thing exists already: an account with that address, an appointment that is not deleted."""
 
     reason = "ALREADY_EXISTS"
 
 
 class Conflict(Taken):
-    """The time overlaps appointments of the caller, or resources are taken then: double booking, refused."""
+    """Double booking, refused: the time overlaps appointments of the caller, or resources are taken then."""
 
     reason = "TIME_CONFLICT"
 
@@ -121,13 +121,13 @@ class Conflict(Taken):
 
 
 class Stale(Fault):
-    """The given etag is not the current one: somebody changed the thing in between."""
+    """The given etag is not the current one, because the thing was changed in between."""
 
     reason = "STALE_ETAG"
 
 
 class Unmet(Fault):
-    """The request is fine, and the state of things does not allow it: something else has to change first."""
+    """The request is valid, but the present state does not allow it. Something else has to change first."""
 
     reason = "FAILED_PRECONDITION"
 
@@ -139,7 +139,7 @@ class Expired(Fault):
 
 
 class TooMany(Fault):
-    """Too many attempts; ``retry_after`` says when the next will be let in."""
+    """Too many attempts. ``retry_after`` says when the next one is allowed."""
 
     reason = "RATE_LIMITED"
 
@@ -151,7 +151,7 @@ class TooLarge(Fault):
 
 
 class Unavailable(Fault):
-    """The service cannot do it now: the database is away, or too much is waiting. A retry may help."""
+    """The service cannot do it now: the database does not answer, or too much is waiting. A retry may help."""
 
     reason = "UNAVAILABLE"
 
@@ -167,7 +167,7 @@ class Unavailable(Fault):
 
 
 class DeadlineExceeded(Fault):
-    """The deadline passed before there was an answer; whether the work was done is unknown."""
+    """The deadline passed before there was an answer. Whether the work was done is unknown."""
 
     reason = "DEADLINE_EXCEEDED"
 
@@ -199,4 +199,4 @@ STATUSES: dict[type[Fault], Status] = {
     Unavailable: Status("UNAVAILABLE", 503),
     DeadlineExceeded: Status("DEADLINE_EXCEEDED", 504),
 }
-"""Every fault's status on both doors. A fault that is missing here is a defect, and a test says so."""
+"""The status of every fault over gRPC and HTTP. A test finds a fault that is missing here."""

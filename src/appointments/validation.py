@@ -1,4 +1,4 @@
-"""What people may hand in, the same everywhere: text, e-mail addresses, time zones."""
+"""Rules for input that are the same everywhere: text, e-mail addresses, time zones."""
 
 from uuid import UUID
 from zoneinfo import available_timezones
@@ -31,11 +31,11 @@ def problem(value: str, *, most: int, least: int = 0) -> str | None:
 
 
 def email_problem(value: str) -> str | None:
-    """Say what is wrong with an e-mail address, or None. Whether it can be delivered to is not asked."""
+    """Say what is wrong with an e-mail address, or None. It is not checked whether mail can be delivered to it."""
     if found := problem(value, most=MAX_EMAIL, least=3):
         return found
     try:
-        # test_environment: the reserved .test domain (RFC 6761) is there for development, so it must work.
+        # test_environment: the domain .test (RFC 6761) is reserved for development, so it must be allowed.
         validate_email(value, check_deliverability=False, test_environment=True)
     except EmailNotValidError:
         return "is not a valid e-mail address"

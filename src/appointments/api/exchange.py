@@ -1,4 +1,4 @@
-"""One HTTP exchange, with the care that hypercorn leaves to the application (docs/adr/0005).
+"""One HTTP exchange, with the protection that hypercorn leaves to the application (docs/adr/0005).
 
 Guarantees, for any application behind it:
 
@@ -8,7 +8,7 @@ Guarantees, for any application behind it:
   that see an error status stop sending, and then fail the call, or wait for an end that waits for theirs.
 - Only a conversation is answered as it goes, and ends when its answer does: a request over HTTP/2 whose length nobody
   knows yet, to a method that takes a stream. `appointments.server.http2` drops what is sent to it after that.
-- A body that trickles in is cut off with 408, however the drops are spread.
+- A body that arrives too slowly is cut off with 408, however its pieces are spread.
 - After that, or after the client has gone, sending does nothing.
 """
 
@@ -23,19 +23,19 @@ Send = Callable[[Event], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 PATIENCE = 20.0
-"""Seconds that may be spent waiting for a body of no size."""
+"""Seconds that may be spent waiting for a body, whatever its size."""
 
 SLOWEST = 16 * 1024
-"""Bytes of body that buy another second: no link that people use is slower."""
+"""Bytes of body for which there is another second. No link that people use is slower."""
 
 DISCARDED = 512 * 1024 * 1024
-"""Bytes of an unwanted body that are read out for the sake of a clean answer; after that the connection may die."""
+"""Bytes of an unwanted body that are read so that the client gets its answer. After that the connection may end."""
 
 _GONE: Event = {"type": "http.disconnect"}
 
 
 class Exchange:
-    """Wraps an exchange's ``receive`` and ``send``. Several tasks may receive at once, each event goes to one.
+    """Wraps an exchange's ``receive`` and ``send``. Several tasks may receive at once. Each event goes to one of them.
 
     ``streaming`` says that the request may be a stream, so that its client may wait for an answer to go on.
     """
@@ -51,19 +51,19 @@ class Exchange:
         self._waited = 0.0
         self._size = 0
         self._started = False
-        self._held: Event | None = None  # the start of the response, until it is known whether the rest is there, too
+        self._held: Event | None = None  # the start of the response, until it is known whether it comes in pieces
         self._complete = False  # the request's body has arrived
         self._over = False  # the client has gone, or was cut off
 
     async def receive(self) -> Event:
-        """Return the next event; a client that is cut off has disconnected, as far as the application can tell."""
+        """Return the next event. To the application a client that was cut off has disconnected."""
         async with self._reading:
             if not (self._complete or self._over):
                 return await self._next()
         return _GONE if self._over else self._noted(await self._receive())
 
     async def send(self, event: Event) -> None:
-        """Send an event; the last one waits until the request's body has been read out, but in a conversation."""
+        """Send an event. Except in a conversation, the last one waits until the request's body has been read out."""
         if self._over:
             return
         waits = not (self._complete or self._conversation)
@@ -105,7 +105,7 @@ class Exchange:
         allowed = self._size + DISCARDED
         while not (self._complete or self._over) and self._size < allowed:
             async with self._reading:
-                # Somebody else may have read the end while this waited for its turn.
+                # Another task may have read the end while this one waited for the lock.
                 if not (self._complete or self._over):
                     await self._next()
 

@@ -1,1 +1,1 @@
-"""gRPC-Web over ASGI: any grpc.aio service, as a browser can call it (docs/adr/0004)."""
+"""gRPC-Web over ASGI: lets a browser call any grpc.aio service (docs/adr/0004)."""

@@ -1,8 +1,11 @@
 """One gRPC-Web call from its first byte to its status.
 
-Guarantees: the handler runs in a task of its own, which is cancelled as soon as the client has gone, the deadline has
-passed, the request turns out bad or the server drains; there is exactly one status; and what the handler let escape
-is logged here, not told to the client.
+Guarantees:
+
+- The handler runs in a task of its own. The task is cancelled as soon as the client has gone, the deadline has passed,
+  the request turns out to be bad, or the server drains.
+- There is exactly one status.
+- An exception that the handler lets escape is logged here, and is not told to the client.
 """
 
 import asyncio
@@ -21,7 +24,7 @@ StatusCode = grpc.StatusCode
 Codec = Callable[[Any], Any]
 
 LAST_WORDS = 5.0
-"""Seconds that a client gets to take the status of a call that was ended from outside."""
+"""Seconds that a client gets to read the status of a call that was ended from outside."""
 
 _log = logging.getLogger(__name__)
 
@@ -31,9 +34,9 @@ class _Gone(Exception):
 
 
 def _as_it_is(message: Any) -> bytes:
-    """Stand for a serializer where the handler has none: it deals in bytes."""
+    """Stand in for the serializer of a handler that has none, because it works with bytes."""
     if not isinstance(message, bytes):
-        raise TypeError(f"the handler has no serializer, and its message is no bytes but {type(message).__name__}")
+        raise TypeError(f"the handler has no serializer, and its message is not bytes but {type(message).__name__}")
     return message
 
 
@@ -74,7 +77,7 @@ class Call:
 
     @property
     def streaming(self) -> bool:
-        """Whether either side may send any number of messages: such a call has no natural end."""
+        """Whether one side may send any number of messages, so that the call need not end by itself."""
         return bool(self._handler.request_streaming or self._handler.response_streaming)
 
     async def serve(self) -> None:
@@ -85,7 +88,7 @@ class Call:
             self._context.finish()
 
     def end(self, refusal: Refusal) -> None:
-        """End the call from outside, with this status; too late is no error."""
+        """End the call from outside with this status. It does nothing if the call has its status already."""
         if self._verdict is None and not self._reply.ended:
             self._verdict = refusal
             if self._task is not None and self._running:
@@ -98,7 +101,7 @@ class Call:
         except _Gone:
             self._context.cancel()
         except TimeoutError:
-            await self._reply.end(StatusCode.DEADLINE_EXCEEDED, "the deadline passed before the request was here")
+            await self._reply.end(StatusCode.DEADLINE_EXCEEDED, "the deadline passed before the request had arrived")
         except Refusal as refusal:
             await self._reply.end(refusal.code, refusal.details)
         else:
@@ -115,14 +118,14 @@ class Call:
         await self._attend(inbox, pump)
 
     async def _attend(self, request: Any, watch: Callable[[], Any]) -> None:
-        """Run the handler while this task keeps an eye on the client."""
+        """Run the handler, while this task watches the client."""
         loop = asyncio.get_running_loop()
         self._task = loop.create_task(self._run(request))
         timer = None
         if self._deadline is not None:
             passed = Refusal(StatusCode.DEADLINE_EXCEEDED, "the deadline passed")
             if self._deadline <= loop.time():
-                self.end(passed)  # before the handler has begun: a quick one would outrun the timer
+                self.end(passed)  # before the handler begins, because a quick one would be done before the timer
             timer = loop.call_at(self._deadline, self.end, passed)
         try:
             await watch()
@@ -140,7 +143,7 @@ class Call:
             self._task.result()
 
     async def _watch(self) -> None:
-        """Wait for the disconnect, which also follows the response's end."""
+        """Wait for the disconnect. It also comes when the response has ended."""
         while (await self._exchange.receive())["type"] != "http.disconnect":
             pass
 
@@ -156,7 +159,7 @@ class Call:
             if body := event.get("body"):
                 messages += self._deframer.feed(body)
                 if len(messages) > 1:
-                    raise Refusal(StatusCode.UNIMPLEMENTED, "the method takes one request, and there are more")
+                    raise Refusal(StatusCode.UNIMPLEMENTED, "the method takes one request, and there is more than one")
         self._deframer.end()
         if not messages:
             raise Refusal(StatusCode.UNIMPLEMENTED, "the method takes one request, and there is none")

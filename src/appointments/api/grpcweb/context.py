@@ -1,7 +1,7 @@
 """What a handler sees of a gRPC-Web call: grpc.aio's servicer context, and the requests of a stream.
 
-A handler that is written for grpc.aio cannot tell the difference, with two exceptions: nothing is ever compressed, and
-the initial metadata of a call with one response leaves together with that response.
+A handler written for grpc.aio cannot tell the difference, with two exceptions: nothing is ever compressed, and the
+initial metadata of a call with one response is sent together with that response.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ from appointments.api.grpcweb.reply import Reply
 DoneCallback = Callable[[Any], Any]
 
 _CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
-_OVERHEAD = 64  # bytes that even an empty message costs while it waits
+_OVERHEAD = 64  # bytes that an empty message takes while it waits
 
 
 class Inbox(AsyncIterator[Any]):
-    """The requests of a stream that have arrived and were not read yet, about ``limit`` bytes of them."""
+    """The requests of a stream that have arrived but were not read yet: about ``limit`` bytes of them at most."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -42,7 +42,7 @@ class Inbox(AsyncIterator[Any]):
         await self._room.wait()
 
     def close(self) -> None:
-        """End the stream: after what has arrived comes EOF."""
+        """End the stream. EOF follows what has arrived."""
         if not self._closed:
             self._closed = True
             self._queue.put_nowait((EOF, 0))
@@ -69,7 +69,7 @@ class Inbox(AsyncIterator[Any]):
 
 
 class Context(grpc.aio.ServicerContext[Any, Any]):
-    """The context of one call, and the status that its handler arrives at."""
+    """The context of one call, and the status that its handler gives it."""
 
     door = "web"
 
@@ -98,7 +98,7 @@ class Context(grpc.aio.ServicerContext[Any, Any]):
         self._done = False
         self._callbacks: list[DoneCallback] = []
 
-    # What the front asks and tells.
+    # For the front.
 
     @property
     def aborted(self) -> bool:
@@ -115,12 +115,12 @@ class Context(grpc.aio.ServicerContext[Any, Any]):
         self._cancelled = True
 
     def finish(self) -> None:
-        """Note that the call is over, and tell those who asked."""
+        """Note that the call is over, and run the callbacks."""
         self._done = True
         for callback in self._callbacks:
             callback(self)
 
-    # What handlers ask and tell: grpc.aio.ServicerContext describes each.
+    # For handlers. grpc.aio.ServicerContext describes each.
 
     async def read(self) -> Any:
         if self._inbox is None:

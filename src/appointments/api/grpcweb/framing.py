@@ -1,7 +1,7 @@
 """gRPC-Web on the wire: frames, base64, metadata and timeouts, without I/O and without a clock.
 
-Follows the gRPC-Web specification (PROTOCOL-WEB) and what it inherits from gRPC over HTTP/2. Whatever a client sends
-wrongly becomes a `Refusal` with the status that the gRPC specification gives it; nothing else is raised for bad input.
+Follows the gRPC-Web specification (PROTOCOL-WEB), and gRPC over HTTP/2 where that one refers to it. Bad input raises a
+`Refusal` with the status that the gRPC specification gives it, and nothing else.
 """
 
 import binascii
@@ -23,7 +23,7 @@ CONTENT_TYPES = {
     b"application/grpc-web-text": True,
     b"application/grpc-web-text+proto": True,
 }
-"""What is understood, and whether it is the base64 text mode."""
+"""The content types that are understood, and whether each is the text mode (base64)."""
 
 _PREFIX = struct.Struct(">BI")
 _TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
@@ -32,13 +32,13 @@ _KEY = re.compile(r"[0-9a-z_.-]+")
 _TEXT = re.compile(r"[\x20-\x7e]*")
 _PRINTABLE = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 
-# Headers of the transport: a handler of the native port does not see them either. The cookie is a credential.
+# Headers of the transport. Handlers of the native port do not see them either. The cookie is a credential.
 _NOT_METADATA = frozenset(
     {b"accept", b"accept-encoding", b"connection", b"content-length", b"content-type", b"cookie", b"expect"}
     | {b"grpc-accept-encoding", b"grpc-encoding", b"grpc-timeout", b"host", b"http2-settings", b"keep-alive"}
     | {b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
 )
-# What a handler may not say: these would change the meaning of the HTTP response that carries its metadata.
+# Metadata that a handler may not send. It would change the meaning of the HTTP response.
 _RESERVED = frozenset(
     {"connection", "content-encoding", "content-length", "content-type", "date", "grpc-accept-encoding"}
     | {"grpc-encoding", "grpc-message", "grpc-status", "keep-alive", "set-cookie", "trailer", "transfer-encoding"}
@@ -47,7 +47,7 @@ _RESERVED = frozenset(
 
 
 class Refusal(Exception):
-    """The call ends here with this status, whatever the handler thinks."""
+    """The call ends with this status, whatever the handler does."""
 
     def __init__(self, code: grpc.StatusCode, details: str) -> None:
         super().__init__(details)
@@ -56,14 +56,14 @@ class Refusal(Exception):
 
 
 class Metadatum(NamedTuple):
-    """One entry of the invocation metadata, as grpc.aio gives it."""
+    """One entry of the invocation metadata, in the form that grpc.aio gives it."""
 
     key: str
     value: str | bytes
 
 
 class Deframer:
-    """Turns a request's body, in whatever pieces it arrives, into its messages.
+    """Turns the body of a request into its messages, in whatever pieces it arrives.
 
     Holds at most one message of ``limit`` bytes and the piece that is being fed.
     """
@@ -78,7 +78,8 @@ class Deframer:
         """Return the messages that ``piece`` completes.
 
         Raises:
-            Refusal: INTERNAL for what is not a frame, RESOURCE_EXHAUSTED as soon as a prefix announces too much.
+            Refusal: INTERNAL for what is not a frame, RESOURCE_EXHAUSTED as soon as a prefix announces a message over
+            the limit.
         """
         self._buffer += self._decode(piece) if self._text else piece
         messages = []
@@ -96,7 +97,7 @@ class Deframer:
         return messages
 
     def end(self) -> None:
-        """Say that the body has ended.
+        """Note that the body has ended.
 
         Raises:
             Refusal: INTERNAL if it ended within a message.
@@ -114,7 +115,7 @@ class Deframer:
             raise Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, details)
 
     def _decode(self, piece: bytes) -> bytes:
-        """Decode base64 of which any quantum of four characters, not only the last one, may be padded."""
+        """Decode base64 in which every quantum of four characters may be padded, not only the last one."""
         self._quanta += piece
         whole = len(self._quanta) // 4 * 4
         encoded, self._quanta = self._quanta[:whole], self._quanta[whole:]

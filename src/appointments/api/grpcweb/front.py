@@ -1,7 +1,7 @@
-"""The gRPC-Web door: any generated service, on ASGI, as the specification and the browsers' clients have it.
+"""The gRPC-Web front: serves any generated service over ASGI, as the specification and the browsers' clients expect.
 
-`Front` is sonora's server as a registration façade; its request path is replaced whole (docs/adr/0004). Handlers are
-those of grpc.aio. What is wrong with HTTP is answered in HTTP (403, 405, 415); whatever concerns the call is HTTP 200
+Services register with `Front` as with sonora's server, but its request path is replaced (docs/adr/0004). Handlers are
+those of grpc.aio. A bad HTTP request gets an HTTP status (403, 405, 415). Everything that concerns the call is HTTP 200
 with a gRPC status.
 """
 
@@ -25,20 +25,20 @@ Header = tuple[bytes, bytes]
 Credentials = Callable[[Sequence[Header]], str | None]
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-"""What the native port accepts by default."""
+"""The largest message: the default of the native port."""
 
 _SHUTTING_DOWN = "the server is shutting down"
 
 
 class _Details(NamedTuple):
-    """What a generic handler is asked with."""
+    """The argument that a generic handler is called with."""
 
     method: str
     invocation_metadata: Any = None
 
 
 class Front(sonora.asgi.grpcASGI):  # type: ignore[misc] # sonora is untyped
-    """Serves gRPC-Web over ASGI, beside whatever else the port serves: see `handles`.
+    """Serves gRPC-Web over ASGI, and passes on what it does not handle: see `handles`.
 
     ``credentials`` finds the access token in a request's cookies. It reaches handlers as ``authorization`` metadata,
     unless the request has an ``authorization`` header: that one wins. The cookie itself is not metadata. With or
@@ -64,11 +64,11 @@ class Front(sonora.asgi.grpcASGI):  # type: ignore[misc] # sonora is untyped
         self._draining = False
 
     def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Any]) -> None:
-        """Register a service's methods by name, as newer generated code does beside the generic way."""
+        """Register the methods of a service by name. Newer generated code does so besides the generic way."""
         self._methods.update({f"/{service_name}/{name}": handler for name, handler in method_handlers.items()})
 
     def handles(self, scope: Scope) -> bool:
-        """Whether a request is this door's: a registered method's path, or any gRPC content type."""
+        """Whether a request is for the front: it has the path of a registered method, or a gRPC content type."""
         if scope["type"] != "http":
             return False
         if self._handler(scope["path"]) is not None:
@@ -79,7 +79,7 @@ class Front(sonora.asgi.grpcASGI):  # type: ignore[misc] # sonora is untyped
         return headers.get(b"content-type", b"").lower().startswith(b"application/grpc")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request; what is not this door's goes to the application, if there is one."""
+        """Serve one request. What the front does not handle goes to the application, if there is one."""
         if self.handles(scope):
             handler = self._handler(scope["path"])
             streaming = handler is None or handler.request_streaming
@@ -90,7 +90,7 @@ class Front(sonora.asgi.grpcASGI):  # type: ignore[misc] # sonora is untyped
             await _refuse(Exchange(scope, receive, send), 404, "there is nothing here")
 
     async def drain(self, grace: float) -> None:
-        """Refuse new calls and end open streams with UNAVAILABLE; let the others finish, for ``grace`` seconds."""
+        """Refuse new calls, end open streams with UNAVAILABLE, and give the other calls ``grace`` seconds to finish."""
         self._draining = True
         self._end(call for call in self._calls if call.streaming)
         try:
@@ -117,7 +117,7 @@ class Front(sonora.asgi.grpcASGI):  # type: ignore[misc] # sonora is untyped
         elif scope["method"] != "POST":
             await _refuse(exchange, 405, "a call is a POST", [(b"allow", b"POST, OPTIONS")])
         elif mode not in framing.CONTENT_TYPES:
-            await _refuse(exchange, 415, "this is not a content type of gRPC-Web")
+            await _refuse(exchange, 415, "the content type is not one of gRPC-Web")
         else:
             token = self._credentials(scope["headers"]) if self._credentials and b"cookie" in headers else None
             if token is not None and not self._origins.permits(scope):
@@ -159,7 +159,7 @@ class Front(sonora.asgi.grpcASGI):  # type: ignore[misc] # sonora is untyped
         if self._draining:
             raise Refusal(StatusCode.UNAVAILABLE, _SHUTTING_DOWN)
         if headers.get(b"grpc-encoding", b"identity") != b"identity":
-            raise Refusal(StatusCode.UNIMPLEMENTED, "the only encoding that is understood is identity")
+            raise Refusal(StatusCode.UNIMPLEMENTED, "the only supported encoding is identity")
 
     async def _account(self, call: Call) -> None:
         self._calls.add(call)

@@ -1,7 +1,7 @@
 """The response of a gRPC-Web call: HTTP 200, framed messages, and the status as the body's last frame.
 
-Where there is one response at most, an error without it goes into the HTTP headers ("trailers-only"), as proxies do it.
-In a streaming response it stays a frame: older connect-web takes headers alone for a stream that ended well.
+In a call with one response at most, an error goes into the HTTP headers ("trailers-only"), as proxies do it. In a
+stream it stays a frame, because older versions of connect-web take headers alone for a stream that ended well.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -18,7 +18,7 @@ _ALWAYS_EXPOSED = (b"grpc-status", b"grpc-message", b"grpc-status-details-bin", 
 
 
 class Reply:
-    """Writes one response. ``ended`` is true from the moment that the status is decided."""
+    """Writes one response. ``ended`` is true as soon as the status is decided."""
 
     def __init__(self, send: Send, *, content_type: bytes, text: bool, streaming: bool, cors: Cors) -> None:
         self._send = send
@@ -35,10 +35,10 @@ class Reply:
         self._headers.append((name, value))
 
     async def metadata(self, initial: list[Header]) -> None:
-        """Take the initial metadata. A stream starts with it; a single response carries it when it comes.
+        """Take the initial metadata. A stream starts with it. A single response carries it.
 
         Raises:
-            RuntimeError: there was initial metadata, or a message, already.
+            RuntimeError: initial metadata or a message was sent already.
         """
         if self._started or self._metadata:
             raise RuntimeError("the initial metadata has been sent already")

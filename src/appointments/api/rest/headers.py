@@ -9,7 +9,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'none'",
         "script-src 'self'",
-        "style-src 'self'",  # the calendar places its events through the CSSOM, which needs no exception
+        "style-src 'self'",  # the calendar places its events through the CSSOM, which this does not restrict
         "img-src 'self'",
         "connect-src 'self'",
         "font-src 'self'",
@@ -55,7 +55,7 @@ class SecurityHeaders:
 
 
 class CrossOrigin:
-    """Under ``prefix``: answers preflights, adds CORS headers for allowed origins, and forbids caching."""
+    """Answers preflights under ``prefix``, adds CORS headers for allowed origins, and forbids caching."""
 
     def __init__(self, app: ASGIApp, *, origins: Origins, prefix: str) -> None:
         self._app = app

@@ -18,7 +18,7 @@ ASK_FIRST = "no-cache"
 
 
 def serve(folder: Path = FOLDER) -> ASGIApp:
-    """Serve the files of ``folder``, compressed; if there is no such folder, a 404 that says so."""
+    """Serve the files of ``folder``, compressed. If there is no such folder, answer a 404 that says so."""
     return GZipMiddleware(_Page(directory=folder, html=True)) if folder.is_dir() else _NotBuilt()
 
 

@@ -19,7 +19,7 @@ REASONS = {
     413: TooLarge.reason,
     415: "UNSUPPORTED_MEDIA_TYPE",
 }
-"""Reasons for what the HTTP layer refuses before any feature is called."""
+"""Reasons of what the HTTP layer refuses before a feature is called."""
 
 
 # These are coroutines although they await nothing: Starlette would run a plain function in a thread.
@@ -37,7 +37,7 @@ async def from_fault(request: Request, error: Exception) -> Response:
 
 
 async def from_http(request: Request, error: Exception) -> Response:
-    """Answer what the router refuses."""
+    """Answer a request that the router refuses."""
     if not isinstance(error, HTTPException):
         raise TypeError("not an HTTP refusal") from error
     status = error.status_code
@@ -45,7 +45,7 @@ async def from_http(request: Request, error: Exception) -> Response:
 
 
 def internal(request: Request) -> Response:
-    """Answer an unexpected error: the caller is told nothing but the request id, which leads to the log."""
+    """Answer an unexpected error. The caller gets only the request id, with which it is found in the log."""
     return _problem(request, INTERNAL.http, Fault.reason, "Internal error.")
 
 

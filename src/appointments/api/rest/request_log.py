@@ -47,7 +47,7 @@ class RequestLog:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = perf_counter()
         given = Headers(scope=scope).get("x-request-id", "")
-        # A copy: the server hands the same state to every request.
+        # A copy, because the server gives the same state to every request.
         state = scope["state"] = {**scope.get("state", {}), "request_id": request_id(given)}
         status = CLIENT_GONE
 

@@ -1,4 +1,4 @@
-"""The Starlette application: /auth, /healthz, /readyz and the page; everything on HTTP but gRPC-Web."""
+"""The Starlette application: /auth, /healthz, /readyz and the page. It is all of HTTP but gRPC-Web."""
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -54,7 +54,7 @@ def build(
             *AccountLinks(auth.proofs, limiter, trusted_proxy_hops=trusted_proxy_hops).routes(),
             *(kept_mail.routes() if kept_mail else ()),
             plain.STYLE_ROUTE,
-            # Not a Mount, which would answer requests to the other routes with a wrong method as paths of its own.
+            # Not a Mount: that would take over requests that have a wrong method for one of the other routes.
             Route("/{path:path}", page.serve(page_folder), methods=["GET"]),
         ],
         middleware=[
