@@ -5,7 +5,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
-from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from google.rpc.status_pb2 import Status
 
 from tests.api.doors import DETAILS_KEY, Call, Raw
@@ -38,3 +38,13 @@ def reason(raw: Raw) -> Reason:
     if isinstance(details, bytes):
         Status.FromString(details).details[0].Unpack(info)
     return raw.code.name, info.reason, dict(info.metadata)
+
+
+def fields(raw: Raw) -> list[str]:
+    """The bad fields that an answer names."""
+    found = BadRequest()
+    details = dict(raw.metadata).get(DETAILS_KEY)
+    if isinstance(details, bytes):
+        for detail in Status.FromString(details).details:
+            detail.Unpack(found)
+    return [violation.field for violation in found.field_violations]
