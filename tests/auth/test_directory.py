@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 
 from appointments.auth import Auth
@@ -257,6 +258,28 @@ async def test_a_deleted_user_takes_everything_along(db: Database, stranger: UUI
             await gone()
     await booking.create(db, stranger, shared(mine, others))
     assert 3 == (await resources.get(db, stranger, mine, is_admin=True)).role
+    assert 0 == await audit(db)
+
+
+async def test_an_erasure_waits_for_whoever_changes_a_room(db: Database, dsn: str, stranger: UUID) -> None:
+    """They have the room and want its bookers next: the erasure may not have one of these and want the room."""
+    house = process(db)
+    made = await manage(house)
+    room = await add_room(db, made.id)
+    await booking.create(db, made.id, shared(room))
+    waiting = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    async with (
+        await psycopg.AsyncConnection.connect(dsn) as manager,
+        await psycopg.AsyncConnection.connect(dsn, autocommit=True) as watcher,
+        asyncio.timeout(10),
+    ):
+        await manager.execute("SELECT FROM resources WHERE id = %s FOR UPDATE", [room])
+        erasing = asyncio.create_task(house.directory.delete(made.id, actor_id=stranger))
+        while not (await watcher.execute(waiting)).rowcount:  # noqa: ASYNC110 - it waits in another process
+            await asyncio.sleep(0.01)
+        await manager.execute("SELECT FROM subjects WHERE id = %s FOR NO KEY UPDATE NOWAIT", [made.id])
+        await manager.commit()
+        await erasing
     assert 0 == await audit(db)
 
 
