@@ -50,6 +50,14 @@ async def find(connection: Connection, user_id: UUID) -> User | None:
     return await cursor.fetchone()
 
 
+async def find_by_email(connection: Connection, email: str) -> User | None:
+    """Look up a user by their folded address."""
+    cursor = await connection.cursor(row_factory=class_row(User)).execute(
+        f"SELECT {COLUMNS} FROM users WHERE email = %(email)s", {"email": email}
+    )
+    return await cursor.fetchone()
+
+
 async def insert(connection: Connection, newcomer: User, password_hash: str | None = None) -> None:
     """Add a user, who signs in if there is a password.
 

@@ -1,30 +1,24 @@
-"""The command line: ``serve``, ``migrate``, ``jobs``, ``admin grant``. Faults are a clear line and an exit code."""
+"""The command line: ``serve``, ``migrate``, ``jobs``, ``changes``, ``admin``. A fault is one line and an exit code."""
 
 import asyncio
 import os
 import signal
 import socket
-import sys
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Coroutine
 from typing import Any
 
 import click
 import uvloop
 
-from appointments import embedded
-from appointments.auth.directory import grant_admin
 from appointments.changes import numbering
 from appointments.db import Database
-from appointments.db.migrate import MigrationFault, migrate, pending
-from appointments.embedded import DatabaseUnavailable
-from appointments.errors import Unavailable
+from appointments.db.migrate import migrate
 from appointments.server import app, background, logs
-from appointments.server.ports import StartFault
+from appointments.server.administration import admin
 from appointments.server.rules import recurrence
-from appointments.server.settings import ConfigFault, Settings, load
+from appointments.server.settings import Settings
 from appointments.server.supervisor import Supervisor
-from appointments.tracing import TracingFault
+from appointments.server.terminal import database, faults_as_lines
 
 
 @click.group()
@@ -36,6 +30,7 @@ def main() -> None:
 
 
 main.add_command(recurrence)
+main.add_command(admin)
 
 
 @main.command()
@@ -48,7 +43,7 @@ def serve(workers: int) -> None:
     Settings come from the environment. Without DATABASE_URL, development runs on an embedded PostgreSQL, whose data is
     kept between runs. Several workers share both ports; SIGHUP replaces them one by one.
     """
-    with _faults_as_lines(), _database() as (settings, dsn):
+    with faults_as_lines(), database() as (settings, dsn):
         logs.configure(json=settings.production, level=settings.log_level)
         if workers == 1:
             _run(app.serve(settings, dsn, announce=_announce))
@@ -61,7 +56,7 @@ def serve(workers: int) -> None:
 @click.argument("ready", type=int)
 def worker(http: int, ready: int) -> None:
     """Serve as one of several workers: HTTP on an inherited socket. Write a byte to an inherited pipe when ready."""
-    with _faults_as_lines(), _database() as (settings, dsn):
+    with faults_as_lines(), database() as (settings, dsn):
         logs.configure(json=settings.production, level=settings.log_level)
 
         def announce(*_: object) -> None:
@@ -74,32 +69,9 @@ def worker(http: int, ready: int) -> None:
 @main.command("migrate")
 def migrate_command() -> None:
     """Apply the migrations that the database lacks, and list them."""
-    with _faults_as_lines(), _database() as (settings, dsn):
+    with faults_as_lines(), database() as (settings, dsn):
         applied = asyncio.run(migrate(settings.direct(dsn)))
         click.echo("\n".join(applied) or "Nothing to apply.")
-
-
-@main.group()
-def admin() -> None:
-    """Say who administers this deployment."""
-
-
-@admin.command()
-@click.argument("address")
-def grant(address: str) -> None:
-    """Make the person with this e-mail ADDRESS an admin. It also works while the service runs."""
-    with _faults_as_lines(), _database(shared=True) as (settings, dsn):
-        if not asyncio.run(_grant(settings, dsn, address)):
-            raise click.ClickException(f"nobody has the address {address}: register first")
-    click.echo(f"{address} is an admin now.")
-
-
-async def _grant(settings: Settings, dsn: str, address: str) -> bool:
-    async with Database(settings.direct(dsn), size=1) as db:
-        async with db.connection() as connection:
-            if await pending(connection):
-                raise MigrationFault("the database lacks migrations: start the service, or run appointments migrate")
-        return await grant_admin(db, address)
 
 
 @main.group(invoke_without_command=True)
@@ -107,7 +79,7 @@ async def _grant(settings: Settings, dsn: str, address: str) -> bool:
 def jobs(context: click.Context) -> None:
     """Run jobs (mail, sweeps) and nothing else, for a service that has JOBS=off. Migrates first."""
     if context.invoked_subcommand is None:
-        with _faults_as_lines(), _database(shared=True) as (settings, dsn):
+        with faults_as_lines(), database(shared=True) as (settings, dsn):
             logs.configure(json=settings.production, level=settings.log_level)
             _run(background.run_alone(settings, dsn))
 
@@ -115,7 +87,7 @@ def jobs(context: click.Context) -> None:
 @jobs.command("status")
 def jobs_status() -> None:
     """List what waits, runs and was given up, and what has become of the mail."""
-    with _faults_as_lines(), _database(shared=True) as (settings, dsn):
+    with faults_as_lines(), database(shared=True) as (settings, dsn):
         logs.configure(json=settings.production, level="error")
         counts, letters = asyncio.run(background.status(settings, dsn))
         for each in counts:
@@ -139,7 +111,7 @@ def new_epoch() -> None:
     A restored database counts positions that it has counted before. Whoever has a cursor from before the restore lists
     again, and follows from there.
     """
-    with _faults_as_lines(), _database(shared=True) as (settings, dsn):
+    with faults_as_lines(), database(shared=True) as (settings, dsn):
 
         async def begin() -> None:
             async with Database(settings.direct(dsn), size=1) as db:
@@ -158,33 +130,6 @@ async def _supervise(settings: Settings, dsn: str, workers: int) -> None:
     # Migrated once, before any worker could see a half-migrated database. The workers find nothing left to do.
     await migrate(settings.direct(dsn), patience=settings.database_wait_seconds)
     await Supervisor(settings, dsn, workers).run(_announce)
-
-
-@contextmanager
-def _database(*, shared: bool = False) -> Iterator[tuple[Settings, str]]:
-    """The settings and where the database is; ``shared``: the embedded one may belong to a service that runs."""
-    settings = load()
-    if settings.database_url:
-        yield settings, settings.database_url.get_secret_value()
-        return
-    data = embedded.default_data()
-    if shared and (dsn := embedded.running(data)):
-        yield settings, dsn
-        return
-    with embedded.serve(data) as server:
-        yield settings, server.dsn
-
-
-@contextmanager
-def _faults_as_lines() -> Iterator[None]:
-    try:
-        yield
-    except (ConfigFault, DatabaseUnavailable, MigrationFault, StartFault, TracingFault, Unavailable) as fault:
-        click.echo(f"appointments: {fault}", err=True)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        # Either the server was not there yet, or this is the second Ctrl-C, while it drains.
-        sys.exit(130)
 
 
 def _announce(settings: Settings, grpc_address: str, http_address: str) -> None:

@@ -1,0 +1,140 @@
+"""``appointments admin``: users and the doctor, by the command itself on a real database."""
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests import service
+from tests.clients import Person, person
+from tests.service import ROOT
+
+
+def admin(dsn: str, *arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command."""
+    env = {key: value for key, value in os.environ.items() if key != "DATABASE_URL"}
+    return subprocess.run(
+        [sys.executable, "-m", "appointments", "admin", *arguments],
+        env=env | {"DATABASE_URL": dsn} | environment,
+        cwd=ROOT,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def verdicts(dsn: str, **environment: str) -> tuple[int, dict[str, str]]:
+    """What the doctor says of each thing, and its exit code."""
+    done = admin(dsn, "doctor", "--json", **environment)
+    assert done.stderr == ""
+    return done.returncode, {each["name"]: each["verdict"] for each in json.loads(done.stdout)}
+
+
+async def can_call(who: Person) -> bool:
+    """Whether the person is let in."""
+    try:
+        await who.create()
+    except Exception:  # noqa: BLE001 - whatever it is, it is a no
+        return False
+    return True
+
+
+async def test_a_user_from_list_to_deletion(dsn: str) -> None:
+    """Listed, shown, disabled, let in again, signed out, deleted: each seen from outside."""
+    with service.start(dsn, {"TRUSTED_PROXY_HOPS": "1"}) as server:
+        async with person(server.grpc) as somebody:
+            listed: list[dict[str, Any]] = json.loads(admin(dsn, "users", "list", "--json").stdout)
+            assert [(somebody.user_id, somebody.email)] == [(each["id"], each["email"]) for each in listed]
+            assert somebody.email in admin(dsn, "users", "list").stdout
+            shown = json.loads(admin(dsn, "users", "show", somebody.email.upper(), "--json").stdout)
+            assert (somebody.user_id, False, 1) == (shown["id"], shown["disabled"], len(shown["sessions"]))
+            assert 0 == admin(dsn, "users", "disable", somebody.user_id).returncode
+            assert "(disabled)" in admin(dsn, "users", "list").stdout
+            assert 0 == admin(dsn, "users", "enable", somebody.email).returncode
+            assert "0 sessions have ended.\n" == admin(dsn, "users", "end-sessions", somebody.email).stdout
+            asked = admin(dsn, "users", "delete", somebody.email, stdin="n\n")
+            assert (1, 1) == (asked.returncode, len(json.loads(admin(dsn, "users", "list", "--json").stdout)))
+            assert 0 == admin(dsn, "users", "delete", somebody.email, "--yes").returncode
+            assert [] == json.loads(admin(dsn, "users", "list", "--json").stdout)
+
+
+async def test_ended_sessions_are_noticed(dsn: str) -> None:
+    """By a service that runs, which did not end them itself."""
+    with service.start(dsn, {"TRUSTED_PROXY_HOPS": "1"}) as server:
+        async with person(server.grpc) as somebody:
+            assert "1 sessions have ended.\n" == admin(dsn, "users", "end-sessions", somebody.email).stdout
+        with psycopg.connect(dsn) as connection:
+            assert [(1,)] == connection.execute("SELECT count(*) FROM sessions WHERE revoked_at IS NOT NULL").fetchall()
+
+
+def test_a_user_that_is_none_is_one_clear_line(dsn: str) -> None:
+    """No stack trace."""
+    done = admin(dsn, "users", "show", "nobody@example.com")
+    assert (1, "appointments: There is no user nobody@example.com.\n") == (done.returncode, done.stderr)
+
+
+def test_migrations_are_told(dsn: str) -> None:
+    """Applied or missing, each by its name."""
+    assert {True} == {each["applied"] for each in json.loads(admin(dsn, "migrations", "--json").stdout)}
+    with psycopg.connect(dsn) as connection:
+        connection.execute("DELETE FROM schema_migrations WHERE version = (SELECT max(version) FROM schema_migrations)")
+    assert 1 == admin(dsn, "migrations").stdout.count("missing")
+    code, found = verdicts(dsn)
+    assert (1, "fault") == (code, found["migrations"])
+
+
+async def test_the_doctor_finds_a_healthy_database_healthy(dsn: str) -> None:
+    """With data in it, and no warning in development."""
+    with service.start(dsn, {"TRUSTED_PROXY_HOPS": "1"}) as server:
+        async with person(server.grpc) as somebody:
+            await somebody.create()
+    code, found = verdicts(dsn)
+    assert (0, {"ok"}) == (code, set(found.values()) - {"warning"})
+    assert "overlaps" in admin(dsn, "doctor").stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "harm"),
+    [
+        ("promise", "ALTER TABLE bookings DROP CONSTRAINT bookings_no_overlap"),
+        ("unbooked", "DELETE FROM bookings"),
+        ("stray bookings", "UPDATE appointments SET deleted_at = now()"),
+        (
+            "overlaps",
+            """
+            ALTER TABLE bookings DROP CONSTRAINT bookings_no_overlap;
+            UPDATE appointments SET request_id = NULL, request_digest = NULL;
+            INSERT INTO appointments SELECT (jsonb_populate_record(appointments, jsonb_build_object('id', owner_id))).*
+            FROM appointments;
+            INSERT INTO bookings
+            SELECT (jsonb_populate_record(bookings, jsonb_build_object('appointment_id', subject_id))).* FROM bookings
+            """,
+        ),
+        ("constraints", "ALTER TABLE bookings ADD CONSTRAINT bookings_late CHECK (true) NOT VALID"),
+    ],
+)
+async def test_the_doctor_finds_what_is_wrong(dsn: str, name: str, harm: str) -> None:
+    """Each kind of harm, done by hand behind the service's back."""
+    with service.start(dsn, {"TRUSTED_PROXY_HOPS": "1"}) as server:
+        async with person(server.grpc) as somebody:
+            await somebody.create()
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(harm.encode())
+    code, found = verdicts(dsn)
+    assert (1, "fault") == (code, found[name])
+
+
+def test_the_doctor_warns_of_what_a_service_can_live_with(dsn: str) -> None:
+    """A Redis that is away, a replica that does not answer; and a database that is away is a fault."""
+    [port] = service.free_ports(1)
+    environment = {"REDIS_URL": f"redis://127.0.0.1:{port}", "DATABASE_REPLICA_URL": f"postgresql://127.0.0.1:{port}/x"}
+    code, found = verdicts(dsn, **environment)
+    assert (0, "warning", "warning") == (code, found["redis"], found["replica"])
+    code, found = verdicts(f"postgresql://127.0.0.1:{port}/x")
+    assert (1, "fault") == (code, found["database"])
