@@ -5,7 +5,7 @@ from uuid import UUID
 
 from appointments.api import masks
 from appointments.api.auth import user_message
-from appointments.api.bookable import hours
+from appointments.api.bookable import hours, rules
 from appointments.api.caller import Caller
 from appointments.api.convert import identifier, timestamp
 from appointments.auth import Accounts, Proofs, Sessions
@@ -36,11 +36,12 @@ class AccountService:
         self, request: pb.UpdateCurrentUserRequest, caller: Caller
     ) -> pb.UpdateCurrentUserResponse:
         """Change the fields of the mask."""
-        fields = masks.paths(request.update_mask, request.user, ("display_name", "time_zone", "hours"))
+        fields = masks.paths(request.update_mask, request.user, ("display_name", "time_zone", "hours", "booking_rules"))
         wanted: dict[str, Any] = {
             "display_name": request.user.display_name,
             "time_zone": request.user.time_zone,
             "hours": hours(request.user.hours),
+            "booking_rules": rules(request.user.booking_rules),
         }
         changed = await self._accounts.update(caller.user_id, **{field: wanted[field] for field in fields})
         return pb.UpdateCurrentUserResponse(user=user_message(changed))

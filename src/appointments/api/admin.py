@@ -4,6 +4,7 @@ from typing import Any
 
 from appointments.api import keys, masks
 from appointments.api.auth import user_message
+from appointments.api.bookable import hours, rules
 from appointments.api.caller import Caller
 from appointments.api.convert import identifier
 from appointments.auth import Directory
@@ -50,6 +51,10 @@ class AdminService:
         changes: dict[str, Any] = {field: getattr(request.user, field) for field in fields}
         if "role" in changes:
             changes["role"] = _TO_ROLE.get(request.user.role, "")
+        if "hours" in changes:
+            changes["hours"] = hours(request.user.hours)
+        if "booking_rules" in changes:
+            changes["booking_rules"] = rules(request.user.booking_rules)
         if changes.get("time_zone") == "":
             changes["time_zone"] = "UTC"
         changed = await self._directory.update(user_id, changes)

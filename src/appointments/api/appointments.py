@@ -49,7 +49,13 @@ class AppointmentService:
         except Invalid as bad:
             raise Invalid([*bad.violations, *violations(spec), *holds.violations(ttl, spec)]) from None
         created = await booking.create(
-            self._db, caller.user_id, spec, request_id=request_id, cause=cause(caller), ttl=ttl
+            self._db,
+            caller.user_id,
+            spec,
+            request_id=request_id,
+            cause=cause(caller),
+            ttl=ttl,
+            override=request.override_rules,
         )
         metrics.BOOKINGS.labels("create").inc()
         return pb.CreateAppointmentResponse(appointment=convert.appointment(created))
@@ -115,7 +121,13 @@ class AppointmentService:
             return replace(current, **{field: getattr(wanted, field) for field in fields})
 
         changed = await amending.update(
-            self._db, caller.user_id, appointment_id, change, etag=message.etag, cause=cause(caller)
+            self._db,
+            caller.user_id,
+            appointment_id,
+            change,
+            etag=message.etag,
+            cause=cause(caller),
+            override=request.override_rules,
         )
         metrics.BOOKINGS.labels("update").inc()
         return pb.UpdateAppointmentResponse(appointment=convert.appointment(changed))
@@ -126,7 +138,12 @@ class AppointmentService:
         """Delete softly."""
         appointment_id = convert.identifier(request.id, "id")
         deleted = await amending.delete(
-            self._db, caller.user_id, appointment_id, etag=request.etag, cause=cause(caller)
+            self._db,
+            caller.user_id,
+            appointment_id,
+            etag=request.etag,
+            cause=cause(caller),
+            override=request.override_rules,
         )
         return pb.DeleteAppointmentResponse(appointment=convert.appointment(deleted))
 
@@ -135,7 +152,11 @@ class AppointmentService:
     ) -> pb.UndeleteAppointmentResponse:
         """Restore."""
         restored = await amending.undelete(
-            self._db, caller.user_id, convert.identifier(request.id, "id"), cause=cause(caller)
+            self._db,
+            caller.user_id,
+            convert.identifier(request.id, "id"),
+            cause=cause(caller),
+            override=request.override_rules,
         )
         metrics.BOOKINGS.labels("undelete").inc()
         return pb.UndeleteAppointmentResponse(appointment=convert.appointment(restored))

@@ -1,6 +1,6 @@
 """AuthService: limit, call the feature, convert. Programs use it; browsers have the same as REST under /auth."""
 
-from appointments.api.bookable import set_hours
+from appointments.api.bookable import set_hours, set_rules
 from appointments.api.caller import Visitor
 from appointments.api.convert import timestamp
 from appointments.auth import Accounts, Device, Rotation, Sessions
@@ -8,6 +8,7 @@ from appointments.auth.ratelimit import Limiter, network
 from appointments.auth.tokens import Tokens
 from appointments.auth.user import User
 from appointments.bookable.hours import Hours
+from appointments.bookable.rules import BookingRules
 from appointments.v1 import account_pb2, auth_pb2
 
 
@@ -71,6 +72,8 @@ def user_message(user: User) -> account_pb2.User:
     )
     if user.hours:
         set_hours(message.hours, Hours.from_json(user.hours))
+    if user.booking_rules:
+        set_rules(message.booking_rules, BookingRules.from_json(user.booking_rules))
     return message
 
 

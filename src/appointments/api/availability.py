@@ -84,7 +84,7 @@ class AvailabilityService:
         return response
 
     def _asker(self, caller: Caller) -> Asker:
-        return Asker(caller.user_id, caller.is_admin, self._sees_people)
+        return Asker(caller.user_id, caller.is_admin, self._sees_people, acts=caller.actor_id != caller.user_id)
 
 
 def _time(has: Callable[..., bool], field: str, value: Timestamp) -> datetime:

@@ -134,6 +134,7 @@ def appointment(value: Appointment, make: Callable[..., pb.Appointment] = pb.App
         transparency=_TRANSPARENT if value.transparent else _OPAQUE,
         all_day=value.all_day,
         resource_ids=value.resource_ids,
+        overridden_rules=value.overridden_rules,
     )
     set_timestamp(message.start_time, value.start_at)
     set_timestamp(message.end_time, value.end_at)

@@ -4,10 +4,11 @@ from dataclasses import replace
 from typing import Literal
 
 from appointments.api import masks
-from appointments.api.bookable import hours, set_hours
+from appointments.api.bookable import hours, rules, set_hours, set_rules
 from appointments.api.caller import Caller, cause
 from appointments.api.convert import buffer, identifier, optional_identifier, set_timestamp
 from appointments.bookable.hours import Hours
+from appointments.bookable.rules import BookingRules
 from appointments.calendar import access, resources
 from appointments.calendar.resource import Resource, ResourceSpec, violations
 from appointments.db import Database
@@ -19,7 +20,7 @@ _TO_KIND = {number: kind for kind, number in _KINDS.items()}
 
 _CHANGEABLE = (
     "kind", "display_name", "time_zone", "description", "location", "seats", "units", "buffer_before", "buffer_after",
-    "default_role", "hours",
+    "default_role", "hours", "booking_rules",
 )  # fmt: skip
 """The contract's fields that an update can name. A ResourceSpec calls them the same."""
 
@@ -149,6 +150,7 @@ def _spec(message: pb.Resource) -> ResourceSpec:
         buffer_after=buffer(message.buffer_after),
         default_role=message.default_role,
         hours=hours(message.hours),
+        booking_rules=rules(message.booking_rules),
     )
 
 
@@ -173,6 +175,8 @@ def message_of(value: Resource) -> pb.Resource:
         message.buffer_after.seconds = value.buffer_after
     if value.hours:
         set_hours(message.hours, Hours.from_json(value.hours))
+    if value.booking_rules:
+        set_rules(message.booking_rules, BookingRules.from_json(value.booking_rules))
     set_timestamp(message.create_time, value.created_at)
     set_timestamp(message.update_time, value.updated_at)
     if value.deleted_at is not None:

@@ -17,7 +17,9 @@ from appointments.auth.sessions import Device, Sessions, end_all, printable
 from appointments.auth.tokens import Clock, Tokens, utc_now
 from appointments.auth.user import User
 from appointments.bookable import hours as opening
+from appointments.bookable import rules
 from appointments.bookable.hours import Hours
+from appointments.bookable.rules import BookingRules
 from appointments.db import Connection, Database
 from appointments.errors import Invalid, Taken, Unauthenticated, Violation
 from appointments.validation import ZONES
@@ -140,6 +142,7 @@ class Accounts:
         display_name: str | None = None,
         time_zone: str | None = None,
         hours: Hours | None = None,
+        booking_rules: BookingRules | None = None,
     ) -> User:
         """Change what is given; an empty time zone resets it to UTC.
 
@@ -148,16 +151,18 @@ class Accounts:
         """
         bad = profile_violations(display_name or "", time_zone or "UTC")
         bad += opening.violations(hours, "user.hours") if hours else []
+        bad += rules.violations(booking_rules, "user.booking_rules") if booking_rules else []
         if bad:
             raise Invalid(bad)
-        if display_name is None and time_zone is None and hours is None:
+        if display_name is None and time_zone is None and hours is None and booking_rules is None:
             return await self.get(user_id)
         async with self._db.connection() as connection:
             cursor = await connection.cursor(row_factory=class_row(User)).execute(
                 f"""
                 UPDATE users SET updated_at = %(now)s, display_name = coalesce(%(display_name)s, display_name),
                     time_zone = coalesce(%(time_zone)s, time_zone),
-                    hours = CASE WHEN %(with_hours)s THEN %(hours)s::jsonb ELSE hours END
+                    hours = CASE WHEN %(with_hours)s THEN %(hours)s::jsonb ELSE hours END,
+                    booking_rules = CASE WHEN %(with_rules)s THEN %(rules)s::jsonb ELSE booking_rules END
                 WHERE id = %(id)s RETURNING {user.COLUMNS}
                 """,
                 {
@@ -167,6 +172,8 @@ class Accounts:
                     "time_zone": "UTC" if time_zone == "" else time_zone,
                     "with_hours": hours is not None,
                     "hours": hours.dumps() if hours else None,
+                    "with_rules": booking_rules is not None,
+                    "rules": booking_rules.dumps() if booking_rules else None,
                 },
             )
             return _existing(await cursor.fetchone())

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import psycopg
 from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
 from uuid_utils.compat import uuid7
 
 from appointments import validation
@@ -22,6 +23,10 @@ from appointments.auth.keys import KeySpec, NewKey
 from appointments.auth.sessions import end_all
 from appointments.auth.tokens import Clock, utc_now
 from appointments.auth.user import User
+from appointments.bookable import hours as opening
+from appointments.bookable import rules
+from appointments.bookable.hours import Hours
+from appointments.bookable.rules import BookingRules
 from appointments.db import Connection, Database, paging
 from appointments.errors import Invalid, NotFound, Taken, Unmet, Violation
 
@@ -29,7 +34,7 @@ DEFAULT_PAGE = 50
 MAX_PAGE = 1000
 MAX_EXTERNAL_ID = 200
 
-CHANGEABLE = ("display_name", "time_zone", "external_id", "role", "disabled")
+CHANGEABLE = ("display_name", "time_zone", "external_id", "role", "disabled", "hours", "booking_rules")
 
 _ADMINS_TURN = 0x61646D696E
 """The advisory lock's number, "admin" in ASCII: who changes or deletes users has it, so that two admins who do the same
@@ -145,8 +150,8 @@ class Directory:
         async def work(connection: Connection) -> tuple[User, Sequence[UUID]]:
             await _take_turn(connection)
             current = _existing(await _locked(connection, user_id))
-            wanted = replace(current, **changes)
-            if bad := _violations(wanted):
+            wanted = replace(current, **{field: _stored(value) for field, value in changes.items()})
+            if bad := _violations(wanted) + _bookable_violations(changes):
                 raise Invalid(bad)
             if wanted == current:
                 return current, ()
@@ -195,10 +200,16 @@ class Directory:
             f"""
             UPDATE users SET display_name = %(display_name)s, time_zone = %(time_zone)s,
                 external_id = nullif(%(external_id)s, ''), role = %(role)s,
-                disabled_at = CASE WHEN %(disabled)s THEN coalesce(disabled_at, %(now)s) END, updated_at = %(now)s
+                disabled_at = CASE WHEN %(disabled)s THEN coalesce(disabled_at, %(now)s) END, updated_at = %(now)s,
+                hours = %(hours)s, booking_rules = %(booking_rules)s
             WHERE id = %(id)s RETURNING {user.COLUMNS}
             """,
-            {field: getattr(wanted, field) for field in ("id", *CHANGEABLE)} | {"now": self._now()},
+            {field: getattr(wanted, field) for field in ("id", *CHANGEABLE)}
+            | {
+                "now": self._now(),
+                "hours": Jsonb(wanted.hours) if wanted.hours else None,
+                "booking_rules": Jsonb(wanted.booking_rules) if wanted.booking_rules else None,
+            },
         )
         return _existing(await cursor.fetchone())
 
@@ -216,6 +227,17 @@ async def grant_admin(db: Database, email: str) -> bool:
             {"email": validation.fold_email(email)},
         )
         return cursor.rowcount == 1
+
+
+def _stored(value: Any) -> Any:
+    return value.to_json() if isinstance(value, Hours | BookingRules) else value
+
+
+def _bookable_violations(changes: dict[str, Any]) -> list[Violation]:
+    bad = opening.violations(changes["hours"], "user.hours") if "hours" in changes else []
+    if "booking_rules" in changes:
+        bad += rules.violations(changes["booking_rules"], "user.booking_rules")
+    return bad
 
 
 def _violations(wanted: User) -> list[Violation]:

@@ -28,6 +28,8 @@ class User:
     updated_at: datetime
     hours: dict[str, Any] | None = None
     """When the person can be booked, as :meth:`Hours.to_json` has it."""
+    booking_rules: dict[str, Any] | None = None
+    """What is asked of whoever acts for the person, as :meth:`BookingRules.to_json` has it."""
     external_id: str = ""
     role: Role = "user"
     disabled: bool = False
@@ -38,7 +40,8 @@ class User:
 COLUMNS: LiteralString = """
     id, coalesce(email, '') AS email, display_name, time_zone, created_at, updated_at,
     coalesce(external_id, '') AS external_id, role, disabled_at IS NOT NULL AS disabled, kind, hours,
-    email_verified_at IS NOT NULL AS email_verified
+    email_verified_at IS NOT NULL AS email_verified,
+    booking_rules
 """
 
 

@@ -3,6 +3,7 @@
 Without rules everything goes, also in the past. :mod:`~appointments.bookable.terms` tells what they allow.
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import timedelta
@@ -44,6 +45,11 @@ class BookingRules:
             if value != getattr(NO_RULES, name)
         }
         return asked or None
+
+    def dumps(self) -> str | None:
+        """The same as JSON."""
+        stored = self.to_json()
+        return None if stored is None else json.dumps(stored)
 
     @classmethod
     def from_json(cls, stored: dict[str, Any] | None) -> "BookingRules":

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import psycopg
 
-from appointments.calendar import booking, conflicts, holds, placing
+from appointments.calendar import booking, conflicts, holds, placing, ruling
 from appointments.calendar.appointment import COLUMNS, LIVE, Appointment, Spec, changed_fields, from_row, to_values
 from appointments.calendar.log import BY_OWNER, Cause, of_all, of_owner
 from appointments.calendar.rules import violations
@@ -28,6 +28,7 @@ async def update(
     *,
     etag: str = "",
     cause: Cause = BY_OWNER,
+    override: bool = False,
 ) -> Appointment:
     """Replace the spec by what ``change`` makes of it. ``change`` must be pure: it may run again.
 
@@ -38,7 +39,9 @@ async def update(
         Invalid: the new spec breaks a rule.
         Conflict: the new time overlaps other appointments of the owner (its own old time does not count), or a resource
             is taken then.
+        Unmet: a rule of booking does not allow it, unless the owner may ``override`` it and does.
     """
+    acted = cause.actor_id is not None
 
     def decide(current: Appointment) -> Spec:
         _check_etag(etag, current)
@@ -52,7 +55,8 @@ async def update(
         spec = decide(current)
         if spec == current.spec:
             return current
-        if rows := await _amend_at_once(db, current, spec, cause):
+        bound = _is_retimed(spec, current) and await ruling.binds_owner(db, owner_id, acted=acted)
+        if not bound and (rows := await _amend_at_once(db, current, spec, cause)):
             return from_row(rows[0])
         held = spec.resources
 
@@ -64,7 +68,7 @@ async def update(
             if not set(spec.resources) <= set(held):
                 return None  # somebody else has given it other resources: they have to be locked first
             if spec != current.spec:
-                await _rebook(connection, current, spec, roles)
+                await _rebook(connection, current, spec, roles, acted=acted, override=override)
                 current = _found(await connection.fetch(REWRITE, _rewriting(current, spec, cause)))
             return current
 
@@ -150,13 +154,27 @@ LOCK = Statement(
 )
 
 
-async def _rebook(connection: Connection, current: Appointment, spec: Spec, roles: dict[UUID, int]) -> None:
+async def _rebook(
+    connection: Connection,
+    current: Appointment,
+    spec: Spec,
+    roles: dict[UUID, int],
+    *,
+    acted: bool,
+    override: bool,
+) -> None:
     """Give an appointment the bookings of a new spec, under the locks of its owner and its new resources."""
     owner_id, before, after = current.owner_id, current.spec.resources, spec.resources
     retimed = _is_retimed(spec, current)
     freed = before if retimed else [each for each in before if each not in after]
     placed = after if retimed else [each for each in after if each not in before]
     placing.check_bookable(roles, placed)
+    acted = acted and retimed
+    overridden = await ruling.check_change(connection, current, freed, acted=acted, override=override)
+    overridden += await ruling.check(
+        connection, owner_id, spec, placed, acted=acted, override=override, besides=current.id
+    )
+    await ruling.record(connection, current.id, overridden)
     await connection.fetch(FREE, {"id": current.id, "resource_ids": freed, "owner_too": retimed})
     takes_time = retimed and not spec.transparent
     if (placed or takes_time) and not await placing.place(
@@ -219,7 +237,13 @@ async def confirm(
 
 
 async def delete(
-    db: Database, owner_id: UUID, appointment_id: UUID, *, etag: str = "", cause: Cause = BY_OWNER
+    db: Database,
+    owner_id: UUID,
+    appointment_id: UUID,
+    *,
+    etag: str = "",
+    cause: Cause = BY_OWNER,
+    override: bool = False,
 ) -> Appointment:
     """Delete softly: the row stays, its time and its resources are free at once.
 
@@ -227,10 +251,19 @@ async def delete(
         NotFound: the owner has no such live appointment.
         Denied: it is somebody else's on a resource that the owner manages.
         Stale: ``etag`` is given and not the current one.
+        Unmet: a rule of booking does not allow it any more, unless the owner may ``override`` it and does.
     """
+    acted = cause.actor_id is not None
     while True:
         current = await _live(db, owner_id, appointment_id)
         _check_etag(etag, current)
+        if current.resource_ids or acted:
+            async with db.connection() as connection:
+                # No lock: a rule that changes in the same moment comes before or after.
+                overridden = await ruling.check_change(
+                    connection, current, current.spec.resources, acted=acted, override=override
+                )
+                await ruling.record(connection, appointment_id, overridden)
         values = {"id": appointment_id, "owner_id": owner_id, "version": current.version, **cause.values}
         if rows := await db.fetch(DELETE, values):
             return from_row(rows[0])
@@ -265,7 +298,9 @@ def _check_etag(etag: str, current: Appointment) -> None:
         raise Stale("The appointment has changed since it was read.")
 
 
-async def undelete(db: Database, owner_id: UUID, appointment_id: UUID, *, cause: Cause = BY_OWNER) -> Appointment:
+async def undelete(
+    db: Database, owner_id: UUID, appointment_id: UUID, *, cause: Cause = BY_OWNER, override: bool = False
+) -> Appointment:
     """Bring a deleted appointment back, if its time is still free, and its resources are.
 
     Raises:
@@ -273,11 +308,14 @@ async def undelete(db: Database, owner_id: UUID, appointment_id: UUID, *, cause:
         Denied: the owner may not book one of its resources any more.
         Taken: it is not deleted.
         Conflict: its time overlaps other appointments of the owner, or a resource is taken then.
-        Unmet: it was a hold (HOLD_ENDED).
+        Unmet: it was a hold (HOLD_ENDED), or a rule of booking does not allow it, unless the owner may ``override`` it
+            and does.
     """
+    acted = cause.actor_id is not None
+    bound = await ruling.binds_owner(db, owner_id, acted=acted)
     values = {"id": appointment_id, "owner_id": owner_id, **cause.values}
     while True:
-        if rows := await db.fetch(UNDELETE, values):
+        if not bound and (rows := await db.fetch(UNDELETE, values)):
             return from_row(rows[0])
         current = await _own(db, owner_id, appointment_id)
         at_version = values | {"version": current.version}
@@ -285,11 +323,11 @@ async def undelete(db: Database, owner_id: UUID, appointment_id: UUID, *, cause:
             raise Taken("The appointment is not deleted.", reason="APPOINTMENT_NOT_DELETED")
         if current.expires_at is not None:
             raise Unmet("A hold that has ended is not restored. Create it anew.", reason="HOLD_ENDED")
-        if current.resource_ids:
-            held = current.spec.resources
-            rows = await db.transact(partial(_restore, values=at_version, held=held))
-        elif current.transparent:
+        if current.transparent:
             rows = await db.fetch(RESTORE, at_version)
+        elif current.resource_ids or bound:
+            held = current.spec.resources
+            rows = await db.transact(partial(_restore, values=at_version, held=held, acted=acted, override=override))
         else:
             async with db.connection() as connection:
                 if conflict := await conflicts.find(connection, owner_id, current.spec, besides=appointment_id):
@@ -330,14 +368,23 @@ UNDELETE = Statement(
 )
 
 
-async def _restore(connection: Connection, values: dict[str, Any], held: list[UUID]) -> list[Row]:
+async def _restore(
+    connection: Connection, values: dict[str, Any], held: list[UUID], *, acted: bool, override: bool
+) -> list[Row]:
     """Restore an appointment with its resources; no rows: somebody was faster."""
     owner_id, appointment_id = values["owner_id"], values["id"]
-    placing.check_bookable(await placing.hold(connection, owner_id, held), held)
+    if held:
+        placing.check_bookable(await placing.hold(connection, owner_id, held), held)
     await placing.lock(connection, owner_id, held)
     rows = await connection.fetch(RESTORE, values)
     if rows:
         restored = from_row(rows[0])
+        overridden = await ruling.check(
+            connection, owner_id, restored.spec, held, acted=acted, override=override, besides=appointment_id
+        )
+        if overridden:
+            await ruling.record(connection, appointment_id, overridden)
+            rows = await connection.fetch(booking.GET, {"id": appointment_id, "user_id": owner_id})
         if not await placing.place(connection, owner_id, appointment_id, restored.spec, held, owner=True):
             raise await conflicts.found(connection, owner_id, restored.spec, besides=appointment_id)
     return rows

@@ -4,6 +4,7 @@ The only place that knows the columns' order: statements select :data:`COLUMNS` 
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, LiteralString, NamedTuple
@@ -64,7 +65,8 @@ COLUMNS: LiteralString = """
     CASE WHEN expires_at <= now() AND deleted_at IS NULL THEN version + 1 ELSE version END AS version,
     resource_ids::text[] AS resource_texts,
     nullif(buffer_before, 0) AS before, nullif(buffer_after, 0) AS after, nullif(transparent, false) AS is_transparent,
-    nullif(all_day, false) AS is_all_day, actor_id::text AS actor_text, expires_at
+    nullif(all_day, false) AS is_all_day, actor_id::text AS actor_text, expires_at,
+    overridden_rules
 """
 
 # Neither deleted nor a hold that has expired.
@@ -101,6 +103,9 @@ class Appointment(NamedTuple):
 
     expires_at: Micros | None
     """Until when it is, or was, a hold."""
+
+    overridden_rules: list[str] | None
+    """The rules of booking that its writers have overridden."""
 
     @property
     def id(self) -> UUID:
@@ -141,6 +146,7 @@ def booked(
     *,
     actor_id: UUID | None = None,
     expires_at: Micros | None = None,
+    overridden: Sequence[str] = (),
 ) -> Appointment:
     """The appointment that a spec is as soon as it is booked."""
     return Appointment(
@@ -148,7 +154,7 @@ def booked(
         spec.description, spec.location, spec.attendees, created_at, created_at, None, 1,
         list(spec.resource_ids) or None, seconds(spec.buffer_before) or None, seconds(spec.buffer_after) or None,
         spec.transparent or None, spec.all_day or None, str(actor_id) if actor_id else None,
-        expires_at,
+        expires_at, list(overridden) or None,
     )  # fmt: skip
 
 

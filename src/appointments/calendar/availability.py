@@ -13,7 +13,7 @@ from uuid import UUID
 
 from appointments.bookable import slots
 from appointments.bookable.hours import DAY, Hours, opened
-from appointments.bookable.rules import NO_RULES
+from appointments.bookable.rules import NO_RULES, BookingRules
 from appointments.bookable.slots import AROUND, Obstacles, Requirement, Slot, Subject
 from appointments.bookable.spans import Span, at_least, gaps, union
 from appointments.bookable.terms import Terms
@@ -21,6 +21,7 @@ from appointments.calendar.appointment import MICROSECOND, NO_TIME, UNSET
 from appointments.calendar.listing import page_size
 from appointments.calendar.resource import ROLE, Role
 from appointments.calendar.rules import EARLIEST, LATEST, LONGEST, buffer_problem
+from appointments.calendar.ruling import full_days
 from appointments.db import Database, Micros, Statement, instant, micros, paging
 from appointments.errors import Invalid, NotFound, Violation
 from appointments.validation import email_problem, fold_email, is_uuid
@@ -38,11 +39,12 @@ _MOST_STARTS = 5000
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Who asks. ``sees_people``: whether everybody may see when others are taken."""
+    """Who asks. ``sees_people``: whether everybody may see when others are taken. ``acts``: somebody acts for them."""
 
     user_id: UUID
     is_admin: bool = False
     sees_people: bool = True
+    acts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +69,13 @@ class _Row(NamedTuple):
     units: int
     role: int
     now: Micros
+    booking_rules: dict[str, Any] | None
 
-    @property
-    def terms(self) -> Terms:
-        return Terms(self.zone, Hours.from_json(self.hours), NO_RULES)
+    def terms(self, asker: Asker) -> Terms:
+        """On which it can be booked: one's own rules do not bind oneself."""
+        is_bound = asker.acts or self.id != asker.user_id
+        rules = BookingRules.from_json(self.booking_rules) if is_bound else NO_RULES
+        return Terms(self.zone, Hours.from_json(self.hours), rules)
 
 
 async def free_busy(
@@ -106,7 +111,7 @@ async def free_busy(
             subject.id,
             "" if index < len(subject_ids) else emails[index - len(subject_ids)],
             _cut(at_least(subject.units, taken[index]), first, end),
-            gaps(opened(subject.terms.hours, subject.zone, first, end), first, end) if with_closed else [],
+            gaps(opened(Hours.from_json(subject.hours), subject.zone, first, end), first, end) if with_closed else [],
         )
         for index, subject in enumerate(subjects)
     ]
@@ -203,7 +208,8 @@ async def _find(
         ids += here
     rows = await _look(db, asker, ids)
     length = wanted.length // MICROSECOND
-    step = _step(wanted) // MICROSECOND
+    terms = [row.terms(asker) for row in rows]
+    step = (wanted.step or _step(wanted, terms)) // MICROSECOND
     buffers = [
         (
             (wanted.before + timedelta(seconds=row.before)) // MICROSECOND,
@@ -219,8 +225,12 @@ async def _find(
     while first < end and len(found) < limit:
         stop = min(first + min(_CHUNK, _MOST_STARTS * step), end)
         taken = await _taken(db, rows, first - margin, stop + length + margin)
+        full = await full_days(
+            db.fetch, [(row.id, row.is_person, each) for row, each in zip(rows, terms, strict=True)], (first, stop)
+        )
         subjects = [
-            Subject(row.terms, tuple(units), *around) for row, units, around in zip(rows, taken, buffers, strict=True)
+            Subject(each, tuple(units), *around, full.get(row.id, frozenset()))
+            for row, each, units, around in zip(rows, terms, taken, buffers, strict=True)
         ]
         starts = slots.grid(subjects, requirements, step, first, stop)
         offered, lost = slots.search(subjects, requirements, starts, length, now=rows[0].now)
@@ -230,8 +240,8 @@ async def _find(
     return found, why
 
 
-def _step(wanted: Search) -> timedelta:
-    return wanted.step or min(max(wanted.length, MINUTE), LONGEST_STEP)
+def _step(wanted: Search, terms: Sequence[Terms]) -> timedelta:
+    return max(each.rules.step for each in terms) or min(max(wanted.length, MINUTE), LONGEST_STEP)
 
 
 def _problems(wanted: Search) -> Iterator[tuple[str, str]]:
@@ -344,9 +354,9 @@ def _sees(asker: Asker, subject: _Row) -> bool:
 
 SUBJECTS = Statement(
     f"""
-    SELECT id, true, time_zone, hours, 0, 0, 1, 0, now() FROM users WHERE id = ANY (%(ids)s::uuid[])
+    SELECT id, true, time_zone, hours, 0, 0, 1, 0, now(), booking_rules FROM users WHERE id = ANY (%(ids)s::uuid[])
     UNION ALL
-    SELECT id, false, time_zone, hours, buffer_before, buffer_after, units, {ROLE}, now() FROM resources
+    SELECT id, false, time_zone, hours, buffer_before, buffer_after, units, {ROLE}, now(), booking_rules FROM resources
     WHERE id = ANY (%(ids)s::uuid[]) AND deleted_at IS NULL
     """
 )

@@ -10,19 +10,21 @@ docs/booking.md draws how a create is booked, and has what every path locks in w
 """
 
 import hashlib
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 import psycopg
 from uuid_utils.compat import uuid7
 
-from appointments.calendar import conflicts, holds, placing
+from appointments.calendar import conflicts, holds, placing, ruling
 from appointments.calendar.appointment import COLUMNS, LIVE, MICROSECOND, Appointment, Spec, booked, from_row, to_values
 from appointments.calendar.log import BY_OWNER, Cause, of_all, of_owner
 from appointments.calendar.placing import FREE_UNIT, SPAN
 from appointments.calendar.resource import ROLE
 from appointments.calendar.rules import violations
-from appointments.db import Connection, Database, Micros, Reads, Row, Statement, Values
+from appointments.db import Connection, Database, Micros, Reads, Statement, Values
 from appointments.errors import Invalid, NotFound, Unauthenticated
 
 
@@ -34,8 +36,12 @@ async def create(
     request_id: UUID | None = None,
     cause: Cause = BY_OWNER,
     ttl: timedelta | None = None,
+    override: bool = False,
 ) -> Appointment:
     """Book ``spec`` for its owner, in one round trip if everything is free. With ``ttl`` it is a hold for so long.
+
+    Rules of booking that the owner may override, with ``override``, are recorded. A resource with rules takes more
+    round trips: they are judged under the locks of its units.
 
     A retry with the same ``request_id`` and spec returns the first answer, whatever has happened since (AIP-155).
 
@@ -44,7 +50,7 @@ async def create(
         Conflict: the time overlaps other appointments of the owner, or a resource is taken then.
         NotFound: the owner sees no such resource.
         Denied: the owner may not book a resource.
-        Unmet: the owner has too many open holds already.
+        Unmet: a rule of booking does not allow it, or the owner has too many open holds already.
     """
     if found := violations(spec) + holds.violations(ttl, spec):
         raise Invalid(found)
@@ -53,23 +59,33 @@ async def create(
         "id": appointment_id,
         "owner_id": owner_id,
         "request_id": request_id,
-        "request_digest": _digest(spec, ttl) if request_id else None,
+        "request_digest": _digest(spec, ttl, override=override) if request_id else None,
         "resource_ids": spec.resources or None,
         "ttl": ttl // MICROSECOND if ttl else None,
         **cause.values,
     }
-    under_locks = bool(ttl)
+    acted = cause.actor_id is not None
+    under_locks = bool(ttl) or await ruling.binds_owner(db, owner_id, acted=acted and not spec.transparent)
     while True:
-        created_at = await _insert(db, values, spec, under_locks=under_locks)
-        if created_at is not None:
+        created = await _insert(db, values, spec, under_locks=under_locks, override=override)
+        if created is not None:
             return booked(
-                appointment_id, owner_id, spec, created_at, actor_id=cause.actor_id, expires_at=_end(created_at, ttl)
+                appointment_id,
+                owner_id,
+                spec,
+                created.at,
+                actor_id=cause.actor_id,
+                expires_at=_end(created.at, ttl),
+                overridden=created.overridden,
             )
         async with db.connection() as connection:
-            if request_id and (earlier := await _replay(connection, owner_id, spec, request_id, ttl)):
+            if request_id and (earlier := await _replay(connection, values, spec, ttl)):
                 return earlier
             if spec.resource_ids:
                 placing.check_bookable(await placing.hold(connection, owner_id, spec.resources), spec.resources)
+                if not under_locks and await ruling.find(connection, owner_id, spec.resources, acted=False):
+                    under_locks = True
+                    continue
             if conflict := await conflicts.find(connection, owner_id, spec):
                 raise conflict
             if not spec.resource_ids and not under_locks:
@@ -158,10 +174,11 @@ CREATE_MANY = Statement(
     """
 )
 
-# The owner and a unit of each resource, all of them or nothing. The resources are held, the subjects locked by id, and
-# the bookings inserted in that order. If some of the subjects were taken, no appointment is inserted; then the foreign
-# key of the other bookings fails at the end of the statement, and undoes them. Of ids that come out of a subquery the
-# planner does not know how many there are, so it plans once for all calls: that takes as long as everything else.
+# The owner and a unit of each resource, all of them or nothing; but resources with rules are booked under locks. The
+# resources are held, the subjects locked by id, and the bookings inserted in that order. If some of the subjects were
+# taken, no appointment is inserted; then the foreign key of the other bookings fails at the end of the statement, and
+# undoes them. Of ids that come out of a subquery the planner does not know how many there are, so it plans once for all
+# calls: that takes as long as everything else.
 CREATE_WITH_RESOURCES = Statement(
     f"""
     WITH held AS MATERIALIZED (
@@ -170,7 +187,7 @@ CREATE_WITH_RESOURCES = Statement(
         CROSS JOIN LATERAL (SELECT {SPAN} AS during) AS span
         CROSS JOIN LATERAL ({FREE_UNIT}) AS unit
         WHERE resources.id = ANY (ARRAY(SELECT unnest(%(resource_ids)s::uuid[]))) AND resources.deleted_at IS NULL
-          AND {ROLE} >= 2
+          AND {ROLE} >= 2 AND resources.booking_rules IS NULL
         ORDER BY resources.id FOR KEY SHARE OF resources
     ), places AS MATERIALIZED (
         SELECT subject_id, during, resource_id, %(start_at)s::timestamptz AS start_at FROM held
@@ -230,18 +247,27 @@ CREATE_UNBOOKED = Statement(
 )
 
 
-async def _insert(db: Database, values: Values, spec: Spec, *, under_locks: bool) -> Micros | None:
-    """Book, and return when; None if it could not be had, or the request id was used before."""
+class _Created(NamedTuple):
+    """When it was, and which rules were overridden for it."""
+
+    at: Micros
+    overridden: Sequence[str] = ()
+
+
+async def _insert(db: Database, values: Values, spec: Spec, *, under_locks: bool, override: bool) -> _Created | None:
+    """Book; None if it could not be had, or the request id was used before."""
     try:
         if under_locks:
-            rows = await db.transact(lambda connection: _insert_under_locks(connection, values, spec))
-        elif spec.resource_ids:
+            return await db.transact(
+                lambda connection: _insert_under_locks(connection, values, spec, override=override)
+            )
+        if spec.resource_ids:
             rows = await db.fetch(CREATE_WITH_RESOURCES, values | {"user_id": values["owner_id"]})
         elif spec.transparent:
             rows = await db.fetch(CREATE_UNBOOKED, values | {"transparent": True})
         else:
             row = await db.share(CREATE, CREATE_MANY, values)
-            return row[2] if row else None
+            return _Created(row[2]) if row else None
     except psycopg.errors.UniqueViolation as error:
         if error.diag.constraint_name != "appointments_request_id":
             raise
@@ -250,48 +276,65 @@ async def _insert(db: Database, values: Values, spec: Spec, *, under_locks: bool
         if error.diag.constraint_name == "bookings_appointment":
             return None
         raise Unauthenticated("The account has been deleted.") from error
-    return rows[0][2] if rows else None
+    return _Created(rows[0][2]) if rows else None
 
 
-async def _insert_under_locks(connection: Connection, values: Values, spec: Spec) -> list[Row]:
+async def _insert_under_locks(connection: Connection, values: Values, spec: Spec, *, override: bool) -> _Created:
     owner_id, appointment_id, resource_ids = values["owner_id"], values["id"], spec.resources
     if resource_ids:
         placing.check_bookable(await placing.hold(connection, owner_id, resource_ids), resource_ids)
     await placing.lock(connection, owner_id, resource_ids)
-    rows = await connection.fetch(CREATE_UNBOOKED, values | {"transparent": False})
-    expires_at = rows[0][2] + values["ttl"] if values["ttl"] else None
+    # First of all, so that a request id that was used before is known for that.
+    created_at = (await connection.fetch(CREATE_UNBOOKED, values | {"transparent": False}))[0][2]
+    overridden = await ruling.check(
+        connection,
+        owner_id,
+        spec,
+        resource_ids,
+        acted=values["actor_id"] is not None,
+        override=override,
+        besides=appointment_id,
+    )
+    expires_at = created_at + values["ttl"] if values["ttl"] else None
     if not await placing.place(
         connection, owner_id, appointment_id, spec, resource_ids, owner=True, expires_at=expires_at
     ):
         raise await conflicts.found(connection, owner_id, spec, besides=appointment_id)
     if expires_at is not None:
         await holds.check_limits(connection, owner_id)
-    return rows
+    await ruling.record(connection, appointment_id, overridden)
+    return _Created(created_at, overridden)
 
 
 REPLAY = Statement(
     """
-    SELECT id, created_at, request_digest, actor_id FROM appointments
+    SELECT id, created_at, request_digest, actor_id, overridden_rules FROM appointments
     WHERE owner_id = %(owner_id)s::uuid AND request_id = %(request_id)s::uuid
     """
 )
 
 
-async def _replay(
-    connection: Connection, owner_id: UUID, spec: Spec, request_id: UUID, ttl: timedelta | None
-) -> Appointment | None:
-    rows = await connection.fetch(REPLAY, {"owner_id": owner_id, "request_id": request_id})
+async def _replay(connection: Connection, values: Values, spec: Spec, ttl: timedelta | None) -> Appointment | None:
+    rows = await connection.fetch(REPLAY, values)
     if not rows:
         return None
-    appointment_id, created_at, digest, actor_id = rows[0]
-    if digest != _digest(spec, ttl):
+    appointment_id, created_at, digest, actor_id, overridden = rows[0]
+    if values["request_digest"] != digest:
         raise Invalid.field("request_id", "was used before with another body", reason="REQUEST_ID_REUSED")
     # The body is the same, so with these the first answer is complete.
-    return booked(appointment_id, owner_id, spec, created_at, actor_id=actor_id, expires_at=_end(created_at, ttl))
+    return booked(
+        appointment_id,
+        values["owner_id"],
+        spec,
+        created_at,
+        actor_id=actor_id,
+        expires_at=_end(created_at, ttl),
+        overridden=overridden or (),
+    )
 
 
-def _digest(spec: Spec, ttl: timedelta | None) -> bytes:
-    return hashlib.sha256(f"{spec!r}{ttl or ''}".encode()).digest()
+def _digest(spec: Spec, ttl: timedelta | None, *, override: bool) -> bytes:
+    return hashlib.sha256(f"{spec!r}{ttl or ''}{'override' * override}".encode()).digest()
 
 
 def _end(created_at: Micros, ttl: timedelta | None) -> Micros | None:

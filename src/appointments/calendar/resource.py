@@ -7,8 +7,9 @@ from enum import IntEnum
 from typing import Any, LiteralString, NamedTuple
 from uuid import UUID
 
-from appointments.bookable import hours
+from appointments.bookable import hours, rules
 from appointments.bookable.hours import ALWAYS, Hours
+from appointments.bookable.rules import NO_RULES, BookingRules
 from appointments.calendar.appointment import NO_TIME, seconds
 from appointments.calendar.rules import buffer_problem
 from appointments.db import Micros
@@ -45,6 +46,7 @@ class ResourceSpec:
     buffer_after: timedelta = NO_TIME
     default_role: int = Role.NONE
     hours: Hours = ALWAYS
+    booking_rules: BookingRules = NO_RULES
 
 
 # What a person may do is what everybody may, or what was granted to them, whichever is more.
@@ -60,7 +62,8 @@ _ROLE_OR_ADMIN: LiteralString = f"CASE WHEN %(is_admin)s::boolean THEN 3 ELSE {R
 
 COLUMNS: LiteralString = f"""
     id::text AS id_text, kind, display_name, time_zone, description, location, seats, units, buffer_before,
-    buffer_after, default_role, hours, created_at, updated_at, deleted_at, version, {_ROLE_OR_ADMIN} AS role
+    buffer_after, default_role, hours, booking_rules, created_at, updated_at, deleted_at, version,
+    {_ROLE_OR_ADMIN} AS role
 """
 
 
@@ -79,6 +82,7 @@ class Resource(NamedTuple):
     buffer_after: int
     default_role: int
     hours: dict[str, Any] | None
+    booking_rules: dict[str, Any] | None
     created_at: Micros
     updated_at: Micros
     deleted_at: Micros | None
@@ -96,7 +100,7 @@ class Resource(NamedTuple):
         return ResourceSpec(
             self.kind, self.display_name, self.time_zone, self.description, self.location, self.seats, self.units,
             timedelta(seconds=self.buffer_before), timedelta(seconds=self.buffer_after), self.default_role,
-            Hours.from_json(self.hours),
+            Hours.from_json(self.hours), BookingRules.from_json(self.booking_rules),
         )  # fmt: skip
 
     @property
@@ -119,13 +123,15 @@ def to_values(spec: ResourceSpec) -> dict[str, Any]:
         "buffer_after": seconds(spec.buffer_after),
         "default_role": spec.default_role,
         "hours": (spec.hours.dumps() or "").encode() or None,
+        "booking_rules": (spec.booking_rules.dumps() or "").encode() or None,
     }
 
 
 def violations(spec: ResourceSpec) -> list[Violation]:
     """Every rule that the spec breaks; empty if there can be such a resource."""
     found = [Violation(f"resource.{field}", description) for field, description in _problems(spec)]
-    return found + hours.violations(spec.hours, "resource.hours")
+    found += hours.violations(spec.hours, "resource.hours")
+    return found + rules.violations(spec.booking_rules, "resource.booking_rules")
 
 
 def _problems(spec: ResourceSpec) -> Iterator[tuple[str, str]]:

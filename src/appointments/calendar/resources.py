@@ -67,12 +67,13 @@ CREATE = Statement(
     ), created AS (
         INSERT INTO resources (
             id, kind, display_name, description, location, time_zone, seats, units, buffer_before, buffer_after,
-            default_role, hours, created_at, updated_at, version, created_by, request_id, request_digest
+            default_role, hours, booking_rules, created_at, updated_at, version, created_by, request_id, request_digest
         )
         VALUES (
             %(id)s::uuid, %(kind)s::text, %(display_name)s::text, %(description)s::text, %(location)s::text,
             %(time_zone)s::text, %(seats)s::integer, %(units)s::integer, %(buffer_before)s::integer,
-            %(buffer_after)s::integer, %(default_role)s::integer, %(hours)s::jsonb, now(), now(), 1, %(user_id)s::uuid,
+            %(buffer_after)s::integer, %(default_role)s::integer, %(hours)s::jsonb, %(booking_rules)s::jsonb,
+        now(), now(), 1, %(user_id)s::uuid,
             %(request_id)s::uuid, %(request_digest)s::bytea
         )
         RETURNING id, created_by, version, created_at
@@ -103,7 +104,7 @@ REPLAY = Statement(
 
 
 def _created(resource_id: UUID, spec: ResourceSpec, created_at: Micros) -> Resource:
-    values = to_values(spec) | {"hours": spec.hours.to_json()}
+    values = to_values(spec) | {"hours": spec.hours.to_json(), "booking_rules": spec.booking_rules.to_json()}
     return Resource(
         id_text=str(resource_id), created_at=created_at, updated_at=created_at, deleted_at=None, version=1,
         role=Role.MANAGER, **values,
@@ -258,6 +259,7 @@ REWRITE = Statement(
         location = %(location)s::text, time_zone = %(time_zone)s::text, seats = %(seats)s::integer,
         units = %(units)s::integer, buffer_before = %(buffer_before)s::integer,
         buffer_after = %(buffer_after)s::integer, default_role = %(default_role)s::integer, hours = %(hours)s::jsonb,
+        booking_rules = %(booking_rules)s::jsonb,
         updated_at = now(), version = version + 1
     WHERE id = %(id)s::uuid
     RETURNING {COLUMNS}

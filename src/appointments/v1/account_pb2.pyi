@@ -88,6 +88,7 @@ class User(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     HOURS_FIELD_NUMBER: _builtins.int
     EMAIL_VERIFIED_FIELD_NUMBER: _builtins.int
+    BOOKING_RULES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """A UUID. Output only."""
     email: _builtins.str
@@ -120,6 +121,10 @@ class User(_message.Message):
     def hours(self) -> _resources_pb2.Hours:
         """When the person can be booked, in `time_zone`. One's own bookings are not bound by it."""
 
+    @_builtins.property
+    def booking_rules(self) -> _resources_pb2.BookingRules:
+        """What is asked of whoever books the person: of service accounts that act for them. Not of the person."""
+
     def __init__(
         self,
         *,
@@ -135,10 +140,11 @@ class User(_message.Message):
         kind: Global___UserKind.ValueType = ...,
         hours: _resources_pb2.Hours | None = ...,
         email_verified: _builtins.bool = ...,
+        booking_rules: _resources_pb2.BookingRules | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "hours", b"hours", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["booking_rules", b"booking_rules", "create_time", b"create_time", "hours", b"hours", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "disabled", b"disabled", "display_name", b"display_name", "email", b"email", "email_verified", b"email_verified", "external_id", b"external_id", "hours", b"hours", "id", b"id", "kind", b"kind", "role", b"role", "time_zone", b"time_zone", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["booking_rules", b"booking_rules", "create_time", b"create_time", "disabled", b"disabled", "display_name", b"display_name", "email", b"email", "email_verified", b"email_verified", "external_id", b"external_id", "hours", b"hours", "id", b"id", "kind", b"kind", "role", b"role", "time_zone", b"time_zone", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -251,7 +257,7 @@ class UpdateCurrentUserRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """`display_name`, `time_zone`, `hours` (AIP-134). Empty: all that are populated. "*": all of them."""
+        """`display_name`, `time_zone`, `hours`, `booking_rules` (AIP-134). Empty: all that are populated. "*": all of them."""
 
     def __init__(
         self,

@@ -113,7 +113,8 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateUser(self, request, context):
-        """Changes the fields that `update_mask` names: `display_name`, `time_zone`, `external_id`, `role`, `disabled`. Disabling
+        """Changes the fields that `update_mask` names: `display_name`, `time_zone`, `external_id`, `role`, `disabled`, `hours`,
+        `booking_rules`. Disabling
         ends the user's sessions; they and the user's keys stop working within 5 seconds.
 
         - INVALID_ARGUMENT: a field is out of bounds, or the mask has an unknown or output-only path.

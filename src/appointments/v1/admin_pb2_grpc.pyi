@@ -58,7 +58,8 @@ class AdminServiceStub:
     - NOT_FOUND: there is no such user.
     """
     UpdateUser: _grpc.UnaryUnaryMultiCallable[_admin_pb2.UpdateUserRequest, _admin_pb2.UpdateUserResponse]
-    """Changes the fields that `update_mask` names: `display_name`, `time_zone`, `external_id`, `role`, `disabled`. Disabling
+    """Changes the fields that `update_mask` names: `display_name`, `time_zone`, `external_id`, `role`, `disabled`, `hours`,
+    `booking_rules`. Disabling
     ends the user's sessions; they and the user's keys stop working within 5 seconds.
 
     - INVALID_ARGUMENT: a field is out of bounds, or the mask has an unknown or output-only path.
@@ -110,7 +111,8 @@ class AdminServiceAsyncStub(AdminServiceStub):
     - NOT_FOUND: there is no such user.
     """
     UpdateUser: _aio.UnaryUnaryMultiCallable[_admin_pb2.UpdateUserRequest, _admin_pb2.UpdateUserResponse]  # type: ignore[assignment]
-    """Changes the fields that `update_mask` names: `display_name`, `time_zone`, `external_id`, `role`, `disabled`. Disabling
+    """Changes the fields that `update_mask` names: `display_name`, `time_zone`, `external_id`, `role`, `disabled`, `hours`,
+    `booking_rules`. Disabling
     ends the user's sessions; they and the user's keys stop working within 5 seconds.
 
     - INVALID_ARGUMENT: a field is out of bounds, or the mask has an unknown or output-only path.
@@ -183,7 +185,8 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.UpdateUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.UpdateUserResponse, _abc.Awaitable[_admin_pb2.UpdateUserResponse]]:
-        """Changes the fields that `update_mask` names: `display_name`, `time_zone`, `external_id`, `role`, `disabled`. Disabling
+        """Changes the fields that `update_mask` names: `display_name`, `time_zone`, `external_id`, `role`, `disabled`, `hours`,
+        `booking_rules`. Disabling
         ends the user's sessions; they and the user's keys stop working within 5 seconds.
 
         - INVALID_ARGUMENT: a field is out of bounds, or the mask has an unknown or output-only path.

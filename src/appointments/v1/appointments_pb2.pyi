@@ -105,6 +105,7 @@ class Appointment(_message.Message):
     ACTOR_ID_FIELD_NUMBER: _builtins.int
     TRANSPARENCY_FIELD_NUMBER: _builtins.int
     ALL_DAY_FIELD_NUMBER: _builtins.int
+    OVERRIDDEN_RULES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """A UUID. Output only."""
     owner_id: _builtins.str
@@ -173,6 +174,10 @@ class Appointment(_message.Message):
     def ttl(self) -> _duration_pb2.Duration:
         """In a create: make it a hold for so long, more than nothing and at most an hour. Input only."""
 
+    @_builtins.property
+    def overridden_rules(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The rules of booking that its writers have overridden, by the names of their fields in BookingRules. Output only."""
+
     def __init__(
         self,
         *,
@@ -197,10 +202,11 @@ class Appointment(_message.Message):
         actor_id: _builtins.str = ...,
         transparency: Global___Transparency.ValueType = ...,
         all_day: _builtins.bool = ...,
+        overridden_rules: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["buffer_after", b"buffer_after", "buffer_before", b"buffer_before", "create_time", b"create_time", "delete_time", b"delete_time", "end_time", b"end_time", "expire_time", b"expire_time", "start_time", b"start_time", "ttl", b"ttl", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_id", b"actor_id", "all_day", b"all_day", "attendees", b"attendees", "buffer_after", b"buffer_after", "buffer_before", b"buffer_before", "create_time", b"create_time", "delete_time", b"delete_time", "description", b"description", "end_time", b"end_time", "etag", b"etag", "expire_time", b"expire_time", "id", b"id", "location", b"location", "owner_id", b"owner_id", "resource_ids", b"resource_ids", "start_time", b"start_time", "time_zone", b"time_zone", "title", b"title", "transparency", b"transparency", "ttl", b"ttl", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_id", b"actor_id", "all_day", b"all_day", "attendees", b"attendees", "buffer_after", b"buffer_after", "buffer_before", b"buffer_before", "create_time", b"create_time", "delete_time", b"delete_time", "description", b"description", "end_time", b"end_time", "etag", b"etag", "expire_time", b"expire_time", "id", b"id", "location", b"location", "overridden_rules", b"overridden_rules", "owner_id", b"owner_id", "resource_ids", b"resource_ids", "start_time", b"start_time", "time_zone", b"time_zone", "title", b"title", "transparency", b"transparency", "ttl", b"ttl", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -308,9 +314,14 @@ class CreateAppointmentRequest(_message.Message):
 
     APPOINTMENT_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    OVERRIDE_RULES_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """A UUID of the caller's choice that makes a retry safe (AIP-155): the same id with the same body returns the first
     answer, with another body INVALID_ARGUMENT. Optional.
+    """
+    override_rules: _builtins.bool
+    """Book it against rules of booking; which ones is recorded in `overridden_rules`. PERMISSION_DENIED (reason NOT_A_MANAGER)
+    if one is broken whose resource the caller does not manage.
     """
     @_builtins.property
     def appointment(self) -> Global___Appointment:
@@ -321,10 +332,11 @@ class CreateAppointmentRequest(_message.Message):
         *,
         appointment: Global___Appointment | None = ...,
         request_id: _builtins.str = ...,
+        override_rules: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["appointment", b"appointment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["appointment", b"appointment", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["appointment", b"appointment", "override_rules", b"override_rules", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -534,6 +546,9 @@ class UpdateAppointmentRequest(_message.Message):
 
     APPOINTMENT_FIELD_NUMBER: _builtins.int
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    OVERRIDE_RULES_FIELD_NUMBER: _builtins.int
+    override_rules: _builtins.bool
+    """As in CreateAppointmentRequest."""
     @_builtins.property
     def appointment(self) -> Global___Appointment:
         """Its `id` says which; the fields of the mask are taken from it; its `etag`, if given, must be current."""
@@ -547,10 +562,11 @@ class UpdateAppointmentRequest(_message.Message):
         *,
         appointment: Global___Appointment | None = ...,
         update_mask: _field_mask_pb2.FieldMask | None = ...,
+        override_rules: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["appointment", b"appointment", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["appointment", b"appointment", "update_mask", b"update_mask"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["appointment", b"appointment", "override_rules", b"override_rules", "update_mask", b"update_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -588,19 +604,23 @@ class DeleteAppointmentRequest(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    OVERRIDE_RULES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The appointment's id."""
     etag: _builtins.str
     """If given, must be current. Optional."""
+    override_rules: _builtins.bool
+    """As in CreateAppointmentRequest."""
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         etag: _builtins.str = ...,
+        override_rules: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "id", b"id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "id", b"id", "override_rules", b"override_rules"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -637,16 +657,20 @@ class UndeleteAppointmentRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ID_FIELD_NUMBER: _builtins.int
+    OVERRIDE_RULES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The appointment's id."""
+    override_rules: _builtins.bool
+    """As in CreateAppointmentRequest."""
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
+        override_rules: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "override_rules", b"override_rules"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

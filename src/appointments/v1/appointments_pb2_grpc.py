@@ -122,7 +122,8 @@ class AppointmentServiceServicer:
         - NOT_FOUND: a resource that the caller does not see, or a deleted one (reason RESOURCE_NOT_FOUND).
         - PERMISSION_DENIED: a resource that the caller sees but may not book (reason RESOURCE_NOT_BOOKABLE).
         - ALREADY_EXISTS: the time overlaps appointments of the caller, or a resource is taken; ConflictInfo names them.
-        - FAILED_PRECONDITION: the caller has 10 open holds already, or 3 of the same resource (reason TOO_MANY_HOLDS).
+        - FAILED_PRECONDITION: a rule of booking of a resource does not allow it (reason BOOKING_RULE, see BookingRules), or the
+        caller has 10 open holds already, or 3 of the same resource (reason TOO_MANY_HOLDS).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -172,6 +173,8 @@ class AppointmentServiceServicer:
         - ABORTED: `appointment.etag` is given and stale.
         - ALREADY_EXISTS: the new time overlaps other appointments of the caller, or a resource is taken then; ConflictInfo
         names them.
+        - FAILED_PRECONDITION: a rule of booking does not allow the new time, or that the old one is given up (reason
+        BOOKING_RULE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -184,6 +187,7 @@ class AppointmentServiceServicer:
         - NOT_FOUND: the caller has no such live appointment.
         - PERMISSION_DENIED: as for UpdateAppointment (reason NOT_THE_OWNER).
         - ABORTED: `etag` is given and stale.
+        - FAILED_PRECONDITION: a rule of booking does not allow that its time is given up (reason BOOKING_RULE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -197,7 +201,8 @@ class AppointmentServiceServicer:
         - PERMISSION_DENIED: one of its resources as for CreateAppointment.
         - ALREADY_EXISTS: its time has been taken (ConflictInfo names by what), or it is not deleted
         (reason APPOINTMENT_NOT_DELETED).
-        - FAILED_PRECONDITION: it was a hold (reason HOLD_ENDED); create it anew.
+        - FAILED_PRECONDITION: it was a hold (reason HOLD_ENDED; create it anew), or a rule of booking does not allow it (reason
+        BOOKING_RULE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -61,7 +61,8 @@ class AppointmentServiceStub:
     - NOT_FOUND: a resource that the caller does not see, or a deleted one (reason RESOURCE_NOT_FOUND).
     - PERMISSION_DENIED: a resource that the caller sees but may not book (reason RESOURCE_NOT_BOOKABLE).
     - ALREADY_EXISTS: the time overlaps appointments of the caller, or a resource is taken; ConflictInfo names them.
-    - FAILED_PRECONDITION: the caller has 10 open holds already, or 3 of the same resource (reason TOO_MANY_HOLDS).
+    - FAILED_PRECONDITION: a rule of booking of a resource does not allow it (reason BOOKING_RULE, see BookingRules), or the
+      caller has 10 open holds already, or 3 of the same resource (reason TOO_MANY_HOLDS).
     """
     ConfirmAppointment: _grpc.UnaryUnaryMultiCallable[_appointments_pb2.ConfirmAppointmentRequest, _appointments_pb2.ConfirmAppointmentResponse]
     """Makes a hold the appointment that it stands for. Its time has been taken all along, so nothing can be in the way. An
@@ -95,6 +96,8 @@ class AppointmentServiceStub:
     - ABORTED: `appointment.etag` is given and stale.
     - ALREADY_EXISTS: the new time overlaps other appointments of the caller, or a resource is taken then; ConflictInfo
       names them.
+    - FAILED_PRECONDITION: a rule of booking does not allow the new time, or that the old one is given up (reason
+      BOOKING_RULE).
     """
     DeleteAppointment: _grpc.UnaryUnaryMultiCallable[_appointments_pb2.DeleteAppointmentRequest, _appointments_pb2.DeleteAppointmentResponse]
     """Deletes softly: its time and its resources are free at once, and UndeleteAppointment can bring the appointment back.
@@ -103,6 +106,7 @@ class AppointmentServiceStub:
     - NOT_FOUND: the caller has no such live appointment.
     - PERMISSION_DENIED: as for UpdateAppointment (reason NOT_THE_OWNER).
     - ABORTED: `etag` is given and stale.
+    - FAILED_PRECONDITION: a rule of booking does not allow that its time is given up (reason BOOKING_RULE).
     """
     UndeleteAppointment: _grpc.UnaryUnaryMultiCallable[_appointments_pb2.UndeleteAppointmentRequest, _appointments_pb2.UndeleteAppointmentResponse]
     """Restores a deleted appointment with its resources, if its time is still free for all of them.
@@ -112,7 +116,8 @@ class AppointmentServiceStub:
     - PERMISSION_DENIED: one of its resources as for CreateAppointment.
     - ALREADY_EXISTS: its time has been taken (ConflictInfo names by what), or it is not deleted
       (reason APPOINTMENT_NOT_DELETED).
-    - FAILED_PRECONDITION: it was a hold (reason HOLD_ENDED); create it anew.
+    - FAILED_PRECONDITION: it was a hold (reason HOLD_ENDED; create it anew), or a rule of booking does not allow it (reason
+      BOOKING_RULE).
     """
 
 @_typing.type_check_only
@@ -148,7 +153,8 @@ class AppointmentServiceAsyncStub(AppointmentServiceStub):
     - NOT_FOUND: a resource that the caller does not see, or a deleted one (reason RESOURCE_NOT_FOUND).
     - PERMISSION_DENIED: a resource that the caller sees but may not book (reason RESOURCE_NOT_BOOKABLE).
     - ALREADY_EXISTS: the time overlaps appointments of the caller, or a resource is taken; ConflictInfo names them.
-    - FAILED_PRECONDITION: the caller has 10 open holds already, or 3 of the same resource (reason TOO_MANY_HOLDS).
+    - FAILED_PRECONDITION: a rule of booking of a resource does not allow it (reason BOOKING_RULE, see BookingRules), or the
+      caller has 10 open holds already, or 3 of the same resource (reason TOO_MANY_HOLDS).
     """
     ConfirmAppointment: _aio.UnaryUnaryMultiCallable[_appointments_pb2.ConfirmAppointmentRequest, _appointments_pb2.ConfirmAppointmentResponse]  # type: ignore[assignment]
     """Makes a hold the appointment that it stands for. Its time has been taken all along, so nothing can be in the way. An
@@ -182,6 +188,8 @@ class AppointmentServiceAsyncStub(AppointmentServiceStub):
     - ABORTED: `appointment.etag` is given and stale.
     - ALREADY_EXISTS: the new time overlaps other appointments of the caller, or a resource is taken then; ConflictInfo
       names them.
+    - FAILED_PRECONDITION: a rule of booking does not allow the new time, or that the old one is given up (reason
+      BOOKING_RULE).
     """
     DeleteAppointment: _aio.UnaryUnaryMultiCallable[_appointments_pb2.DeleteAppointmentRequest, _appointments_pb2.DeleteAppointmentResponse]  # type: ignore[assignment]
     """Deletes softly: its time and its resources are free at once, and UndeleteAppointment can bring the appointment back.
@@ -190,6 +198,7 @@ class AppointmentServiceAsyncStub(AppointmentServiceStub):
     - NOT_FOUND: the caller has no such live appointment.
     - PERMISSION_DENIED: as for UpdateAppointment (reason NOT_THE_OWNER).
     - ABORTED: `etag` is given and stale.
+    - FAILED_PRECONDITION: a rule of booking does not allow that its time is given up (reason BOOKING_RULE).
     """
     UndeleteAppointment: _aio.UnaryUnaryMultiCallable[_appointments_pb2.UndeleteAppointmentRequest, _appointments_pb2.UndeleteAppointmentResponse]  # type: ignore[assignment]
     """Restores a deleted appointment with its resources, if its time is still free for all of them.
@@ -199,7 +208,8 @@ class AppointmentServiceAsyncStub(AppointmentServiceStub):
     - PERMISSION_DENIED: one of its resources as for CreateAppointment.
     - ALREADY_EXISTS: its time has been taken (ConflictInfo names by what), or it is not deleted
       (reason APPOINTMENT_NOT_DELETED).
-    - FAILED_PRECONDITION: it was a hold (reason HOLD_ENDED); create it anew.
+    - FAILED_PRECONDITION: it was a hold (reason HOLD_ENDED; create it anew), or a rule of booking does not allow it (reason
+      BOOKING_RULE).
     """
 
 class AppointmentServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -238,7 +248,8 @@ class AppointmentServiceServicer(metaclass=_abc_1.ABCMeta):
         - NOT_FOUND: a resource that the caller does not see, or a deleted one (reason RESOURCE_NOT_FOUND).
         - PERMISSION_DENIED: a resource that the caller sees but may not book (reason RESOURCE_NOT_BOOKABLE).
         - ALREADY_EXISTS: the time overlaps appointments of the caller, or a resource is taken; ConflictInfo names them.
-        - FAILED_PRECONDITION: the caller has 10 open holds already, or 3 of the same resource (reason TOO_MANY_HOLDS).
+        - FAILED_PRECONDITION: a rule of booking of a resource does not allow it (reason BOOKING_RULE, see BookingRules), or the
+          caller has 10 open holds already, or 3 of the same resource (reason TOO_MANY_HOLDS).
         """
 
     @_abc_1.abstractmethod
@@ -296,6 +307,8 @@ class AppointmentServiceServicer(metaclass=_abc_1.ABCMeta):
         - ABORTED: `appointment.etag` is given and stale.
         - ALREADY_EXISTS: the new time overlaps other appointments of the caller, or a resource is taken then; ConflictInfo
           names them.
+        - FAILED_PRECONDITION: a rule of booking does not allow the new time, or that the old one is given up (reason
+          BOOKING_RULE).
         """
 
     @_abc_1.abstractmethod
@@ -310,6 +323,7 @@ class AppointmentServiceServicer(metaclass=_abc_1.ABCMeta):
         - NOT_FOUND: the caller has no such live appointment.
         - PERMISSION_DENIED: as for UpdateAppointment (reason NOT_THE_OWNER).
         - ABORTED: `etag` is given and stale.
+        - FAILED_PRECONDITION: a rule of booking does not allow that its time is given up (reason BOOKING_RULE).
         """
 
     @_abc_1.abstractmethod
@@ -325,7 +339,8 @@ class AppointmentServiceServicer(metaclass=_abc_1.ABCMeta):
         - PERMISSION_DENIED: one of its resources as for CreateAppointment.
         - ALREADY_EXISTS: its time has been taken (ConflictInfo names by what), or it is not deleted
           (reason APPOINTMENT_NOT_DELETED).
-        - FAILED_PRECONDITION: it was a hold (reason HOLD_ENDED); create it anew.
+        - FAILED_PRECONDITION: it was a hold (reason HOLD_ENDED; create it anew), or a rule of booking does not allow it (reason
+          BOOKING_RULE).
         """
 
 def add_AppointmentServiceServicer_to_server(servicer: AppointmentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -97,6 +97,7 @@ class Resource(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     LOCATION_FIELD_NUMBER: _builtins.int
+    BOOKING_RULES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """A UUID. Output only."""
     kind: Global___ResourceKind.ValueType
@@ -143,6 +144,10 @@ class Resource(_message.Message):
     def delete_time(self) -> _timestamp_pb2.Timestamp:
         """When it was deleted; unset while it is live. Output only."""
 
+    @_builtins.property
+    def booking_rules(self) -> Global___BookingRules:
+        """What its managers ask of whoever books it, themselves too."""
+
     def __init__(
         self,
         *,
@@ -163,10 +168,11 @@ class Resource(_message.Message):
         etag: _builtins.str = ...,
         description: _builtins.str = ...,
         location: _builtins.str = ...,
+        booking_rules: Global___BookingRules | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["buffer_after", b"buffer_after", "buffer_before", b"buffer_before", "create_time", b"create_time", "delete_time", b"delete_time", "hours", b"hours", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["booking_rules", b"booking_rules", "buffer_after", b"buffer_after", "buffer_before", b"buffer_before", "create_time", b"create_time", "delete_time", b"delete_time", "hours", b"hours", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["buffer_after", b"buffer_after", "buffer_before", b"buffer_before", "create_time", b"create_time", "default_role", b"default_role", "delete_time", b"delete_time", "description", b"description", "display_name", b"display_name", "etag", b"etag", "hours", b"hours", "id", b"id", "kind", b"kind", "location", b"location", "role", b"role", "seats", b"seats", "time_zone", b"time_zone", "units", b"units", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["booking_rules", b"booking_rules", "buffer_after", b"buffer_after", "buffer_before", b"buffer_before", "create_time", b"create_time", "default_role", b"default_role", "delete_time", b"delete_time", "description", b"description", "display_name", b"display_name", "etag", b"etag", "hours", b"hours", "id", b"id", "kind", b"kind", "location", b"location", "role", b"role", "seats", b"seats", "time_zone", b"time_zone", "units", b"units", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -263,6 +269,78 @@ class SpecialDay(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SpecialDay: _TypeAlias = SpecialDay  # noqa: Y015
+
+@_typing.final
+class BookingRules(_message.Message):
+    """What is asked of whoever books somebody or something, beside that it is free. Durations are whole seconds; what is 0, false
+    or unset asks nothing. Days, hours and steps are those of the wall clock in its time zone. Rules are held against what is
+    booked, moved or restored from then on, not against what stands. A breach is FAILED_PRECONDITION (reason BOOKING_RULE):
+    ErrorInfo metadata `rule` names the field, `subject_id` whose rule it is.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MIN_NOTICE_FIELD_NUMBER: _builtins.int
+    HORIZON_FIELD_NUMBER: _builtins.int
+    MIN_DURATION_FIELD_NUMBER: _builtins.int
+    MAX_DURATION_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    DAILY_LIMIT_FIELD_NUMBER: _builtins.int
+    WITHIN_HOURS_FIELD_NUMBER: _builtins.int
+    CHANGE_NOTICE_FIELD_NUMBER: _builtins.int
+    PAST_CHANGES_FIELD_NUMBER: _builtins.int
+    daily_limit: _builtins.int
+    """How many may begin on a day, at most 1,000; of all units together."""
+    within_hours: _builtins.bool
+    """It lies whole within the hours."""
+    past_changes: _builtins.bool
+    """Whether what begins in the past may be booked, and what has begun may be moved, given back or deleted. Unset: yes."""
+    @_builtins.property
+    def min_notice(self) -> _duration_pb2.Duration:
+        """How long before its start at the latest something must be booked; at most 366 days."""
+
+    @_builtins.property
+    def horizon(self) -> _duration_pb2.Duration:
+        """How far ahead something may begin; longer than `min_notice`, at most 3,660 days."""
+
+    @_builtins.property
+    def min_duration(self) -> _duration_pb2.Duration:
+        """How long it lasts at least."""
+
+    @_builtins.property
+    def max_duration(self) -> _duration_pb2.Duration:
+        """How long it lasts at most; not less than `min_duration`."""
+
+    @_builtins.property
+    def step(self) -> _duration_pb2.Duration:
+        """It begins at a multiple of this after midnight: whole minutes, at most a day."""
+
+    @_builtins.property
+    def change_notice(self) -> _duration_pb2.Duration:
+        """How long before its start at the latest it may still be moved, given back or deleted; at most 366 days. Not of holds."""
+
+    def __init__(
+        self,
+        *,
+        min_notice: _duration_pb2.Duration | None = ...,
+        horizon: _duration_pb2.Duration | None = ...,
+        min_duration: _duration_pb2.Duration | None = ...,
+        max_duration: _duration_pb2.Duration | None = ...,
+        step: _duration_pb2.Duration | None = ...,
+        daily_limit: _builtins.int = ...,
+        within_hours: _builtins.bool = ...,
+        change_notice: _duration_pb2.Duration | None = ...,
+        past_changes: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_past_changes", b"_past_changes", "change_notice", b"change_notice", "horizon", b"horizon", "max_duration", b"max_duration", "min_duration", b"min_duration", "min_notice", b"min_notice", "past_changes", b"past_changes", "step", b"step"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_past_changes", b"_past_changes", "change_notice", b"change_notice", "daily_limit", b"daily_limit", "horizon", b"horizon", "max_duration", b"max_duration", "min_duration", b"min_duration", "min_notice", b"min_notice", "past_changes", b"past_changes", "step", b"step", "within_hours", b"within_hours"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__past_changes: _TypeAlias = _typing.Literal["past_changes"]  # noqa: Y015
+    _WhichOneofArgType__past_changes: _TypeAlias = _typing.Literal["_past_changes", b"_past_changes"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__past_changes) -> _WhichOneofReturnType__past_changes | None: ...
+
+Global___BookingRules: _TypeAlias = BookingRules  # noqa: Y015
 
 @_typing.final
 class CreateResourceRequest(_message.Message):

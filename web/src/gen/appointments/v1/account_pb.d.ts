@@ -7,7 +7,7 @@
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { FieldMask, Timestamp } from "@bufbuild/protobuf/wkt";
-import type { Hours } from "./resources_pb";
+import type { BookingRules, Hours } from "./resources_pb";
 
 /**
  * Describes the file appointments/v1/account.proto.
@@ -97,6 +97,20 @@ export declare type User = Message<"appointments.v1.User"> & {
    * @generated from field: appointments.v1.Hours hours = 11;
    */
   hours?: Hours | undefined;
+
+  /**
+   * Whether somebody has proved to read mail at `email`. Until then nobody outside is invited. Output only.
+   *
+   * @generated from field: bool email_verified = 12;
+   */
+  emailVerified: boolean;
+
+  /**
+   * What is asked of whoever books the person: of service accounts that act for them. Not of the person.
+   *
+   * @generated from field: appointments.v1.BookingRules booking_rules = 20;
+   */
+  bookingRules?: BookingRules | undefined;
 };
 
 /**
@@ -215,7 +229,7 @@ export declare type UpdateCurrentUserRequest = Message<"appointments.v1.UpdateCu
   user?: User | undefined;
 
   /**
-   * `display_name`, `time_zone`, `hours` (AIP-134). Empty: all that are populated. "*": all of them.
+   * `display_name`, `time_zone`, `hours`, `booking_rules` (AIP-134). Empty: all that are populated. "*": all of them.
    *
    * @generated from field: google.protobuf.FieldMask update_mask = 2;
    */
@@ -358,6 +372,75 @@ export declare type ChangePasswordResponse = Message<"appointments.v1.ChangePass
 export declare const ChangePasswordResponseSchema: GenMessage<ChangePasswordResponse>;
 
 /**
+ * Asks for a message to the account's own address.
+ *
+ * @generated from message appointments.v1.RequestEmailVerificationRequest
+ */
+export declare type RequestEmailVerificationRequest = Message<"appointments.v1.RequestEmailVerificationRequest"> & {
+};
+
+/**
+ * Describes the message appointments.v1.RequestEmailVerificationRequest.
+ * Use `create(RequestEmailVerificationRequestSchema)` to create a new message.
+ */
+export declare const RequestEmailVerificationRequestSchema: GenMessage<RequestEmailVerificationRequest>;
+
+/**
+ * It is on its way, unless the address is confirmed already.
+ *
+ * @generated from message appointments.v1.RequestEmailVerificationResponse
+ */
+export declare type RequestEmailVerificationResponse = Message<"appointments.v1.RequestEmailVerificationResponse"> & {
+};
+
+/**
+ * Describes the message appointments.v1.RequestEmailVerificationResponse.
+ * Use `create(RequestEmailVerificationResponseSchema)` to create a new message.
+ */
+export declare const RequestEmailVerificationResponseSchema: GenMessage<RequestEmailVerificationResponse>;
+
+/**
+ * Which address to use from now on.
+ *
+ * @generated from message appointments.v1.ChangeEmailRequest
+ */
+export declare type ChangeEmailRequest = Message<"appointments.v1.ChangeEmailRequest"> & {
+  /**
+   * A valid e-mail address; upper and lower case are the same.
+   *
+   * @generated from field: string email = 1;
+   */
+  email: string;
+
+  /**
+   * The password now.
+   *
+   * @generated from field: string password = 2;
+   */
+  password: string;
+};
+
+/**
+ * Describes the message appointments.v1.ChangeEmailRequest.
+ * Use `create(ChangeEmailRequestSchema)` to create a new message.
+ */
+export declare const ChangeEmailRequestSchema: GenMessage<ChangeEmailRequest>;
+
+/**
+ * A message is on its way to the new address.
+ *
+ * @generated from message appointments.v1.ChangeEmailResponse
+ */
+export declare type ChangeEmailResponse = Message<"appointments.v1.ChangeEmailResponse"> & {
+};
+
+/**
+ * Describes the message appointments.v1.ChangeEmailResponse.
+ * Use `create(ChangeEmailResponseSchema)` to create a new message.
+ */
+export declare const ChangeEmailResponseSchema: GenMessage<ChangeEmailResponse>;
+
+/**
  * The proof that it is really you.
  *
  * @generated from message appointments.v1.DeleteAccountRequest
@@ -474,7 +557,7 @@ export declare const AccountService: GenService<{
     output: typeof GetCurrentUserResponseSchema;
   },
   /**
-   * Changes the display name, the time zone or the hours.
+   * Changes the display name, the time zone, the hours or the rules of booking.
    *
    * - INVALID_ARGUMENT: a field is out of bounds, or the mask has an unknown or output-only path.
    *
@@ -520,6 +603,35 @@ export declare const AccountService: GenService<{
     methodKind: "unary";
     input: typeof ChangePasswordRequestSchema;
     output: typeof ChangePasswordResponseSchema;
+  },
+  /**
+   * Mails a link that confirms the account's address, again if need be; the newest works, for 24 hours. Nothing is mailed
+   * once it is confirmed.
+   *
+   * - FAILED_PRECONDITION: the service sends no mail (reason MAIL_OFF), or the account has no address (NO_ADDRESS).
+   * - RESOURCE_EXHAUSTED: too many messages; retry after the RetryInfo delay.
+   *
+   * @generated from rpc appointments.v1.AccountService.RequestEmailVerification
+   */
+  requestEmailVerification: {
+    methodKind: "unary";
+    input: typeof RequestEmailVerificationRequestSchema;
+    output: typeof RequestEmailVerificationResponseSchema;
+  },
+  /**
+   * Mails a link to a new address. Once it is followed the account has that address, and the old one is told.
+   *
+   * - INVALID_ARGUMENT: `email` is no address or the account's own, or `password` is wrong (reason WRONG_PASSWORD).
+   * - ALREADY_EXISTS: the address has an account (reason EMAIL_TAKEN).
+   * - FAILED_PRECONDITION: the service sends no mail (reason MAIL_OFF).
+   * - RESOURCE_EXHAUSTED: too many attempts; retry after the RetryInfo delay.
+   *
+   * @generated from rpc appointments.v1.AccountService.ChangeEmail
+   */
+  changeEmail: {
+    methodKind: "unary";
+    input: typeof ChangeEmailRequestSchema;
+    output: typeof ChangeEmailResponseSchema;
   },
   /**
    * Deletes the account and everything in it, for good.

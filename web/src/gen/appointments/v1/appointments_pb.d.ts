@@ -167,6 +167,13 @@ export declare type Appointment = Message<"appointments.v1.Appointment"> & {
    * @generated from field: bool all_day = 23;
    */
   allDay: boolean;
+
+  /**
+   * The rules of booking that its writers have overridden, by the names of their fields in BookingRules. Output only.
+   *
+   * @generated from field: repeated string overridden_rules = 30;
+   */
+  overriddenRules: string[];
 };
 
 /**
@@ -290,6 +297,14 @@ export declare type CreateAppointmentRequest = Message<"appointments.v1.CreateAp
    * @generated from field: string request_id = 2;
    */
   requestId: string;
+
+  /**
+   * Book it against rules of booking; which ones is recorded in `overridden_rules`. PERMISSION_DENIED (reason NOT_A_MANAGER)
+   * if one is broken whose resource the caller does not manage.
+   *
+   * @generated from field: bool override_rules = 3;
+   */
+  overrideRules: boolean;
 };
 
 /**
@@ -507,6 +522,13 @@ export declare type UpdateAppointmentRequest = Message<"appointments.v1.UpdateAp
    * @generated from field: google.protobuf.FieldMask update_mask = 2;
    */
   updateMask?: FieldMask | undefined;
+
+  /**
+   * As in CreateAppointmentRequest.
+   *
+   * @generated from field: bool override_rules = 3;
+   */
+  overrideRules: boolean;
 };
 
 /**
@@ -554,6 +576,13 @@ export declare type DeleteAppointmentRequest = Message<"appointments.v1.DeleteAp
    * @generated from field: string etag = 2;
    */
   etag: string;
+
+  /**
+   * As in CreateAppointmentRequest.
+   *
+   * @generated from field: bool override_rules = 3;
+   */
+  overrideRules: boolean;
 };
 
 /**
@@ -594,6 +623,13 @@ export declare type UndeleteAppointmentRequest = Message<"appointments.v1.Undele
    * @generated from field: string id = 1;
    */
   id: string;
+
+  /**
+   * As in CreateAppointmentRequest.
+   *
+   * @generated from field: bool override_rules = 2;
+   */
+  overrideRules: boolean;
 };
 
 /**
@@ -735,7 +771,8 @@ export declare const AppointmentService: GenService<{
    * - NOT_FOUND: a resource that the caller does not see, or a deleted one (reason RESOURCE_NOT_FOUND).
    * - PERMISSION_DENIED: a resource that the caller sees but may not book (reason RESOURCE_NOT_BOOKABLE).
    * - ALREADY_EXISTS: the time overlaps appointments of the caller, or a resource is taken; ConflictInfo names them.
-   * - FAILED_PRECONDITION: the caller has 10 open holds already, or 3 of the same resource (reason TOO_MANY_HOLDS).
+   * - FAILED_PRECONDITION: a rule of booking of a resource does not allow it (reason BOOKING_RULE, see BookingRules), or the
+   *   caller has 10 open holds already, or 3 of the same resource (reason TOO_MANY_HOLDS).
    *
    * @generated from rpc appointments.v1.AppointmentService.CreateAppointment
    */
@@ -797,6 +834,8 @@ export declare const AppointmentService: GenService<{
    * - ABORTED: `appointment.etag` is given and stale.
    * - ALREADY_EXISTS: the new time overlaps other appointments of the caller, or a resource is taken then; ConflictInfo
    *   names them.
+   * - FAILED_PRECONDITION: a rule of booking does not allow the new time, or that the old one is given up (reason
+   *   BOOKING_RULE).
    *
    * @generated from rpc appointments.v1.AppointmentService.UpdateAppointment
    */
@@ -812,6 +851,7 @@ export declare const AppointmentService: GenService<{
    * - NOT_FOUND: the caller has no such live appointment.
    * - PERMISSION_DENIED: as for UpdateAppointment (reason NOT_THE_OWNER).
    * - ABORTED: `etag` is given and stale.
+   * - FAILED_PRECONDITION: a rule of booking does not allow that its time is given up (reason BOOKING_RULE).
    *
    * @generated from rpc appointments.v1.AppointmentService.DeleteAppointment
    */
@@ -828,7 +868,8 @@ export declare const AppointmentService: GenService<{
    * - PERMISSION_DENIED: one of its resources as for CreateAppointment.
    * - ALREADY_EXISTS: its time has been taken (ConflictInfo names by what), or it is not deleted
    *   (reason APPOINTMENT_NOT_DELETED).
-   * - FAILED_PRECONDITION: it was a hold (reason HOLD_ENDED); create it anew.
+   * - FAILED_PRECONDITION: it was a hold (reason HOLD_ENDED; create it anew), or a rule of booking does not allow it (reason
+   *   BOOKING_RULE).
    *
    * @generated from rpc appointments.v1.AppointmentService.UndeleteAppointment
    */

@@ -1,0 +1,238 @@
+"""Rules of booking, held against whoever books: the answer of :mod:`~appointments.bookable.terms` for one time.
+
+Rules are a resource's, or a person's for those who act for them. Everything here runs under the locks that the booking
+takes, of the resources and of their subjects: no rule changes meanwhile, and what a rule counts stays counted.
+"""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from appointments.bookable.hours import DAY, Hours, local_day
+from appointments.bookable.rules import BookingRules
+from appointments.bookable.terms import HOURS, NOTICE, Terms, allowed, changeable
+from appointments.calendar.appointment import LIVE, Appointment, Spec
+from appointments.calendar.resource import ROLE, Role
+from appointments.db import Connection, Database, Micros, Row, Statement, Values, instant, micros
+from appointments.errors import Denied, Unmet
+
+NO_ID = UUID(int=0)
+Fetch = Callable[[Statement, Values], Awaitable[list[Row]]]
+
+_WHY = {
+    "within_hours": "it must lie within the hours",
+    "past_changes": "it is past",
+    "min_notice": "it is too soon",
+    "horizon": "it is too far ahead",
+    "min_duration": "it is too short",
+    "max_duration": "it is too long",
+    "step": "it must begin at a step of the day",
+    "daily_limit": "the day is full",
+    "change_notice": "it begins too soon to be changed",
+}
+
+
+class Ruled(NamedTuple):
+    """Somebody or something with rules; ``role`` is the booker's."""
+
+    id: UUID
+    is_person: bool
+    zone: str
+    hours: dict[str, Any] | None
+    rules: dict[str, Any]
+    role: int
+    now: Micros
+
+    @property
+    def terms(self) -> Terms:
+        """On which it can be booked."""
+        return Terms(self.zone, Hours.from_json(self.hours), BookingRules.from_json(self.rules))
+
+
+class Breach(NamedTuple):
+    """A broken rule; the least of several is the one to tell of."""
+
+    stage: int
+    order: int
+    rule: str
+    whose: Ruled
+    start: Micros
+
+
+async def find(connection: Connection, owner_id: UUID, resource_ids: Sequence[UUID], *, acted: bool) -> list[Ruled]:
+    """Those of these resources that have rules; where somebody acts for the owner, the owner too."""
+    if not resource_ids and not acted:
+        return []
+    values = {"user_id": owner_id, "resource_ids": resource_ids, "acted": acted}
+    return [Ruled._make(row) for row in await connection.fetch(RULED, values)]
+
+
+RULED = Statement(
+    f"""
+    SELECT id, false, time_zone, hours, booking_rules, {ROLE}, now() FROM resources
+    WHERE id = ANY (%(resource_ids)s::uuid[]) AND booking_rules IS NOT NULL AND deleted_at IS NULL
+    UNION ALL
+    SELECT id, true, time_zone, hours, booking_rules, 0, now() FROM users
+    WHERE id = %(user_id)s::uuid AND %(acted)s::boolean AND booking_rules IS NOT NULL
+    """
+)
+
+
+async def binds_owner(db: Database, owner_id: UUID, *, acted: bool) -> bool:
+    """Whether rules of the owner bind whoever books: somebody who acts for them."""
+    return acted and bool(await db.fetch(OWNER_RULED, {"user_id": owner_id}))
+
+
+OWNER_RULED = Statement("SELECT FROM users WHERE id = %(user_id)s::uuid AND booking_rules IS NOT NULL")
+
+
+async def check(
+    connection: Connection,
+    owner_id: UUID,
+    spec: Spec,
+    resource_ids: Sequence[UUID],
+    *,
+    acted: bool,
+    override: bool = False,
+    besides: UUID = NO_ID,
+    starts: Sequence[Micros] = (),
+) -> list[str]:
+    """See that rules allow a time; the appointment ``besides`` is not counted against it.
+
+    With ``starts``, in order, each of them is held against the rules, with the length of the spec.
+
+    Returns:
+        The rules that it breaks, if they are overridden.
+
+    Raises:
+        Unmet: it breaks a rule (BOOKING_RULE).
+        Denied: it breaks one of a resource that the owner may not override, because they do not manage it.
+    """
+    ruled = await find(connection, owner_id, resource_ids, acted=acted and not spec.transparent)
+    if not ruled:
+        return []
+    starts = starts or [micros(spec.start_at)]
+    length = micros(spec.end_at) - micros(spec.start_at)
+    full = await full_days(connection.fetch, [(each.id, each.is_person, each.terms) for each in ruled], starts, besides)
+    return _judge([breach for each in ruled for breach in _breaches(each, starts, length, full)], override=override)
+
+
+def _breaches(
+    ruled: Ruled, starts: Sequence[Micros], length: Micros, full: Mapping[UUID, frozenset[int]]
+) -> Iterator[Breach]:
+    terms = ruled.terms
+    judged = allowed(terms, starts, length, now=ruled.now, full_days=full.get(ruled.id, ()))
+    for order, (rule, mask) in enumerate(judged):
+        if rule in HOURS and not terms.rules.within_hours:
+            continue
+        broken = ~mask & ((1 << len(starts)) - 1)
+        if broken:
+            first = (broken & -broken).bit_length() - 1
+            yield Breach(0 if rule in HOURS else 1 if rule in NOTICE else 2, order, rule, ruled, starts[first])
+
+
+async def check_change(
+    connection: Connection,
+    current: Appointment,
+    resource_ids: Sequence[UUID],
+    *,
+    acted: bool,
+    override: bool = False,
+) -> list[str]:
+    """See that rules allow an appointment to give up its time, as :func:`check`. A hold always may."""
+    if current.expires_at is not None:
+        return []
+    ruled = await find(connection, current.owner_id, resource_ids, acted=acted and not current.transparent)
+    start = current.start_at
+    return _judge(
+        [Breach(1, 0, rule, each, start) for each in ruled if (rule := changeable(each.terms.rules, start, each.now))],
+        override=override,
+    )
+
+
+def _judge(breaches: Sequence[Breach], *, override: bool) -> list[str]:
+    if not override:
+        if breaches:
+            raise _unmet(min(breaches, key=lambda breach: breach[:2]))
+        return []
+    for breach in breaches:
+        if breach.whose.role < Role.MANAGER:
+            raise Denied("Only a manager overrides rules of booking.", reason="NOT_A_MANAGER")
+    return sorted({breach.rule for breach in breaches})
+
+
+def _unmet(breach: Breach) -> Unmet:
+    whose = "user" if breach.whose.is_person else "resource"
+    return Unmet(
+        f"A rule of the {whose} {breach.whose.id} does not allow it: {_WHY[breach.rule]}.",
+        reason="BOOKING_RULE",
+        metadata={
+            "rule": breach.rule,
+            "subject_id": str(breach.whose.id),
+            "start_time": instant(breach.start).isoformat().replace("+00:00", "Z"),
+        },
+    )
+
+
+async def record(connection: Connection, appointment_id: UUID, overridden: Sequence[str]) -> None:
+    """Keep which rules were overridden with an appointment."""
+    if overridden:
+        await connection.fetch(RECORD, {"id": appointment_id, "rules": overridden})
+
+
+RECORD = Statement(
+    """
+    UPDATE appointments SET overridden_rules = (
+        SELECT array_agg(DISTINCT rule ORDER BY rule) FROM unnest(overridden_rules || %(rules)s::text[]) AS rule
+    )
+    WHERE id = %(id)s::uuid
+    """
+)
+
+
+async def full_days(
+    fetch: Fetch,
+    subjects: Sequence[tuple[UUID, bool, Terms]],
+    starts: Sequence[Micros],
+    besides: UUID = NO_ID,
+) -> dict[UUID, frozenset[int]]:
+    """On which days around these starts subjects have all the appointments that their daily limits allow.
+
+    ``subjects``: id, whether it is a person, terms. Days are counted from 2000, in the subject's zone.
+    """
+    limited = {subject_id: terms for subject_id, _, terms in subjects if terms.rules.daily_limit}
+    if not limited:
+        return {}
+    values = {
+        "person_ids": [subject_id for subject_id, is_person, _ in subjects if is_person and subject_id in limited],
+        "resource_ids": [
+            subject_id for subject_id, is_person, _ in subjects if not is_person and subject_id in limited
+        ],
+        "since": instant(starts[0] - 2 * DAY),
+        "until": instant(starts[-1] + 2 * DAY),
+        "besides": besides,
+    }
+    counts = Counter(
+        (subject_id, local_day(limited[subject_id].zone, start)) for subject_id, start in await fetch(STARTS, values)
+    )
+    full: dict[UUID, set[int]] = {}
+    for (subject_id, day), count in counts.items():
+        if count >= limited[subject_id].rules.daily_limit:
+            full.setdefault(subject_id, set()).add(day)
+    return {subject_id: frozenset(days) for subject_id, days in full.items()}
+
+
+STARTS = Statement(
+    f"""
+    SELECT resource_id, start_at FROM bookings
+    WHERE resource_id = ANY (%(resource_ids)s::uuid[])
+      AND start_at >= %(since)s::timestamptz AND start_at < %(until)s::timestamptz
+      AND (expires_at IS NULL OR expires_at > now()) AND appointment_id <> %(besides)s::uuid
+    UNION ALL
+    SELECT owner_id, start_at FROM appointments
+    WHERE owner_id = ANY (%(person_ids)s::uuid[])
+      AND start_at >= %(since)s::timestamptz AND start_at < %(until)s::timestamptz
+      AND {LIVE} AND NOT transparent AND id <> %(besides)s::uuid
+    """
+)

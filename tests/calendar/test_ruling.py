@@ -1,0 +1,260 @@
+"""Rules of booking, on every path: what breaks one is refused and told which, and a manager may override it."""
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from appointments.bookable.hours import DayHours, Hours
+from appointments.bookable.rules import BookingRules
+from appointments.calendar import amending, availability, booking, resources
+from appointments.calendar.availability import Asker, Search, Wanted
+from appointments.calendar.log import Cause
+from appointments.db import Database, instant
+from appointments.errors import Conflict, Denied, Unmet
+from tests.audit import audit
+from tests.people import HOUR, TEN, add_room, add_user, shared, spec
+
+DAY = timedelta(days=1)
+MINUTE = timedelta(minutes=1)
+TOMORROW = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) + DAY
+YESTERDAY = TOMORROW - 2 * DAY
+MORNING = Hours(tuple(DayHours(day, 480, 720) for day in range(1, 8)))
+
+
+async def ruled_room(db: Database, manager: UUID, hours: Hours | None = None, **rules: Any) -> UUID:
+    """A room with rules, in UTC."""
+    room = await add_room(db, manager, time_zone="UTC", **({"hours": hours} if hours else {}))
+    await change_rules(db, manager, room, **rules)
+    return room
+
+
+async def change_rules(db: Database, manager: UUID, room: UUID, **rules: Any) -> None:
+    """Give a room other rules."""
+    await resources.update(db, manager, room, lambda old: replace(old, booking_rules=BookingRules(**rules)))
+
+
+async def rule_person(db: Database, user_id: UUID, **rules: Any) -> None:
+    """Give a person rules."""
+    async with db.connection() as connection:
+        await connection.execute(
+            "UPDATE users SET booking_rules = %(rules)s::jsonb WHERE id = %(id)s",
+            {"id": user_id, "rules": BookingRules(**rules).dumps()},
+        )
+
+
+async def broken(attempt: Awaitable[Any]) -> str:
+    """The rule that an attempt breaks."""
+    with pytest.raises(Unmet) as refused:
+        await attempt
+    assert "BOOKING_RULE" == refused.value.reason
+    return refused.value.metadata["rule"]
+
+
+def at(start: datetime, length: timedelta = HOUR) -> dict[str, Any]:
+    """A span."""
+    return {"start_at": start, "end_at": start + length}
+
+
+@pytest.mark.parametrize(
+    ("rules", "fits", "breaks"),
+    [
+        ({"min_notice": timedelta(hours=20)}, at(TOMORROW), at(TOMORROW - 6 * HOUR)),
+        ({"horizon": timedelta(days=3)}, at(TOMORROW), at(TOMORROW + 3 * DAY)),
+        ({"min_duration": HOUR}, at(TOMORROW + DAY), at(TOMORROW, HOUR - MINUTE)),
+        ({"max_duration": HOUR}, at(TOMORROW + DAY), at(TOMORROW, HOUR + MINUTE)),
+        ({"step": 20 * MINUTE}, at(TOMORROW + DAY + 40 * MINUTE), at(TOMORROW + 30 * MINUTE)),
+        ({"within_hours": True}, at(TEN), at(TEN + 1.5 * HOUR)),
+        ({"past_changes": False}, at(TOMORROW), at(YESTERDAY)),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
+)
+async def test_a_broken_rule_is_named(
+    db: Database, owner: UUID, stranger: UUID, rules: dict[str, Any], fits: dict[str, Any], breaks: dict[str, Any]
+) -> None:
+    """By a create, a hold, a move, a restore, and where the room is only added; its manager is bound too."""
+    room = await ruled_room(db, stranger, MORNING, **rules)
+    name = next(iter(rules))
+    with pytest.raises(Unmet) as refused:
+        await booking.create(db, owner, shared(room, **breaks))
+    expected = {"rule": name, "subject_id": str(room), "start_time": f"{breaks['start_at']:%Y-%m-%dT%H:%M:%SZ}"}
+    assert ("BOOKING_RULE", expected) == (refused.value.reason, refused.value.metadata)
+    assert name == await broken(booking.create(db, stranger, shared(room, **breaks)))
+    assert name == await broken(booking.create(db, owner, shared(room, **breaks), ttl=HOUR))
+    created = await booking.create(db, owner, shared(room, **fits))
+    alone = await booking.create(db, owner, replace(spec(), **breaks))
+    assert name == await broken(
+        amending.update(db, owner, alone.id, lambda old: replace(old, resource_ids=(str(room),)))
+    )
+    await amending.delete(db, owner, alone.id)
+    assert name == await broken(amending.update(db, owner, created.id, lambda old: replace(old, **breaks)))
+    await amending.update(db, owner, created.id, lambda old: replace(old, title="Another"))
+    await change_rules(db, stranger, room)
+    standing = await booking.create(db, owner, shared(room, **breaks))
+    await change_rules(db, stranger, room, **rules)
+    if name != "past_changes":
+        await amending.delete(db, owner, standing.id)
+        assert name == await broken(amending.undelete(db, owner, standing.id))
+    else:
+        assert name == await broken(amending.delete(db, owner, standing.id))
+    assert 0 == await audit(db)
+
+
+async def test_what_is_near_or_past_is_not_given_up(db: Database, owner: UUID, stranger: UUID) -> None:
+    """It is not moved, not taken off the room and not deleted; but edited. A hold may always go."""
+    room = await ruled_room(db, stranger, change_notice=2 * DAY)
+    created = await booking.create(db, owner, shared(room, start=TOMORROW))
+    for attempt in (
+        amending.delete(db, owner, created.id),
+        amending.update(db, owner, created.id, lambda old: replace(old, resource_ids=())),
+        amending.update(db, owner, created.id, lambda old: replace(old, **at(TOMORROW + 9 * DAY))),
+    ):
+        assert "change_notice" == await broken(attempt)
+    await amending.update(db, owner, created.id, lambda old: replace(old, title="Another"))
+    far = await booking.create(db, owner, shared(room, start=TOMORROW + 5 * DAY))
+    await amending.update(db, owner, far.id, lambda old: replace(old, **at(TOMORROW + 6 * DAY)))
+    await amending.delete(db, owner, far.id)
+    held = await booking.create(db, owner, shared(room, start=TOMORROW + 2 * HOUR), ttl=HOUR)
+    await amending.update(db, owner, held.id, lambda old: replace(old, **at(TOMORROW + 3 * HOUR)))
+    await amending.delete(db, owner, held.id)
+
+
+async def test_without_rules_the_past_may_be_edited(db: Database, owner: UUID, stranger: UUID) -> None:
+    """One's own, and a room's whose managers ask for nothing."""
+    for wanted in (spec(YESTERDAY), shared(await add_room(db, stranger), start=YESTERDAY + 2 * HOUR)):
+        created = await booking.create(db, owner, wanted)
+        await amending.update(
+            db, owner, created.id, lambda old: replace(old, start_at=old.start_at - HOUR / 2, end_at=old.end_at - HOUR)
+        )
+        await amending.delete(db, owner, created.id)
+        await amending.undelete(db, owner, created.id)
+
+
+async def test_a_manager_overrides_and_it_is_recorded(db: Database, owner: UUID, stranger: UUID) -> None:
+    """On every path, in the answer and for good; nobody else does."""
+    room = await ruled_room(db, stranger, max_duration=HOUR, step=HOUR, change_notice=2 * DAY)
+    wanted = shared(room, **at(TOMORROW + 30 * MINUTE, 2 * HOUR))
+    with pytest.raises(Denied) as refused:
+        await booking.create(db, owner, wanted, override=True)
+    assert "NOT_A_MANAGER" == refused.value.reason
+    created = await booking.create(db, stranger, wanted, override=True)
+    assert (["max_duration", "step"], created) == (
+        created.overridden_rules,
+        await booking.get(db, stranger, created.id),
+    )
+    assert "change_notice" == await broken(amending.delete(db, stranger, created.id))
+    moved = await amending.update(
+        db, stranger, created.id, lambda old: replace(old, **at(TOMORROW + HOUR)), override=True
+    )
+    assert ["change_notice", "max_duration", "step"] == moved.overridden_rules
+    await amending.delete(db, stranger, created.id, override=True)
+    await change_rules(db, stranger, room, min_notice=2 * DAY)
+    restored = await amending.undelete(db, stranger, created.id, override=True)
+    assert ["change_notice", "max_duration", "min_notice", "step"] == restored.overridden_rules
+    fine = await booking.create(db, stranger, shared(room, start=TOMORROW + 5 * DAY), override=True)
+    assert (None, 0) == (fine.overridden_rules, await audit(db))
+
+
+async def test_a_day_holds_so_many(db: Database, owner: UUID, stranger: UUID) -> None:
+    """Of all units together; the appointment itself is not counted when it moves within its day; holds are."""
+    room = await ruled_room(db, stranger, daily_limit=2)
+    await resources.update(db, stranger, room, lambda old: replace(old, units=3))
+    first = await booking.create(db, owner, shared(room, start=TEN))
+    held = await booking.create(db, stranger, shared(room, start=TEN), ttl=HOUR)
+    third = await add_user(db)
+    assert "daily_limit" == await broken(booking.create(db, third, shared(room, start=TEN + 13 * HOUR)))
+    await booking.create(db, third, shared(room, start=TEN + 14 * HOUR))
+    await amending.update(db, owner, first.id, lambda old: replace(old, **at(TEN + 5 * HOUR)))
+    await amending.delete(db, stranger, held.id)
+    await booking.create(db, third, shared(room, start=TEN + 13 * HOUR, end_at=TEN + 13.5 * HOUR))
+
+
+async def test_racing_bookings_stay_below_a_daily_limit(db: Database, stranger: UUID) -> None:
+    """Thirty people, a room of thirty units, three of them a day."""
+    room = await ruled_room(db, stranger, daily_limit=3)
+    await resources.update(db, stranger, room, lambda old: replace(old, units=30))
+    people = [await add_user(db) for _ in range(30)]
+
+    async def book(person: UUID) -> bool:
+        try:
+            await booking.create(db, person, shared(room))
+        except Unmet:
+            return False
+        return True
+
+    assert 3 == sum(await asyncio.gather(*map(book, people)))
+    assert 0 == await audit(db)
+
+
+async def test_a_persons_rules_bind_those_who_act_for_them(db: Database, owner: UUID, stranger: UUID) -> None:
+    """A create, a move, a deletion and a restore; not the person, and nothing that takes no time."""
+    await rule_person(db, owner, max_duration=HOUR, change_notice=9 * DAY, daily_limit=2)
+    acting = Cause(stranger)
+    long = replace(spec(TOMORROW), **at(TOMORROW, 2 * HOUR))
+    assert "max_duration" == await broken(booking.create(db, owner, long, cause=acting))
+    with pytest.raises(Denied):
+        await booking.create(db, owner, long, cause=acting, override=True)
+    await booking.create(db, owner, replace(long, transparent=True), cause=acting)
+    own = await booking.create(db, owner, long)
+    for attempt in (
+        amending.delete(db, owner, own.id, cause=acting),
+        amending.update(db, owner, own.id, lambda old: replace(old, **at(TOMORROW + DAY)), cause=acting),
+    ):
+        assert "change_notice" == await broken(attempt)
+    await amending.update(db, owner, own.id, lambda old: replace(old, title="Another"), cause=acting)
+    await amending.delete(db, owner, own.id)
+    assert "max_duration" == await broken(amending.undelete(db, owner, own.id, cause=acting))
+    await amending.undelete(db, owner, own.id)
+    for day in (20, 21):
+        created = await booking.create(db, owner, spec(TOMORROW + day * DAY), cause=acting)
+        await amending.update(
+            db, owner, created.id, lambda old: replace(old, **at(old.start_at + 2 * HOUR)), cause=acting
+        )
+        await amending.delete(db, owner, created.id, cause=acting)
+        await amending.undelete(db, owner, created.id, cause=acting)
+    midnight = TEN.replace(hour=0)
+    for hour in (1, 3):
+        await booking.create(db, owner, spec(midnight + hour * HOUR), cause=acting)
+    assert "daily_limit" == await broken(booking.create(db, owner, spec(midnight + 5 * HOUR), cause=acting))
+    await booking.create(db, owner, spec(midnight + 5 * HOUR))
+    assert 0 == await audit(db)
+
+
+async def test_rules_come_before_conflicts_and_after_a_retry(db: Database, owner: UUID, stranger: UUID) -> None:
+    """A time that is taken and against the rules is against the rules; a retried create has its first answer."""
+    room = await ruled_room(db, stranger, max_duration=HOUR)
+    request_id = uuid4()
+    created = await booking.create(db, owner, shared(room), request_id=request_id)
+    assert "max_duration" == await broken(booking.create(db, stranger, shared(room, **at(TEN, 2 * HOUR))))
+    with pytest.raises(Conflict):
+        await booking.create(db, stranger, shared(room))
+    await change_rules(db, stranger, room, max_duration=MINUTE)
+    assert created == await booking.create(db, owner, shared(room), request_id=request_id)
+
+
+async def test_a_search_knows_the_rules(db: Database, owner: UUID, stranger: UUID) -> None:
+    """Those of a room, and those of another person; one's own bind who acts. Its step is the rules'."""
+    midnight = TOMORROW.replace(hour=0) + DAY
+    room = await ruled_room(db, stranger, step=2 * HOUR, daily_limit=1, min_notice=DAY)
+    await booking.create(db, stranger, shared(room, start=midnight + DAY))
+
+    async def find(asker: Asker, subject: UUID, **more: Any) -> availability.Page:
+        search = Search((Wanted((str(subject),)),), HOUR, midnight, midnight + 2 * DAY)
+        return await availability.search(db, asker, replace(search, **more), size=1000)
+
+    found = (await find(Asker(owner), room)).offers
+    assert [midnight + hour * HOUR for hour in range(0, 24, 2)] == [instant(each.start) for each in found]
+    assert 4 == len((await find(Asker(owner), room, step=3 * HOUR)).offers)
+    nothing = await find(Asker(owner), room, since=midnight + DAY)
+    assert (12, 0, 0, 12, 0, 0) == nothing.why
+    soon = await find(Asker(owner), room, since=TOMORROW - DAY, until=TOMORROW - HOUR)
+    assert soon.why
+    assert soon.why.looked_at == soon.why.notice > 0
+    await rule_person(db, owner, max_duration=30 * MINUTE)
+    assert 48 == len((await find(Asker(owner), owner)).offers)
+    for asker in (Asker(stranger), Asker(owner, acts=True)):
+        assert (48, 0, 0, 48, 0, 0) == (await find(asker, owner)).why
