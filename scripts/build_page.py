@@ -117,7 +117,7 @@ def generate(out: Path) -> None:
         f"--plugin=protoc-gen-es={plugin}",
         f"--es_out={out}",
         "--es_opt=target=js+dts",
-        *(str(contract / "appointments" / "v1" / f"{name}.proto") for name in ("account", "appointments")),
+        *sorted(str(path) for path in contract.rglob("*.proto")),
         str(rpc / "error_details.proto"),
     ]
     # The plugin is a script that looks for "node" on the path.
