@@ -20,10 +20,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from appointments import embedded
 from appointments.v1 import appointments_pb2 as pb
+from appointments.v1 import resources_pb2
 from tests import service
 from tests.audit import audit_at
 from tests.clients import HOUR, TEN, Person, appointment, person
-from tests.service import Server
+from tests.service import Server, free_ports
 
 Code = grpc.StatusCode
 
@@ -99,10 +100,13 @@ async def test_an_outage_is_unavailable_and_ends_by_itself(postgres: Postgres, s
 
 
 class Worker:
-    """Books, moves, deletes and restores appointments of its own, and knows what the server has promised."""
+    """Books, moves, deletes and restores appointments of its own, and knows what the server has promised.
 
-    def __init__(self, who: Person, seed: int) -> None:
-        self.who, self.random = who, random.Random(seed)
+    Some of them take rooms too, which everybody wants.
+    """
+
+    def __init__(self, who: Person, seed: int, rooms: list[str]) -> None:
+        self.who, self.random, self.rooms = who, random.Random(seed), rooms
         self.known: dict[str, pb.Appointment] = {}
         self.doubtful: set[str] = set()
         self.codes: Counter[grpc.StatusCode] = Counter()
@@ -122,8 +126,10 @@ class Worker:
             await asyncio.sleep(0.02)
 
     def span(self) -> pb.Appointment:
-        """A time in a crowded week."""
-        return appointment(TEN + timedelta(minutes=30 * self.random.randrange(300)), self.random.randrange(1, 4) * HOUR)
+        """A time in a crowded week, and perhaps rooms."""
+        start = TEN + timedelta(minutes=30 * self.random.randrange(300))
+        rooms = self.random.sample(self.rooms, self.random.choice([0, 0, 1, 1, 2, 3]))
+        return appointment(start, self.random.randrange(1, 4) * HOUR, resource_ids=rooms)
 
     async def create(self, _: pb.Appointment | None) -> None:
         request = pb.CreateAppointmentRequest(appointment=self.span())
@@ -154,11 +160,34 @@ class Worker:
         self.known[target.id] = answer.appointment
 
 
-async def test_a_storm_through_three_crashes_keeps_every_promise(postgres: Postgres, server: Server) -> None:
-    """Twenty people for half a minute: what was acknowledged is there as acknowledged, and nothing overlaps."""
+async def add_rooms(who: Person) -> list[str]:
+    """Five rooms that everybody may book, two of them of several units."""
+    added = []
+    for units in (1, 1, 1, 2, 4):
+        room = resources_pb2.Resource(
+            display_name=f"Room for {units}",
+            kind=resources_pb2.RESOURCE_KIND_ROOM,
+            time_zone="UTC",
+            units=units,
+            default_role=resources_pb2.RESOURCE_ROLE_BOOKER,
+        )
+        request = resources_pb2.CreateResourceRequest(resource=room)
+        added.append((await who.resources.CreateResource(request, metadata=who.metadata)).resource.id)
+    return added
+
+
+async def test_a_storm_through_five_crashes_keeps_every_promise(postgres: Postgres) -> None:
+    """Twenty people and five rooms for half a minute, while PostgreSQL and the service are killed by turns.
+
+    What was acknowledged is there as acknowledged, and nothing overlaps, of people and of units.
+    """
+    ports = dict(zip(("GRPC_BIND", "HTTP_BIND"), (f"127.0.0.1:{port}" for port in free_ports(2)), strict=True))
+    environment = {"TRUSTED_PROXY_HOPS": "1"} | ports
     async with AsyncExitStack() as stack:
+        server = stack.enter_context(service.start(postgres.server.dsn, environment))
         people = [await stack.enter_async_context(person(server.grpc)) for _ in range(20)]
-        workers = [Worker(who, seed) for seed, who in enumerate(people * 2)]
+        rooms = await add_rooms(people[0])
+        workers = [Worker(who, seed, rooms) for seed, who in enumerate(people * 2)]
         over = asyncio.Event()
 
         async def work(worker: Worker) -> None:
@@ -166,12 +195,18 @@ async def test_a_storm_through_three_crashes_keeps_every_promise(postgres: Postg
                 await worker.act()
 
         running = [asyncio.create_task(work(worker)) for worker in workers]
-        for _ in range(3):
-            await asyncio.sleep(6)
-            await asyncio.to_thread(postgres.kill)
-            await asyncio.sleep(1)
-            await asyncio.to_thread(postgres.start)
-        await asyncio.sleep(6)
+        for crash in range(5):
+            await asyncio.sleep(5)
+            if crash % 2:
+                server.process.kill()
+                await asyncio.to_thread(server.process.wait)
+                server = stack.enter_context(service.start(postgres.server.dsn, environment, wait=False))
+                await asyncio.to_thread(server.wait_until_ready)
+            else:
+                await asyncio.to_thread(postgres.kill)
+                await asyncio.sleep(1)
+                await asyncio.to_thread(postgres.start)
+        await asyncio.sleep(5)
         over.set()
         await asyncio.gather(*running)
         codes = sum((worker.codes for worker in workers), Counter())
@@ -184,6 +219,8 @@ async def test_a_storm_through_three_crashes_keeps_every_promise(postgres: Postg
                 request = pb.GetAppointmentRequest(id=known.id)
                 found = await worker.who.appointments.GetAppointment(request, metadata=worker.who.metadata)
                 assert found.appointment == known
+        kept = [known for worker in workers for known in worker.known.values()]
+        assert any(known.resource_ids for known in kept if not known.HasField("delete_time"))
     assert 0 == audit_at(postgres.server.dsn)
 
 
