@@ -7,10 +7,11 @@ from appointments import metrics
 from appointments.api import convert, masks
 from appointments.api.caller import Caller, cause
 from appointments.calendar import amending, booking, holds, listing, occupancy
-from appointments.calendar.appointment import Appointment, Spec
+from appointments.calendar.appointment import Appointment, Spec, with_answers
 from appointments.calendar.rules import violations
 from appointments.db import Database, Reads
 from appointments.errors import Invalid, Violation
+from appointments.invitations import Limits
 from appointments.v1 import appointments_pb2 as pb
 
 CHANGEABLE = {
@@ -33,8 +34,10 @@ CHANGEABLE = {
 class AppointmentService:
     """The caller's own appointments. Statuses are in proto/appointments/v1/appointments.proto."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, limits: Limits | None = None) -> None:
+        """``limits`` say how many people somebody may invite; None: nobody is written to."""
         self._db = db
+        self._limits = limits
 
     def _reads(self, caller: Caller) -> Reads:
         return self._db.reads(caller.user_id, caller.read_after)
@@ -48,6 +51,8 @@ class AppointmentService:
             request_id = convert.optional_identifier(request.request_id, "request_id")
         except Invalid as bad:
             raise Invalid([*bad.violations, *violations(spec), *holds.violations(ttl, spec)]) from None
+        if not violations(spec):
+            await self._count_invitations(caller, spec)
         created = await booking.create(
             self._db,
             caller.user_id,
@@ -59,6 +64,10 @@ class AppointmentService:
         )
         metrics.BOOKINGS.labels("create").inc()
         return pb.CreateAppointmentResponse(appointment=convert.appointment(created))
+
+    async def _count_invitations(self, caller: Caller, spec: Spec) -> None:
+        if self._limits and spec.attendees:
+            await self._limits.count(self._db, caller.user_id, spec.attendees)
 
     async def ConfirmAppointment(
         self, request: pb.ConfirmAppointmentRequest, caller: Caller
@@ -118,8 +127,10 @@ class AppointmentService:
         fields = [CHANGEABLE[path] for path in masks.paths(request.update_mask, message, tuple(CHANGEABLE))]
 
         def change(current: Spec) -> Spec:
-            return replace(current, **{field: getattr(wanted, field) for field in fields})
+            return with_answers(replace(current, **{field: getattr(wanted, field) for field in fields}), current)
 
+        if "attendees" in fields:
+            await self._count_invitations(caller, wanted)
         changed = await amending.update(
             self._db,
             caller.user_id,

@@ -24,17 +24,16 @@ _EPOCHS_APART = 946_684_800
 _MIN_SECONDS, _MAX_SECONDS = -62_135_596_800, 253_402_300_799
 """google.protobuf.Timestamp: from 0001-01-01T00:00:00Z to 9999-12-31T23:59:59.999999999Z."""
 
-_TO_RESPONSE = {
-    pb.ATTENDEE_RESPONSE_UNSPECIFIED: "NEEDS-ACTION",
-    pb.ATTENDEE_RESPONSE_NEEDS_ACTION: "NEEDS-ACTION",
-    pb.ATTENDEE_RESPONSE_ACCEPTED: "ACCEPTED",
-    pb.ATTENDEE_RESPONSE_DECLINED: "DECLINED",
-    pb.ATTENDEE_RESPONSE_TENTATIVE: "TENTATIVE",
+_FROM_RESPONSE = {
+    "NEEDS-ACTION": pb.ATTENDEE_RESPONSE_NEEDS_ACTION,
+    "ACCEPTED": pb.ATTENDEE_RESPONSE_ACCEPTED,
+    "DECLINED": pb.ATTENDEE_RESPONSE_DECLINED,
+    "TENTATIVE": pb.ATTENDEE_RESPONSE_TENTATIVE,
 }
+_UNANSWERED = dict.fromkeys(pb.AttendeeResponse.values(), "NEEDS-ACTION")
 _OPAQUE, _TRANSPARENT = pb.TRANSPARENCY_OPAQUE, pb.TRANSPARENCY_TRANSPARENT
 
 _MANY_DAYS = 10_000
-_FROM_RESPONSE = {text: number for number, text in _TO_RESPONSE.items()}
 
 
 def timestamp(value: datetime) -> Timestamp:
@@ -113,9 +112,9 @@ def ttl(message: pb.Appointment) -> timedelta | None:
 
 
 def attendees(message: pb.Appointment) -> tuple[Attendee, ...]:
-    """Who is invited; an unknown response stays recognisably so."""
+    """Who is invited. What they answer is not the organizer's to say; an unknown response stays recognisably so."""
     return tuple(
-        Attendee(guest.email, guest.display_name, _TO_RESPONSE.get(guest.response, str(guest.response)))
+        Attendee(guest.email, guest.display_name, _UNANSWERED.get(guest.response, str(guest.response)))
         for guest in message.attendees
     )
 
@@ -142,7 +141,9 @@ def appointment(value: Appointment, make: Callable[..., pb.Appointment] = pb.App
     set_timestamp(message.update_time, value.updated_at)
     for guest in value.attendees:
         response = _FROM_RESPONSE[guest.response]
-        message.attendees.add(email=guest.email, display_name=guest.display_name, response=response)
+        message.attendees.add(
+            email=guest.email, display_name=guest.display_name, response=response, comment=guest.comment
+        )
     if value.buffer_before:
         message.buffer_before.seconds = value.buffer_before
     if value.buffer_after:

@@ -22,6 +22,8 @@ from appointments.jobs import Job, Kind
 from appointments.mail.links import digest_of
 
 RESET_JOB = "account.reset"
+VERIFIED_JOB = "account.verified"
+"""Deferred when an account gets a confirmed address: whoever has waited for that goes on."""
 
 
 class Proofs:
@@ -114,6 +116,7 @@ class Proofs:
                 "UPDATE users SET email_verified_at = coalesce(email_verified_at, %(now)s) WHERE id = %(id)s",
                 {"id": link.user_id, "now": self._now()},
             )
+            await _announce(connection, link.user_id)
             return link.email
 
         return await self._db.transact(work)
@@ -135,6 +138,7 @@ class Proofs:
                 " WHERE id = %(id)s",
                 {"id": link.user_id, "email": link.email, "now": now},
             )
+            await _announce(connection, link.user_id)
             # What was mailed to the old address proves nothing any more.
             await connection.execute("DELETE FROM mail_links WHERE user_id = %(id)s", {"id": link.user_id})
             if old:
@@ -174,6 +178,7 @@ class Proofs:
             )
             ended = list(await end_all(connection, link.user_id, "password_changed", now))
             await self._post.tell(connection, link.user_id, "password_changed", at=said(now))
+            await _announce(connection, link.user_id)
             return ended
 
         self._authenticator.forget(await self._db.transact(work))
@@ -202,6 +207,10 @@ class Proofs:
     def _check_mail(self) -> None:
         if not self._post.is_on:
             raise Unmet("This service sends no mail.", reason="MAIL_OFF")
+
+
+async def _announce(connection: Connection, user_id: UUID) -> None:
+    await jobs.defer(connection, VERIFIED_JOB, key=str(user_id), payload={"user_id": str(user_id)})
 
 
 async def _find(connection: Connection, purpose: Purpose, token: str, now: datetime) -> Link | None:

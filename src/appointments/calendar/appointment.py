@@ -5,12 +5,13 @@ The only place that knows the columns' order: statements select :data:`COLUMNS` 
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, LiteralString, NamedTuple
 from uuid import UUID
 
 from appointments.db import Micros, Row, instant, micros
+from appointments.validation import fold_email
 
 UNSET = datetime.min.replace(tzinfo=UTC)
 """A time that a request did not give."""
@@ -26,6 +27,8 @@ class Attendee:
     email: str
     display_name: str = ""
     response: str = "NEEDS-ACTION"
+    comment: str = ""
+    """What they said with their answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +171,26 @@ def seconds(buffer: timedelta) -> int:
     return buffer.days * 86_400 + buffer.seconds
 
 
+def with_answers(changed: Spec, current: Spec) -> Spec:
+    """A changed spec with what its attendees have answered so far; of another time nobody has answered yet."""
+    if not changed.attendees:
+        return changed
+    has_moved = (changed.start_at, changed.end_at) != (current.start_at, current.end_at)
+    answers = {} if has_moved else {fold_email(each.email): each for each in current.attendees}
+    attendees = []
+    for each in changed.attendees:
+        known = answers.get(fold_email(each.email), Attendee(each.email))
+        attendees.append(replace(each, response=known.response, comment=known.comment))
+    return replace(changed, attendees=tuple(attendees))
+
+
+def _guest(attendee: Attendee) -> dict[str, str]:
+    stored = asdict(attendee)
+    if not attendee.comment:
+        del stored["comment"]
+    return stored
+
+
 def to_values(spec: Spec) -> dict[str, Any]:
     """The named parameters that write a spec."""
     return {
@@ -177,7 +200,7 @@ def to_values(spec: Spec) -> dict[str, Any]:
         "start_at": spec.start_at,
         "end_at": spec.end_at,
         "time_zone": spec.time_zone,
-        "attendees": json.dumps(list(map(asdict, spec.attendees))).encode() if spec.attendees else b"[]",
+        "attendees": json.dumps(list(map(_guest, spec.attendees))).encode() if spec.attendees else b"[]",
         "buffer_before": seconds(spec.buffer_before),
         "buffer_after": seconds(spec.buffer_after),
         "all_day": spec.all_day,

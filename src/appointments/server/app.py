@@ -46,6 +46,7 @@ from appointments.changes.numbering import Sequencer
 from appointments.db import Database
 from appointments.db.migrate import migrate
 from appointments.errors import Malformed, Unavailable
+from appointments.invitations import Limits
 from appointments.server import background, exposition, listener, ports
 from appointments.server.background import Office
 from appointments.server.drain import Servers, drain
@@ -142,7 +143,7 @@ async def serve(settings: Settings, dsn: str, *, announce: Announce, inherited: 
             asyncio.create_task(servers.streams.keep_checking()),
             asyncio.create_task(_keep_sampling()),
         ]
-        runner = background.runner(db, mail, identities) if settings.jobs == "inside" else None
+        runner = background.Background(settings, db, mail, identities) if settings.jobs == "inside" else None
         if runner:
             beside.append(asyncio.create_task(runner.run()))
         # The objects of the start live as long as the process. So the garbage collector need not look at them again.
@@ -209,6 +210,7 @@ def _build(
         production=settings.production,
         trusted_proxy_hops=settings.trusted_proxy_hops,
         mail=mail.state,
+        answers=mail.answers(db),
         kept_mail=DevelopmentMail(mail.folder, mail.links.public_url) if mail.folder else None,
     )
     # gRPC's default is 1. A second server would then silently share the port of the first.
@@ -219,7 +221,8 @@ def _build(
         trusted_proxy_hops=settings.trusted_proxy_hops,
         note_write=db.note_write if settings.database_replica_url else None,
     )
-    policy.register(APPOINTMENTS, AppointmentService(db), native, front)
+    limits = Limits(per_day=settings.invitations_per_day, when_new=settings.invitations_per_day_new)
+    policy.register(APPOINTMENTS, AppointmentService(db, limits if mail.carrier else None), native, front)
     policy.register(RESOURCES, ResourceService(db, creation=settings.resource_creation), native, front)
     policy.register(AVAILABILITY, AvailabilityService(db, people=settings.free_busy), native, front)
     policy.register(CHANGES, ChangeService(db, hub), native, front)

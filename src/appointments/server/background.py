@@ -11,6 +11,7 @@ from appointments import auth, embedded, jobs
 from appointments.auth import Auth, Passwords, Post
 from appointments.db import Database
 from appointments.db.migrate import migrate
+from appointments.invitations import Answers, Follower, Letters, Telling
 from appointments.jobs import Counts, Runner
 from appointments.mail import MAIL_OFF, Links, Outbox, Sender, outbox
 from appointments.mail.folder import Folder
@@ -40,6 +41,10 @@ class Office:
         """What there is to say of mail, in a word."""
         return "kept" if self.folder else "on" if self.carrier else "off"
 
+    def answers(self, db: Database) -> Answers:
+        """What the links in invitations lead to."""
+        return Answers(db, self.links)
+
     @property
     def post(self) -> Post:
         """What writes about accounts."""
@@ -61,12 +66,29 @@ def office(settings: Settings, http_address: str) -> Office:
     return Office(carrier, Outbox() if carrier else MAIL_OFF, links, sender)
 
 
-def runner(db: Database, office: Office, identities: Auth) -> Runner:
-    """What runs the jobs."""
-    kinds = identities.proofs.kinds()
-    if office.carrier:
-        kinds += Postman(db, office.carrier, office.sender, office.post.writers()).kinds()
-    return Runner(db, kinds)
+class Background:
+    """Runs the jobs, and follows what defers them."""
+
+    def __init__(self, settings: Settings, db: Database, office: Office, identities: Auth) -> None:
+        kinds = identities.proofs.kinds()
+        self._follower = None
+        if office.carrier:
+            writers = office.post.writers() | Letters(office.answers(db), office.sender).writers()
+            kinds += Postman(db, office.carrier, office.sender, writers).kinds()
+            kinds += Telling(db, office.outbox, per_day=settings.invitations_per_day).kinds()
+            self._follower = Follower(db, gather_seconds=settings.invitation_delay_seconds)
+        self._runner = Runner(db, kinds)
+
+    async def run(self) -> None:
+        """Run until :meth:`stop`."""
+        following = asyncio.create_task(self._follower.run()) if self._follower else None
+        await self._runner.run()
+        if following:
+            following.cancel()
+
+    async def stop(self, seconds: float) -> None:
+        """Begin nothing more, and give what runs so many seconds."""
+        await self._runner.stop(seconds)
 
 
 async def run_alone(settings: Settings, dsn: str) -> None:
@@ -82,7 +104,7 @@ async def run_alone(settings: Settings, dsn: str) -> None:
         stack.callback(passwords.close)
         mail = office(settings, settings.http_bind)
         identities = auth.build(db, passwords, secret=secret_of(settings.jwt_secret), post=mail.post)
-        working = runner(db, mail, identities)
+        working = Background(settings, db, mail, identities)
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)

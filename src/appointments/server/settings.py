@@ -82,6 +82,13 @@ class Settings(BaseSettings):
         description="the mail server: smtp:// (STARTTLS, unless on loopback) or smtps://, USER:PASSWORD@HOST:PORT;"
         " if unset, development keeps mail for /dev/mail and production sends none",
     )
+    invitations_per_day: int = Field(
+        100, ge=0, description="how many people from outside one account may invite in a day"
+    )
+    invitations_per_day_new: int = Field(20, ge=0, description="the same for accounts that are younger than a day")
+    invitation_delay_seconds: int = Field(
+        30, ge=0, le=3600, description="how long changes of an appointment are gathered into one message"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @property

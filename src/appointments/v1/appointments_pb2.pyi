@@ -221,22 +221,26 @@ class Attendee(_message.Message):
     EMAIL_FIELD_NUMBER: _builtins.int
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     RESPONSE_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
     email: _builtins.str
     """A valid e-mail address. Required."""
     display_name: _builtins.str
     """At most 200 characters."""
     response: Global___AttendeeResponse.ValueType
-    """What they answered."""
+    """What they answered; NEEDS_ACTION again once the appointment has another time. Output only."""
+    comment: _builtins.str
+    """What they said with their answer, at most 1,000 characters. Output only."""
     def __init__(
         self,
         *,
         email: _builtins.str = ...,
         display_name: _builtins.str = ...,
         response: Global___AttendeeResponse.ValueType = ...,
+        comment: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "email", b"email", "response", b"response"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "display_name", b"display_name", "email", b"email", "response", b"response"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -124,6 +124,8 @@ class AppointmentServiceServicer:
         - ALREADY_EXISTS: the time overlaps appointments of the caller, or a resource is taken; ConflictInfo names them.
         - FAILED_PRECONDITION: a rule of booking of a resource does not allow it (reason BOOKING_RULE, see BookingRules), or the
         caller has 10 open holds already, or 3 of the same resource (reason TOO_MANY_HOLDS).
+        - RESOURCE_EXHAUSTED: the caller has invited too many people from outside today, or one of them too often (reason
+        INVITATION_LIMIT; ErrorInfo metadata `limit` and `until`). Nothing is booked then.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -175,6 +177,7 @@ class AppointmentServiceServicer:
         names them.
         - FAILED_PRECONDITION: a rule of booking does not allow the new time, or that the old one is given up (reason
         BOOKING_RULE).
+        - RESOURCE_EXHAUSTED: as for CreateAppointment (reason INVITATION_LIMIT), if `attendees` change.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

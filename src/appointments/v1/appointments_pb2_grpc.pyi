@@ -63,6 +63,8 @@ class AppointmentServiceStub:
     - ALREADY_EXISTS: the time overlaps appointments of the caller, or a resource is taken; ConflictInfo names them.
     - FAILED_PRECONDITION: a rule of booking of a resource does not allow it (reason BOOKING_RULE, see BookingRules), or the
       caller has 10 open holds already, or 3 of the same resource (reason TOO_MANY_HOLDS).
+    - RESOURCE_EXHAUSTED: the caller has invited too many people from outside today, or one of them too often (reason
+      INVITATION_LIMIT; ErrorInfo metadata `limit` and `until`). Nothing is booked then.
     """
     ConfirmAppointment: _grpc.UnaryUnaryMultiCallable[_appointments_pb2.ConfirmAppointmentRequest, _appointments_pb2.ConfirmAppointmentResponse]
     """Makes a hold the appointment that it stands for. Its time has been taken all along, so nothing can be in the way. An
@@ -98,6 +100,7 @@ class AppointmentServiceStub:
       names them.
     - FAILED_PRECONDITION: a rule of booking does not allow the new time, or that the old one is given up (reason
       BOOKING_RULE).
+    - RESOURCE_EXHAUSTED: as for CreateAppointment (reason INVITATION_LIMIT), if `attendees` change.
     """
     DeleteAppointment: _grpc.UnaryUnaryMultiCallable[_appointments_pb2.DeleteAppointmentRequest, _appointments_pb2.DeleteAppointmentResponse]
     """Deletes softly: its time and its resources are free at once, and UndeleteAppointment can bring the appointment back.
@@ -155,6 +158,8 @@ class AppointmentServiceAsyncStub(AppointmentServiceStub):
     - ALREADY_EXISTS: the time overlaps appointments of the caller, or a resource is taken; ConflictInfo names them.
     - FAILED_PRECONDITION: a rule of booking of a resource does not allow it (reason BOOKING_RULE, see BookingRules), or the
       caller has 10 open holds already, or 3 of the same resource (reason TOO_MANY_HOLDS).
+    - RESOURCE_EXHAUSTED: the caller has invited too many people from outside today, or one of them too often (reason
+      INVITATION_LIMIT; ErrorInfo metadata `limit` and `until`). Nothing is booked then.
     """
     ConfirmAppointment: _aio.UnaryUnaryMultiCallable[_appointments_pb2.ConfirmAppointmentRequest, _appointments_pb2.ConfirmAppointmentResponse]  # type: ignore[assignment]
     """Makes a hold the appointment that it stands for. Its time has been taken all along, so nothing can be in the way. An
@@ -190,6 +195,7 @@ class AppointmentServiceAsyncStub(AppointmentServiceStub):
       names them.
     - FAILED_PRECONDITION: a rule of booking does not allow the new time, or that the old one is given up (reason
       BOOKING_RULE).
+    - RESOURCE_EXHAUSTED: as for CreateAppointment (reason INVITATION_LIMIT), if `attendees` change.
     """
     DeleteAppointment: _aio.UnaryUnaryMultiCallable[_appointments_pb2.DeleteAppointmentRequest, _appointments_pb2.DeleteAppointmentResponse]  # type: ignore[assignment]
     """Deletes softly: its time and its resources are free at once, and UndeleteAppointment can bring the appointment back.
@@ -250,6 +256,8 @@ class AppointmentServiceServicer(metaclass=_abc_1.ABCMeta):
         - ALREADY_EXISTS: the time overlaps appointments of the caller, or a resource is taken; ConflictInfo names them.
         - FAILED_PRECONDITION: a rule of booking of a resource does not allow it (reason BOOKING_RULE, see BookingRules), or the
           caller has 10 open holds already, or 3 of the same resource (reason TOO_MANY_HOLDS).
+        - RESOURCE_EXHAUSTED: the caller has invited too many people from outside today, or one of them too often (reason
+          INVITATION_LIMIT; ErrorInfo metadata `limit` and `until`). Nothing is booked then.
         """
 
     @_abc_1.abstractmethod
@@ -309,6 +317,7 @@ class AppointmentServiceServicer(metaclass=_abc_1.ABCMeta):
           names them.
         - FAILED_PRECONDITION: a rule of booking does not allow the new time, or that the old one is given up (reason
           BOOKING_RULE).
+        - RESOURCE_EXHAUSTED: as for CreateAppointment (reason INVITATION_LIMIT), if `attendees` change.
         """
 
     @_abc_1.abstractmethod

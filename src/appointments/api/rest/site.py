@@ -17,11 +17,13 @@ from appointments.api.rest.account_links import AccountLinks
 from appointments.api.rest.auth import AuthEndpoints
 from appointments.api.rest.dev_mail import DevelopmentMail
 from appointments.api.rest.headers import CrossOrigin, SecurityHeaders
+from appointments.api.rest.invitation_pages import InvitationPages
 from appointments.api.rest.request_log import RequestLog
 from appointments.auth import Auth
 from appointments.auth.ratelimit import Limiter
 from appointments.auth.tokens import utc_now
 from appointments.errors import Fault
+from appointments.invitations import Answers
 
 Ready = Callable[[], Awaitable[bool]]
 
@@ -34,6 +36,7 @@ def build(
     *,
     production: bool = False,
     trusted_proxy_hops: int = 0,
+    answers: Answers | None = None,
     mail: str = "off",
     kept_mail: DevelopmentMail | None = None,
     page_folder: Path = page.FOLDER,
@@ -42,6 +45,7 @@ def build(
     """Build the application. ``ready`` says whether requests can be served; ``now`` is the clock of the cookies.
 
     ``mail`` is what ``/readyz`` says of mail; ``kept_mail`` shows what development keeps.
+    ``answers`` is what the links in invitations lead to.
     """
     endpoints = AuthEndpoints(
         auth, limiter, origins, production=production, trusted_proxy_hops=trusted_proxy_hops, now=now
@@ -52,6 +56,7 @@ def build(
             Route("/healthz", _alive, methods=["GET"]),
             Route("/readyz", _readiness(ready, mail), methods=["GET"]),
             *AccountLinks(auth.proofs, limiter, trusted_proxy_hops=trusted_proxy_hops).routes(),
+            *(InvitationPages(answers, limiter, trusted_proxy_hops=trusted_proxy_hops).routes() if answers else ()),
             *(kept_mail.routes() if kept_mail else ()),
             plain.STYLE_ROUTE,
             # Not a Mount: that would take over requests that have a wrong method for one of the other routes.

@@ -203,11 +203,18 @@ export declare type Attendee = Message<"appointments.v1.Attendee"> & {
   displayName: string;
 
   /**
-   * What they answered.
+   * What they answered; NEEDS_ACTION again once the appointment has another time. Output only.
    *
    * @generated from field: appointments.v1.AttendeeResponse response = 3;
    */
   response: AttendeeResponse;
+
+  /**
+   * What they said with their answer, at most 1,000 characters. Output only.
+   *
+   * @generated from field: string comment = 4;
+   */
+  comment: string;
 };
 
 /**
@@ -773,6 +780,8 @@ export declare const AppointmentService: GenService<{
    * - ALREADY_EXISTS: the time overlaps appointments of the caller, or a resource is taken; ConflictInfo names them.
    * - FAILED_PRECONDITION: a rule of booking of a resource does not allow it (reason BOOKING_RULE, see BookingRules), or the
    *   caller has 10 open holds already, or 3 of the same resource (reason TOO_MANY_HOLDS).
+   * - RESOURCE_EXHAUSTED: the caller has invited too many people from outside today, or one of them too often (reason
+   *   INVITATION_LIMIT; ErrorInfo metadata `limit` and `until`). Nothing is booked then.
    *
    * @generated from rpc appointments.v1.AppointmentService.CreateAppointment
    */
@@ -836,6 +845,7 @@ export declare const AppointmentService: GenService<{
    *   names them.
    * - FAILED_PRECONDITION: a rule of booking does not allow the new time, or that the old one is given up (reason
    *   BOOKING_RULE).
+   * - RESOURCE_EXHAUSTED: as for CreateAppointment (reason INVITATION_LIMIT), if `attendees` change.
    *
    * @generated from rpc appointments.v1.AppointmentService.UpdateAppointment
    */
