@@ -59,6 +59,7 @@ check: $(VENV)/dev.stamp ## Lint, types, import direction, contract, generated c
 	@$(VENV)/bin/buf lint proto
 	@$(VENV)/bin/buf breaking proto --against proto/released.binpb
 	@$(PY) scripts/generate.py --check
+	@$(PY) scripts/build_page.py --generate --check
 
 .PHONY: format
 format: $(VENV)/dev.stamp ## Format the code
@@ -66,8 +67,9 @@ format: $(VENV)/dev.stamp ## Format the code
 	@$(PY) -m ruff format .
 
 .PHONY: proto
-proto: $(VENV)/dev.stamp ## Generate src/appointments/v1 from proto/
+proto: $(VENV)/dev.stamp ## Generate src/appointments/v1 and web/src/gen from proto/
 	@$(PY) scripts/generate.py
+	@$(PY) scripts/build_page.py --generate
 
 .PHONY: released
 released: $(VENV)/dev.stamp ## Record today's contract as the one that must not be broken (at a release)
