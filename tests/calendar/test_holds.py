@@ -1,15 +1,21 @@
 """Holds: they take their time, are confirmed, or go; and once they have expired they are in nobody's way."""
 
 import asyncio
+import math
+import os
+import random
+from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from uuid import UUID, uuid4
 
 import pytest
 
 from appointments.calendar import amending, booking, holds, listing, occupancy, resources
 from appointments.calendar.appointment import Appointment, Spec
-from appointments.db import Database
+from appointments.db import Database, micros
 from appointments.errors import Conflict, Denied, Invalid, NotFound, Stale, Unmet
 from tests.audit import audit
 from tests.people import HOUR, TEN, add_room, add_user, shared, spec
@@ -293,4 +299,73 @@ async def test_a_confirmation_and_a_collider_never_both_win(db: Database, owner:
 
         outcomes.add(tuple(await asyncio.gather(late(), collide())))
         assert (True, True) not in outcomes
+    assert 0 == await audit(db)
+
+
+async def test_five_hundred_hold_one_slot_and_one_has_it(db: Database, stranger: UUID) -> None:
+    """The others are told that the room is taken, and nothing else."""
+    room = await add_room(db, stranger)
+    people = await asyncio.gather(*(add_user(db) for _ in range(500)))
+
+    async def hold(person: UUID) -> str:
+        try:
+            await booking.create(db, person, shared(room), ttl=TTL)
+        except Conflict as refused:
+            return str(refused.resource_ids == (room,))
+        return "held"
+
+    assert Counter({"held": 1, "True": 499}) == Counter(await asyncio.gather(*map(hold, people)))
+    assert (2, 0) == (await bookings(db), await audit(db))
+
+
+def clock() -> int:
+    """What time it is, as the database counts it: it is on this machine."""
+    return micros(datetime.now(UTC))
+
+
+async def test_holds_that_expire_under_load_never_let_two_in(db: Database, stranger: UUID) -> None:
+    """People hold, confirm and delete for milliseconds each, while it is swept: while one surely holds no other does.
+
+    ``HOLDS`` is how many attempts there are. A hold is surely there from its answer on, until it expires, or until its
+    deletion is asked for; for good once it is confirmed.
+    """
+    attempts = int(os.environ.get("HOLDS", "500"))
+    room = await add_room(db, stranger)
+    people = [await add_user(db) for _ in range(12)]
+    surely: list[tuple[int, int, float]] = []  # which slot, from, until
+    numbers = iter(range(attempts))
+
+    async def act(person: UUID, dice: random.Random) -> None:
+        for _ in numbers:
+            slot = dice.randrange(8)
+            ttl = timedelta(milliseconds=dice.choice([1, 10, 50]))
+            try:
+                mine = await booking.create(db, person, shared(room, start=TEN + slot * DAY), ttl=ttl)
+            except (Conflict, Unmet):
+                continue
+            begin, end = clock(), float(mine.expires_at or 0)
+            await asyncio.sleep(dice.choice([0, 0.004, 0.02]))
+            with suppress(NotFound):
+                if dice.random() < 0.01:
+                    await amending.confirm(db, person, mine.id)
+                    end = math.inf
+                elif dice.random() < 0.2:
+                    end = min(end, clock())
+                    await amending.delete(db, person, mine.id)
+            if begin < end:
+                surely.append((slot, begin, end))
+
+    async def keep_sweeping() -> None:
+        while True:
+            await holds.sweep(db)
+            await asyncio.sleep(0.01)
+
+    sweeping = asyncio.create_task(keep_sweeping())
+    await asyncio.gather(*(act(person, random.Random(number)) for number, person in enumerate(people)))
+    sweeping.cancel()
+    await asyncio.gather(sweeping, return_exceptions=True)
+    for slot in range(8):
+        spans = sorted((begin, end) for at, begin, end in surely if at == slot)
+        assert [] == [pair for pair in pairwise(spans) if pair[1][0] < pair[0][1]]
+    assert len(surely) > attempts / 100
     assert 0 == await audit(db)
