@@ -1,0 +1,139 @@
+"""docs/performance.md keeps the book of statements per RPC; this is the audit."""
+
+import re
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from google.protobuf.message import Message
+
+from appointments.api.account import AccountService
+from appointments.api.admin import AdminService
+from appointments.api.appointments import AppointmentService
+from appointments.api.caller import Caller
+from appointments.api.keys import KeyService
+from appointments.api.resources import ResourceService
+from appointments.auth.identity import Identity
+from appointments.auth.ratelimit import Limiter
+from appointments.db import Connection, Database
+from appointments.v1 import account_pb2, admin_pb2, keys_pb2, resources_pb2
+from appointments.v1 import appointments_pb2 as pb
+from tests.auth.signing_in import EMAIL, LAPTOP, PASSWORD, process
+from tests.clients import HOUR, TEN, appointment
+from tests.service import ROOT
+
+
+class Book:
+    """Counts what goes to PostgreSQL."""
+
+    statements = 0
+
+
+@pytest.fixture
+def book(monkeypatch: pytest.MonkeyPatch) -> Book:
+    """Every statement, by either way to libpq; BEGIN and COMMIT are two of them."""
+    kept, fetch, execute = Book(), Connection.fetch, psycopg.AsyncCursor.execute
+
+    async def counted_fetch(self: Connection, *arguments: Any, **options: Any) -> Any:
+        kept.statements += 1
+        return await fetch(self, *arguments, **options)
+
+    async def counted_execute(self: Any, *arguments: Any, **options: Any) -> Any:
+        kept.statements += 1
+        return await execute(self, *arguments, **options)
+
+    monkeypatch.setattr(Connection, "fetch", counted_fetch)
+    monkeypatch.setattr(psycopg.AsyncCursor, "execute", counted_execute)
+    return kept
+
+
+async def test_the_book_is_true(db: Database, book: Book) -> None:
+    """Each RPC as most calls are: everything is free, nobody else is faster."""
+    house = process(db)
+    ada = await house.accounts.register(EMAIL, PASSWORD, "Ada", LAPTOP)
+    identity = await house.authenticator.identify(ada.tokens.access_token)
+    caller = Caller("request", "192.0.2.1", "", None, Identity(identity.user_id, identity.user_id, identity.session_id))
+    limiter = Limiter()
+    servicers: list[Any] = [
+        AppointmentService(db),
+        ResourceService(db),
+        AccountService(house.accounts, house.sessions, house.proofs, limiter),
+        KeyService(house.keys),
+        AdminService(house.directory),
+    ]
+    counted: dict[str, int] = {}
+
+    async def do(request: Message, kind: str = "") -> Any:
+        name = request.DESCRIPTOR.name.removesuffix("Request")
+        handler = next(getattr(each, name) for each in servicers if hasattr(each, name))
+        before = book.statements
+        response = await handler(request, caller)
+        counted[f"{name} {kind}".strip()] = book.statements - before
+        return response
+
+    room = resources_pb2.Resource(display_name="Room", kind=resources_pb2.RESOURCE_KIND_ROOM, time_zone="UTC")
+    rooms = [(await do(resources_pb2.CreateResourceRequest(resource=room))).resource.id for _ in range(3)]
+    await _appointments(do, rooms)
+    await _resources(do, rooms)
+    await _people(do)
+    assert counted == documented(), "edit the rows of docs/performance.md, Statements per RPC, that differ"
+    await limiter.close()
+
+
+async def _appointments(do: Any, rooms: list[str]) -> None:
+    for kind, taken in (("", []), ("with rooms", rooms)):
+        wanted = appointment(TEN, resource_ids=taken)
+        booked = (await do(pb.CreateAppointmentRequest(appointment=wanted), kind)).appointment
+        await do(pb.GetAppointmentRequest(id=booked.id), kind)
+        title = pb.Appointment(id=booked.id, title="Another")
+        await do(pb.UpdateAppointmentRequest(appointment=title), kind)
+        later = appointment(TEN + HOUR)
+        later.id = booked.id
+        await do(pb.UpdateAppointmentRequest(appointment=later), f"to another time {kind}".strip())
+        await do(pb.DeleteAppointmentRequest(id=booked.id), kind)
+        await do(pb.UndeleteAppointmentRequest(id=booked.id), kind)
+        await do(pb.DeleteAppointmentRequest(id=booked.id), kind)
+    free = appointment(TEN, transparency=pb.TRANSPARENCY_TRANSPARENT)
+    await do(pb.CreateAppointmentRequest(appointment=free), "that takes no time")
+    await do(pb.ListAppointmentsRequest())
+    await do(pb.ListAppointmentsRequest(resource_id=rooms[0]), "of a resource")
+    held = pb.CreateAppointmentRequest(appointment=appointment(TEN + 5 * HOUR))
+    held.appointment.ttl.FromTimedelta(timedelta(minutes=5))
+    hold = (await do(held, "that is a hold")).appointment
+    await do(pb.ConfirmAppointmentRequest(id=hold.id))
+
+
+async def _resources(do: Any, rooms: list[str]) -> None:
+    await do(resources_pb2.GetResourceRequest(id=rooms[0]))
+    await do(resources_pb2.ListResourcesRequest())
+    await do(resources_pb2.UpdateResourceRequest(resource=resources_pb2.Resource(id=rooms[0], seats=4)))
+    await do(resources_pb2.SetResourceAccessRequest(id=rooms[0], email=EMAIL, role=resources_pb2.RESOURCE_ROLE_MANAGER))
+    await do(resources_pb2.ListResourceAccessRequest(id=rooms[0]))
+    await do(resources_pb2.DeleteResourceRequest(id=rooms[0]))
+    await do(resources_pb2.UndeleteResourceRequest(id=rooms[0]))
+
+
+async def _people(do: Any) -> None:
+    await do(account_pb2.GetCurrentUserRequest())
+    await do(account_pb2.UpdateCurrentUserRequest(user=account_pb2.User(display_name="Ada L.")))
+    await do(account_pb2.ListSessionsRequest())
+    key = keys_pb2.Key(display_name="Backend", scopes=["appointments.read"])
+    made = await do(keys_pb2.CreateKeyRequest(key=key))
+    await do(keys_pb2.ListKeysRequest())
+    await do(keys_pb2.RevokeKeyRequest(id=made.key.id))
+    await do(admin_pb2.CreateServiceAccountRequest(display_name="Backend", key=key))
+    user = (await do(admin_pb2.CreateUserRequest(user=account_pb2.User(external_id="crm-1")))).user
+    await do(admin_pb2.GetUserRequest(external_id="crm-1"))
+    await do(admin_pb2.ListUsersRequest())
+    user.display_name = "Bob"
+    await do(admin_pb2.UpdateUserRequest(user=user))
+    await do(admin_pb2.DeleteUserRequest(id=str(UUID(user.id))))
+
+
+def documented() -> dict[str, int]:
+    """The table: an RPC, what is special about the call, statements."""
+    section = (ROOT / "docs/performance.md").read_text().partition("## Statements per RPC")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)`([^|]*)\| (\d+) \|", section, re.MULTILINE)
+    return {f"{name} {kind.strip()}".strip(): int(count) for name, kind, count in rows}
