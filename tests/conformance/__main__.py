@@ -1,4 +1,5 @@
-"""``make conformance``: the public conformance suite of the Connect project, against both doors.
+"""``make conformance``: the public conformance suite of the Connect project, against both doors, the native one
+with both engines.
 
 The suite is a Go program, built once into the virtual environment. Beside this file stand what it is told of each door,
 and which cases are known to fail or are left out, each with its reason.
@@ -18,7 +19,7 @@ ROOT = HERE.parent.parent
 
 
 def main() -> int:
-    """Run the suite against the front, then against the native port; returns the exit code."""
+    """Run the suite against the front, then against the native port's engines; returns the exit code."""
     go = shutil.which("go")
     if go is None:
         print("make conformance needs Go (https://go.dev/dl): the conformance suite is a Go program.", file=sys.stderr)
@@ -28,10 +29,17 @@ def main() -> int:
         run(program, "gRPC-Web, over HTTP/1.1 and h2c", "web.yaml"),
         run(
             program,
-            "gRPC, on the native port",
+            "gRPC, on the native port, by grpcio",
             "native.yaml",
             *("--known-failing", f"@{HERE / 'native-failing.txt'}"),
             *("--skip", f"@{HERE / 'native-left-out.txt'}"),
+        ),
+        run(
+            program,
+            "gRPC, on the native port, by the engine in Rust",
+            "native.yaml",
+            *("--known-failing", f"@{HERE / 'native-rust-failing.txt'}"),
+            engine="native",
         ),
     )
 
@@ -46,10 +54,10 @@ def install(go: str) -> Path:
     return program
 
 
-def run(program: Path, name: str, config: str, *options: str) -> int:
+def run(program: Path, name: str, config: str, *options: str, engine: str = "grpcio") -> int:
     """Run the suite against one door; returns its exit code."""
     print(f"== {name}", flush=True)
-    server = (sys.executable, "-m", "tests.conformance.server")
+    server = (sys.executable, "-m", "tests.conformance.server", engine)
     command = (str(program), "--mode", "server", "--conf", str(HERE / config), *options, "--", *server)
     return subprocess.run(command, cwd=ROOT, check=False).returncode
 

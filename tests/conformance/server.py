@@ -1,7 +1,8 @@
 """The program that the conformance suite starts: it learns what to serve, says where it does, and serves until SIGTERM.
 
-gRPC is served by grpc.aio and gRPC-Web by the front behind the service's own listener, both set up as the service has
-them. Messages on standard input and output are preceded by their length in four bytes.
+gRPC is served by the engine that the command names, grpcio or native, and gRPC-Web by the front behind the service's
+own listener, all set up as the service has them. Messages on standard input and output are preceded by their length in
+four bytes.
 """
 
 import asyncio
@@ -9,9 +10,11 @@ import signal
 import socket
 import struct
 import sys
+from typing import Any
 
 import grpc
 
+from appointments.api import native
 from appointments.api.grpcweb.front import MAX_MESSAGE_BYTES, Front
 from appointments.server import listener
 from appointments.server.listener import Listener
@@ -34,7 +37,11 @@ async def serve(wanted: ServerCompatRequest) -> None:
 
 async def serve_native(limit: int, stop: asyncio.Event) -> None:
     """Serve gRPC."""
-    server = grpc.aio.server(options=[("grpc.max_receive_message_length", limit)])
+    server: Any
+    if sys.argv[1:] == ["native"]:
+        server = native.Server(max_message_bytes=limit)
+    else:
+        server = grpc.aio.server(options=[("grpc.max_receive_message_length", limit)])
     service_pb2_grpc.add_ConformanceServiceServicer_to_server(ConformanceServicer(), server)
     port = server.add_insecure_port(f"{HOST}:0")
     await server.start()

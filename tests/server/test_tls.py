@@ -11,7 +11,7 @@ from tests import service
 from tests.certificates import self_signed
 from tests.clients import register
 
-PRODUCTION = {"ENVIRONMENT": "production", "JWT_SECRET": "s" * 32, "BCRYPT_COST": "10"}
+PRODUCTION = {"GRPC_SERVER": "grpcio", "ENVIRONMENT": "production", "JWT_SECRET": "s" * 32, "BCRYPT_COST": "10"}
 
 
 @pytest.fixture
@@ -56,8 +56,16 @@ def test_a_certificate_that_is_none_is_one_clear_line(dsn: str, tmp_path: Path) 
     """What it is, without a stack trace."""
     broken = tmp_path / "broken.pem"
     broken.write_text("this is no certificate\n")
-    environment = {"GRPC_TLS_CERT": str(broken), "GRPC_TLS_KEY": str(broken)}
+    environment = {"GRPC_SERVER": "grpcio", "GRPC_TLS_CERT": str(broken), "GRPC_TLS_KEY": str(broken)}
     with service.start(dsn, environment, wait=False) as server:
         assert server.process.wait(60) == 1
         assert "appointments: GRPC_TLS_CERT" in server.log()
         assert "Traceback" not in server.log()
+
+
+def test_the_engine_without_tls_refuses_a_certificate(dsn: str, certificate: tuple[Path, Path]) -> None:
+    """Rather than to serve without it."""
+    environment = {"GRPC_SERVER": "native", "GRPC_TLS_CERT": str(certificate[0]), "GRPC_TLS_KEY": str(certificate[1])}
+    with service.start(dsn, environment, wait=False) as server:
+        assert server.process.wait(60) == 1
+        assert server.log().startswith("appointments: GRPC_SERVER: native has no TLS")

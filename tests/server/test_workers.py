@@ -147,7 +147,8 @@ async def test_a_roll_that_cannot_succeed_is_abandoned(dsn: str) -> None:
 
 def test_a_worker_that_cannot_start_ends_the_service(dsn: str) -> None:
     """At the first start nothing is retried: the operator is told, exit code 1."""
-    environment = {"WORKERS": "2", "GRPC_TLS_CERT": "/nowhere/cert.pem", "GRPC_TLS_KEY": "/nowhere/key.pem"}
+    environment = {"GRPC_SERVER": "grpcio", "WORKERS": "2"}
+    environment |= {"GRPC_TLS_CERT": "/nowhere/cert.pem", "GRPC_TLS_KEY": "/nowhere/key.pem"}
     with service.start(dsn, environment, wait=False) as server:
         assert server.process.wait(SECONDS) == 1
         assert "appointments: GRPC_TLS_CERT, GRPC_TLS_KEY: /nowhere/key.pem: No such file or directory" in server.log()

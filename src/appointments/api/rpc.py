@@ -11,7 +11,7 @@ from contextlib import aclosing, suppress
 from dataclasses import replace
 from functools import lru_cache, partial
 from time import perf_counter
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, TypeAlias
 from uuid import UUID
 
 import grpc
@@ -39,6 +39,7 @@ BACKSTOP = 2.0
 
 StatusCode = grpc.StatusCode
 Context = grpc.aio.ServicerContext[bytes, bytes]
+Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
 Behaviour = Callable[[bytes, Context], Awaitable[bytes]]
 Method = Callable[[Message, Any], Awaitable[Message]]
 NoteWrite = Callable[[UUID], Awaitable[str]]
@@ -59,9 +60,9 @@ class Authenticator(Protocol):
 
 
 class Registrar(Protocol):
-    """The part of a server that the policy needs: grpc.aio's and the gRPC-Web front both have it."""
+    """The part of a server that the policy needs: the engines of the native port and the gRPC-Web front all have it."""
 
-    def add_generic_rpc_handlers(self, generic_rpc_handlers: tuple[grpc.GenericRpcHandler, ...]) -> None:
+    def add_registered_method_handlers(self, service_name: str, method_handlers: dict[str, Handler]) -> None:
         """Serve these."""
 
 
@@ -89,7 +90,7 @@ class Policy:
             AttributeError: the servicer lacks a method of the contract.
             LookupError: a method that is not public has no rule in :mod:`~appointments.api.scopes`.
         """
-        handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {}
+        handlers: dict[str, Handler] = {}
         for method in service.methods:
             handler = getattr(servicer, method.name)
             if method.server_streaming:
@@ -98,9 +99,8 @@ class Policy:
             else:
                 behaviour = self._behaviour(method, handler, None if public else rule_of(method))
                 handlers[method.name] = grpc.unary_unary_rpc_method_handler(behaviour)
-        generic = grpc.method_handlers_generic_handler(service.full_name, handlers)
         for server in servers:
-            server.add_generic_rpc_handlers((generic,))
+            server.add_registered_method_handlers(service.full_name, handlers)
 
     def _behaviour(self, method: MethodDescriptor, handler: Method, rule: Rule | None) -> Behaviour:
         parse = GetMessageClass(method.input_type).FromString

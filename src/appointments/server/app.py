@@ -8,15 +8,12 @@ import gc
 import os
 import signal
 import socket
-import ssl
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
-from pathlib import Path
 from typing import NoReturn
 
-import grpc
 import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -47,11 +44,10 @@ from appointments.db import Database
 from appointments.db.migrate import migrate
 from appointments.errors import Malformed, Unavailable
 from appointments.invitations import Limits
-from appointments.server import background, exposition, listener, ports
+from appointments.server import background, exposition, listener, ports, transport
 from appointments.server.background import Office
 from appointments.server.drain import Servers, drain
 from appointments.server.listener import Listener
-from appointments.server.ports import StartFault
 from appointments.server.settings import Settings, secret_of
 from appointments.v1 import (
     account_pb2,
@@ -78,13 +74,6 @@ HOUSEKEEPING_SECONDS = 3600.0
 
 SAMPLING_SECONDS = 1.0
 """How old a gauge of the metrics may be."""
-
-GRPC_OPTIONS = (
-    ("grpc.max_receive_message_length", 4 * 1024 * 1024),
-    # A client may ping an idle connection every 10 seconds. gRPC's default would end the connection.
-    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-)
 
 Announce = Callable[[Settings, str, str], None]
 
@@ -130,7 +119,7 @@ async def serve(settings: Settings, dsn: str, *, announce: Announce, inherited: 
         hub = Hub(db, Sequencer(db))
         given = f"fd://{http_socket.detach()}"
         servers = _build(settings, db, identities, limiter, mail, hub=hub, http_bind=given, share_port=worker)
-        grpc_address = _listen(servers.native, settings)
+        grpc_address = transport.listen(servers.native, settings)
         await servers.health.report()
         await servers.native.start()
         await servers.web.start()
@@ -213,8 +202,7 @@ def _build(
         answers=mail.answers(db),
         kept_mail=DevelopmentMail(mail.folder, mail.links.public_url) if mail.folder else None,
     )
-    # gRPC's default is 1. A second server would then silently share the port of the first.
-    native = grpc.aio.server(options=[*GRPC_OPTIONS, ("grpc.so_reuseport", int(share_port))])
+    native = transport.build(settings, share_port=share_port)
     front = Front(bounded(rest), origins=origins, credentials=_cookie_token(settings.production))
     policy = Policy(
         identities.authenticator,
@@ -250,31 +238,6 @@ def _cookie_token(production: bool) -> Callable[[Sequence[tuple[bytes, bytes]]],
             return ""  # two cookies count as none, but the origin is still checked
 
     return credentials
-
-
-def _listen(server: grpc.aio.Server, settings: Settings) -> str:
-    address = settings.grpc_bind
-    try:
-        if settings.grpc_tls:
-            port = server.add_secure_port(address, _credentials(*settings.grpc_tls))
-        else:
-            port = server.add_insecure_port(address)
-    except RuntimeError as error:
-        raise StartFault(
-            f"GRPC_BIND: cannot listen on {address}: the port is taken, or is not this machine's"
-        ) from error
-    return f"{address.rpartition(':')[0]}:{port}"
-
-
-def _credentials(certificate: Path, key: Path) -> grpc.ServerCredentials:
-    try:
-        pair = key.read_bytes(), certificate.read_bytes()
-        # gRPC would only say that it cannot bind the port.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
-    except OSError as error:
-        what = error.filename or f"{certificate}, {key}"
-        raise StartFault(f"GRPC_TLS_CERT, GRPC_TLS_KEY: {what}: {error.strerror}") from error
-    return grpc.ssl_server_credentials([pair])
 
 
 async def _keep_house(settings: Settings, db: Database, identities: Auth) -> None:

@@ -10,13 +10,13 @@
 import asyncio
 from dataclasses import dataclass
 
-import grpc
 import structlog
 
 from appointments.api.gate import Gate
 from appointments.api.grpcweb.front import Front
 from appointments.api.health import Health, Readiness
 from appointments.api.streams import Streams
+from appointments.server import transport
 from appointments.server.listener import Listener
 
 QUIET_SECONDS = 1.0
@@ -35,7 +35,7 @@ _log = structlog.get_logger("appointments")
 class Servers:
     """The parts of a running service that a drain has to stop."""
 
-    native: grpc.aio.Server
+    native: transport.Server
     web: Listener
     front: Front
     gate: Gate

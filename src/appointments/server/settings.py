@@ -51,6 +51,9 @@ class Settings(BaseSettings):
     grpc_bind: str = Field("127.0.0.1:50051", description="HOST:PORT of native gRPC")
     grpc_tls_cert: Path | None = Field(None, description="PEM file: the native port's certificate chain")
     grpc_tls_key: Path | None = Field(None, description="PEM file: its private key")
+    grpc_server: Literal["grpcio", "native"] = Field(
+        "grpcio", description="the native port's engine; native is faster, for a port that only trusted peers reach"
+    )
     grpc_allow_insecure: bool = Field(
         False, description="production may serve native gRPC without TLS beyond loopback: behind a proxy that has it"
     )
@@ -129,6 +132,13 @@ class Settings(BaseSettings):
     def _is_a_pair(cls, value: Path | None, info: ValidationInfo) -> Path | None:
         if (value is None) != (info.data.get("grpc_tls_cert") is None):
             raise ValueError("goes with GRPC_TLS_CERT: set both or none")
+        return value
+
+    @field_validator("grpc_server")
+    @classmethod
+    def _can_do_it(cls, value: str, info: ValidationInfo) -> str:
+        if value == "native" and info.data.get("grpc_tls_cert"):
+            raise ValueError("native has no TLS: take grpcio, or unset GRPC_TLS_CERT and GRPC_TLS_KEY behind a proxy")
         return value
 
     @field_validator("grpc_allow_insecure")
