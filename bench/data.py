@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 import psycopg
 from uuid_utils import uuid7
 
+from appointments.auth import secret
 from appointments.auth.tokens import AccessTokens
 
 SECRET = "the benchmark's own secret, 32 bytes"
@@ -33,12 +34,13 @@ _tokens: dict[UUID, tuple[str, float]] = {}
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody signed in. ``appointments`` are some of theirs, ``rooms`` those that they book."""
+    """Somebody signed in. ``appointments`` are some of theirs; they book ``rooms``; ``key`` calls for them."""
 
     user_id: UUID
     session_id: UUID
     appointments: tuple[str, ...] = ()
     rooms: tuple[str, ...] = ()
+    key: str = ""
 
     def token(self) -> str:
         """An access token, a new one every ten minutes as from a client; the product's own code signs it."""
@@ -129,6 +131,20 @@ def add_rooms(dsn: str, people: Iterable[Person]) -> list[Person]:
                     [room, person.user_id],
                 )
             found.append(replace(person, rooms=tuple(map(str, rooms))))
+    return found
+
+
+def add_keys(dsn: str, people: Iterable[Person]) -> list[Person]:
+    """The same people, each with a key."""
+    found = [replace(person, key=secret.new()) for person in people]
+    with psycopg.connect(dsn) as connection, connection.cursor() as cursor:
+        cursor.executemany(
+            """
+            INSERT INTO keys (id, user_id, digest, display_name, scopes, created_at)
+            VALUES (gen_random_uuid(), %s, %s, 'Benchmark', '{appointments.write}', now())
+            """,
+            [(each.user_id, secret.digest(each.key)) for each in found],
+        )
     return found
 
 

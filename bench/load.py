@@ -23,6 +23,7 @@ MINUTE = timedelta(minutes=1)
 
 PATHS = {
     "empty": "/bench.v1.Floor/Empty",
+    "empty with a key": "/bench.v1.Floor/Empty",
     "get": f"{SERVICE}/GetAppointment",
     "create": f"{SERVICE}/CreateAppointment",
     "create with 3 rooms": f"{SERVICE}/CreateAppointment",
@@ -203,8 +204,8 @@ def _messages(job: Job, person: Person, lane: tuple[int, int]) -> Callable[[], b
             request.page_size = int(job.kind.split()[1])
         return request.SerializeToString()
 
-    makers = {"empty": bytes, "get": get, "create": create, "create with 3 rooms": create, "update": update}
-    return makers.get(job.kind, page)
+    makers = {"empty": bytes, "get": get, "create": create, "update": update}
+    return makers.get(job.kind.partition(" with ")[0], page)
 
 
 def _timestamp(value: datetime) -> Timestamp:

@@ -45,7 +45,7 @@ class Stage:
         server = self.workers if workers else self.server
         assert server, "this stage has no workers"
         people = self.writers if kind.startswith(("create", "empty")) else self.readers
-        callers = tuple((person, person.token()) for person in people)
+        callers = tuple((person, person.key if kind.endswith("key") else person.token()) for person in people)
         outcome = self.generator.run(
             Job(
                 server.http if web else server.grpc,
@@ -81,7 +81,7 @@ def stage(
     dsn = new_database(postgres, name)
     asyncio.run(migrate(dsn))
     readers = data.add_busy_people(dsn, busy)
-    writers = data.add_rooms(dsn, data.add_people(dsn, WRITERS))
+    writers = data.add_keys(dsn, data.add_rooms(dsn, data.add_people(dsn, WRITERS)))
     data.settle(dsn)
     with ExitStack() as stack:
         server = stack.enter_context(serve(dsn))
