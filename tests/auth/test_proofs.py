@@ -307,3 +307,25 @@ async def test_without_mail_nothing_is_mailed_and_it_says_so(db: Database) -> No
     async with db.connection() as connection:
         cursor = await connection.execute("SELECT (SELECT count(*) FROM outbox) + (SELECT count(*) FROM jobs)")
         assert (0,) == await cursor.fetchone()
+
+
+async def test_who_may_not_sign_in_gets_no_new_password(house: House) -> None:
+    """A managed user, though they have an address; and who is disabled, also by a link from before."""
+    await house.auth.directory.create(display_name="", time_zone="", external_id="", email=EMAIL)
+    await house.auth.proofs.request_reset(EMAIL)
+    assert [] == await house.subjects()
+    disabled = await register(house.auth, "bob@example.com")
+    await house.subjects()
+    await house.auth.proofs.request_reset("bob@example.com")
+    reset = await house.token()
+    await house.auth.directory.update(disabled.user.id, {"disabled": True})
+    with pytest.raises(Invalid) as refused:
+        await house.auth.proofs.reset(reset, NEW)
+    assert "INVALID_TOKEN" == refused.value.reason
+    await house.auth.proofs.request_reset("bob@example.com")
+    assert [] == await house.subjects()
+    await house.auth.directory.update(disabled.user.id, {"disabled": False})
+    with pytest.raises(Unauthenticated):
+        await house.auth.accounts.login("bob@example.com", NEW, LAPTOP)
+    await house.auth.proofs.reset(reset, NEW)
+    await house.auth.accounts.login("bob@example.com", NEW, LAPTOP)

@@ -168,14 +168,16 @@ class Proofs:
 
         async def work(connection: Connection) -> list[UUID]:
             link, now = await self._take(connection, "reset", token), self._now()
-            await connection.execute(
+            cursor = await connection.execute(
                 """
                 UPDATE users SET password_hash = %(password_hash)s, updated_at = %(now)s,
                     email_verified_at = coalesce(email_verified_at, %(now)s)
-                WHERE id = %(id)s
+                WHERE id = %(id)s AND password_hash IS NOT NULL AND disabled_at IS NULL
                 """,
                 {"id": link.user_id, "password_hash": password_hash, "now": now},
             )
+            if not cursor.rowcount:
+                raise _bad_token()
             ended = list(await end_all(connection, link.user_id, "password_changed", now))
             await self._post.tell(connection, link.user_id, "password_changed", at=said(now))
             await _announce(connection, link.user_id)
@@ -185,8 +187,13 @@ class Proofs:
 
     async def _mail_reset(self, job: Job) -> None:
         async def work(connection: Connection) -> None:
+            # A managed user has no password, and a link must not give them one: they never sign in.
             cursor = await connection.execute(
-                "SELECT id, email FROM users WHERE email = %(email)s FOR NO KEY UPDATE", {"email": job.payload["email"]}
+                """
+                SELECT id, email FROM users
+                WHERE email = %(email)s AND password_hash IS NOT NULL AND disabled_at IS NULL FOR NO KEY UPDATE
+                """,
+                {"email": job.payload["email"]},
             )
             if row := await cursor.fetchone():
                 await self._post.send_link(connection, row[0], "reset", row[1], self._now())
