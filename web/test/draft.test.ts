@@ -1,21 +1,25 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { changes, matches, type Booked } from "../src/lib/calendar/appointment.ts";
+import { changes, matches, PLAIN, type Booked } from "../src/lib/calendar/appointment.ts";
 import { formatPeople, parsePeople } from "../src/lib/calendar/attendees.ts";
 import {
-  partsOf,
-  wallOfParts,
-  withStart,
   blank,
-  validate,
+  blankDays,
   draftOf,
-  specOf,
+  partsOf,
   serverErrors,
+  specOf,
+  validate,
+  wallOfParts,
+  withAllDay,
+  withStart,
 } from "../src/lib/calendar/draft.ts";
 
 const BOOKED: Booked = {
+  ...PLAIN,
   id: "1",
+  ownerId: "2",
   etag: '"1"',
   deleted: false,
   title: "Review",
@@ -74,6 +78,27 @@ test("the end goes along with the start over midnight, and stays for what could 
   const unread = withStart(draft, "2030-05-15T");
   assert.deepEqual(unread, { starts: "2030-05-15T", ends: "2030-05-15T13:00" });
   assert.ok(Number.isNaN(specOf({ ...blank(0, 1, "UTC"), ...unread }).start));
+});
+
+test("whole days are those that were touched, and hours begin at nine", () => {
+  const days = withAllDay({ starts: "2030-05-15T22:00", ends: "2030-05-16T01:00" }, true);
+  assert.deepEqual(days, { starts: "2030-05-15T00:00", ends: "2030-05-17T00:00" });
+  assert.deepEqual(withAllDay({ starts: "2030-05-15T22:00", ends: "2030-05-16T00:00" }, true), {
+    starts: "2030-05-15T00:00",
+    ends: "2030-05-16T00:00",
+  });
+  assert.deepEqual(withAllDay(days, false), { starts: "2030-05-15T09:00", ends: "2030-05-15T10:00" });
+  const tokyo = specOf(blankDays("2030-05-15", "2030-05-15", "Asia/Tokyo"));
+  assert.equal(tokyo.end, Date.parse("2030-05-15T15:00:00Z"));
+});
+
+test("what takes no time takes no rooms and has no buffers", () => {
+  const draft = { ...draftOf(BOOKED), resourceIds: ["r"], bufferBefore: 10, free: true };
+  assert.deepEqual(changes(specOf(draft), BOOKED), { free: true });
+  assert.deepEqual(changes(specOf({ ...draft, free: false }), BOOKED), {
+    resourceIds: ["r"],
+    bufferBefore: 600_000,
+  });
 });
 
 test("a day and a time are parts of a wall time, and each may be missing", () => {

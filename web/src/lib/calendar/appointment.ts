@@ -1,12 +1,14 @@
 /** An appointment as the page handles it: plain values, instants in milliseconds. */
 import { create } from "@bufbuild/protobuf";
-import { timestampFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
+import { durationFromMs, durationMs, timestampFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
 
 import {
   AppointmentSchema,
   AttendeeSchema,
+  Transparency,
   type Appointment,
 } from "../../gen/appointments/v1/appointments_pb.js";
+import type { Span } from "../time/spans.ts";
 import type { Person } from "./attendees.ts";
 
 /** What a person can type. */
@@ -18,11 +20,31 @@ export interface Spec {
   readonly location: string;
   readonly description: string;
   readonly attendees: readonly Person[];
+  /** The rooms and equipment that it takes, by id. */
+  readonly resourceIds: readonly string[];
+  /** Milliseconds that are taken before and after it as well. */
+  readonly bufferBefore: number;
+  readonly bufferAfter: number;
+  /** It takes no time: it is shown, and may overlap anything. */
+  readonly free: boolean;
+  /** It is about whole days: both ends are midnights of its zone. */
+  readonly allDay: boolean;
 }
+
+/** What a field is unless somebody says otherwise. */
+export const PLAIN = {
+  resourceIds: [],
+  bufferBefore: 0,
+  bufferAfter: 0,
+  free: false,
+  allDay: false,
+} as const;
 
 /** What the server has booked. */
 export interface Booked extends Spec {
+  /** Empty where only the managers of a resource may know more than when it is taken. */
   readonly id: string;
+  readonly ownerId: string;
   readonly etag: string;
   readonly deleted: boolean;
 }
@@ -31,6 +53,7 @@ export interface Booked extends Spec {
 export function fromMessage(message: Appointment): Booked {
   return {
     id: message.id,
+    ownerId: message.ownerId,
     etag: message.etag,
     deleted: message.deleteTime !== undefined,
     title: message.title,
@@ -44,17 +67,30 @@ export function fromMessage(message: Appointment): Booked {
       displayName,
       response,
     })),
+    resourceIds: message.resourceIds,
+    bufferBefore: message.bufferBefore ? durationMs(message.bufferBefore) : 0,
+    bufferAfter: message.bufferAfter ? durationMs(message.bufferAfter) : 0,
+    free: message.transparency === Transparency.TRANSPARENT,
+    allDay: message.allDay,
   };
 }
 
 /** The message of some fields; those that are left out stay unset. */
-export function toMessage(spec: Partial<Spec>, identity: { id?: string; etag?: string } = {}): Appointment {
-  const { start, end, attendees, ...texts } = spec;
+export function toMessage(
+  spec: Partial<Spec>,
+  { id = "", etag = "" }: { id?: string; etag?: string } = {},
+): Appointment {
+  const { start, end, attendees, resourceIds, bufferBefore, bufferAfter, free, ...plain } = spec;
   return create(AppointmentSchema, {
-    ...identity,
-    ...texts,
+    id,
+    etag,
+    ...plain,
     ...(start === undefined ? {} : { startTime: timestampFromMs(start) }),
     ...(end === undefined ? {} : { endTime: timestampFromMs(end) }),
+    ...(resourceIds ? { resourceIds: [...resourceIds] } : {}),
+    ...(bufferBefore === undefined ? {} : { bufferBefore: durationFromMs(bufferBefore) }),
+    ...(bufferAfter === undefined ? {} : { bufferAfter: durationFromMs(bufferAfter) }),
+    ...(free === undefined ? {} : { transparency: free ? Transparency.TRANSPARENT : Transparency.OPAQUE }),
     ...(attendees ? { attendees: attendees.map((person) => create(AttendeeSchema, person)) } : {}),
   });
 }
@@ -68,7 +104,18 @@ export const FIELDS: Readonly<Record<keyof Spec, string>> = {
   location: "location",
   description: "description",
   attendees: "attendees",
+  resourceIds: "resource_ids",
+  bufferBefore: "buffer_before",
+  bufferAfter: "buffer_after",
+  free: "transparency",
+  allDay: "all_day",
 };
+
+/** The time that it takes, buffers included; null if it takes none. */
+export function taken(booked: Booked): Span | null {
+  if (booked.free) return null;
+  return { start: booked.start - booked.bufferBefore, end: booked.end + booked.bufferAfter };
+}
 
 /** The fields in which a spec differs from what is booked. */
 export function changes(spec: Spec, booked: Spec): Partial<Spec> {

@@ -3,10 +3,16 @@ import type { Span } from "../time/spans.ts";
 import { spanText, spanWithDayText, type TimeStyle } from "../time/format.ts";
 import { dayOf, wallAt } from "../time/zones.ts";
 
-/** Something that is in the way; without a title where the page could not learn it. */
+/** An appointment that is in the way; without a title where the page could not learn it. */
 export interface Obstacle extends Span {
   readonly id: string;
   readonly title: string | null;
+}
+
+/** Everything that is in the way: one's own appointments, and the names of rooms and equipment that are taken. */
+export interface Obstacles {
+  readonly appointments: readonly Obstacle[];
+  readonly resources: readonly string[];
 }
 
 function obstacleText(obstacle: Obstacle, wanted: Span, timeStyle: TimeStyle): string {
@@ -17,11 +23,24 @@ function obstacleText(obstacle: Obstacle, wanted: Span, timeStyle: TimeStyle): s
   return `${name} (${span})`;
 }
 
-/** "This time overlaps “Review” (10:30 – 11:30) and 2 more." */
-export function conflictText(obstacles: readonly Obstacle[], wanted: Span, timeStyle: TimeStyle): string {
-  if (obstacles.length === 0) return "This time is already taken.";
-  const named = obstacles.slice(0, 2).map((obstacle) => obstacleText(obstacle, wanted, timeStyle));
-  const more = obstacles.length - named.length;
-  if (more > 0) named.push(`${more} more`);
-  return `This time overlaps ${new Intl.ListFormat("en").format(named)}.`;
+const list = new Intl.ListFormat("en");
+
+/** "This time overlaps “Review” (10:30 – 11:30) and 2 more. “Studio” is taken at this time." */
+export function conflictText(
+  { appointments, resources }: Obstacles,
+  wanted: Span,
+  timeStyle: TimeStyle,
+): string {
+  const sentences: string[] = [];
+  if (appointments.length > 0) {
+    const named = appointments.slice(0, 2).map((obstacle) => obstacleText(obstacle, wanted, timeStyle));
+    const more = appointments.length - named.length;
+    if (more > 0) named.push(`${more} more`);
+    sentences.push(`This time overlaps ${list.format(named)}.`);
+  }
+  if (resources.length > 0) {
+    const named = list.format(resources.map((name) => `“${name}”`));
+    sentences.push(`${named} ${resources.length === 1 ? "is" : "are"} taken at this time.`);
+  }
+  return sentences.join(" ") || "This time is already taken.";
 }

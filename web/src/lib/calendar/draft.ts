@@ -1,8 +1,8 @@
 /** What a person is typing in the editor, and how it becomes an appointment's fields. */
-import type { Booked, Spec } from "./appointment.ts";
+import { PLAIN, type Booked, type Spec } from "./appointment.ts";
 import { formatPeople, parsePeople } from "./attendees.ts";
 import type { BadField } from "../net/faults.ts";
-import { instantOf, MINUTE, minuteOf, moved, wallAt, wallOf } from "../time/zones.ts";
+import { dayAfter, instantOf, MINUTE, minuteOf, moved, wallAt, wallOf } from "../time/zones.ts";
 
 export interface Draft {
   /** What is being changed; null for something new. */
@@ -15,6 +15,13 @@ export interface Draft {
   location: string;
   description: string;
   people: string;
+  resourceIds: string[];
+  /** Minutes. */
+  bufferBefore: number;
+  bufferAfter: number;
+  free: boolean;
+  /** Then `starts` and `ends` are midnights, and the last day is the one before `ends`. */
+  allDay: boolean;
 }
 
 const toMinute = (instant: number, zone: string): string => wallAt(instant, zone).slice(0, 16);
@@ -22,7 +29,14 @@ const toMinute = (instant: number, zone: string): string => wallAt(instant, zone
 /** Something new at that time. */
 export function blank(start: number, end: number, timeZone: string): Draft {
   const times = { starts: toMinute(start, timeZone), ends: toMinute(end, timeZone), timeZone };
-  return { base: null, title: "", ...times, location: "", description: "", people: "" };
+  const texts = { title: "", location: "", description: "", people: "" };
+  return { base: null, ...texts, ...times, ...PLAIN, resourceIds: [] };
+}
+
+/** Whole days, the last one included. */
+export function blankDays(first: string, last: string, timeZone: string): Draft {
+  const times = { starts: `${first}T00:00`, ends: `${dayAfter(last, 1)}T00:00` };
+  return { ...blank(0, 0, timeZone), ...times, allDay: true };
 }
 
 /** What is booked, to be changed. */
@@ -36,6 +50,11 @@ export function draftOf(base: Booked): Draft {
     location,
     description,
     people: formatPeople(base.attendees),
+    resourceIds: [...base.resourceIds],
+    bufferBefore: Math.round(base.bufferBefore / MINUTE),
+    bufferAfter: Math.round(base.bufferAfter / MINUTE),
+    free: base.free,
+    allDay: base.allDay,
   };
 }
 
@@ -84,6 +103,25 @@ export function withStart(
   return { starts: wanted, ends: along ? moved(wanted, { minutes: length }).slice(0, 16) : ends };
 }
 
+/** The draft's times with or without hours. Whole days are those that it touches; hours begin at nine. */
+export function withAllDay(
+  { starts, ends }: Pick<Draft, "starts" | "ends">,
+  allDay: boolean,
+): {
+  starts: string;
+  ends: string;
+} {
+  const { day } = partsOf(starts);
+  if (day === null) return { starts, ends };
+  if (!allDay) return { starts: `${day}T09:00`, ends: `${day}T10:00` };
+  const last = isWhole(ends) && ends > starts ? moved(ends, { minutes: -1 }).slice(0, 10) : day;
+  return { starts: `${day}T00:00`, ends: `${dayAfter(last, 1)}T00:00` };
+}
+
+/** Minutes that were not touched stay as they are booked, seconds included. */
+const buffer = (minutes: number, booked = 0): number =>
+  Math.round(booked / MINUTE) === minutes ? booked : minutes * MINUTE;
+
 /** What the draft asks for. */
 export function specOf(draft: Draft): Spec {
   return {
@@ -94,11 +132,18 @@ export function specOf(draft: Draft): Spec {
     location: draft.location.trim(),
     description: draft.description,
     attendees: parsePeople(draft.people, draft.base?.attendees ?? []),
+    // What takes no time takes no rooms either.
+    resourceIds: draft.free ? [] : [...draft.resourceIds],
+    bufferBefore: draft.free ? 0 : buffer(draft.bufferBefore, draft.base?.bufferBefore),
+    bufferAfter: draft.free ? 0 : buffer(draft.bufferAfter, draft.base?.bufferAfter),
+    free: draft.free,
+    allDay: draft.allDay,
   };
 }
 
 /** The fields of the editor. */
-export type FieldName = "title" | "starts" | "ends" | "timeZone" | "location" | "description" | "people";
+export type FieldName =
+  "title" | "starts" | "ends" | "timeZone" | "location" | "description" | "people" | "resources" | "buffers";
 
 const FIELD_OF: Readonly<Record<string, FieldName>> = {
   title: "title",
@@ -108,6 +153,10 @@ const FIELD_OF: Readonly<Record<string, FieldName>> = {
   location: "location",
   description: "description",
   attendees: "people",
+  resource_ids: "resources",
+  buffer_before: "buffers",
+  buffer_after: "buffers",
+  all_day: "starts",
 };
 
 /** What can be told without asking the server. */

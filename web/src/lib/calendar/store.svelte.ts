@@ -11,7 +11,7 @@ import type { Appointment } from "../../gen/appointments/v1/appointments_pb.js";
 import { appointmentService } from "../net/api.ts";
 import { changes, FIELDS, fromMessage, toMessage, type Booked, type Spec } from "./appointment.ts";
 import { connection } from "../net/connection.svelte.ts";
-import type { Obstacle } from "./conflict.ts";
+import type { Obstacle, Obstacles } from "./conflict.ts";
 import { Fault, faultOf } from "../net/faults.ts";
 import { session } from "../net/session.svelte.ts";
 import { overlap, type Span } from "../time/spans.ts";
@@ -182,13 +182,24 @@ class Store {
     return booked;
   }
 
-  /** What is taken in a span, as the server sees it now. */
-  async taken(span: Span): Promise<Booked[]> {
+  /** The appointments that overlap a span, as the server has them now. */
+  async list(span: Span): Promise<Booked[]> {
     return list(span);
   }
 
-  /** The collisions of a fault, with the titles of what is in the way. */
-  async obstacles(fault: Fault): Promise<Obstacle[]> {
+  /** The collisions of a fault, with the titles and names of what is in the way. */
+  async obstacles(fault: Fault): Promise<Obstacles> {
+    const [appointments, resources] = await Promise.all([
+      this.#collisions(fault),
+      // Few conflicts are about rooms: what knows their names comes only then.
+      fault.resourceIds.length === 0
+        ? []
+        : import("./resources.svelte.ts").then(({ resources }) => resources.names(fault.resourceIds)),
+    ]);
+    return { appointments, resources };
+  }
+
+  async #collisions(fault: Fault): Promise<Obstacle[]> {
     const named = fault.collisions.map(async (collision): Promise<Obstacle> => {
       const title = this.#known.get(collision.id)?.title;
       return {
@@ -236,7 +247,8 @@ function same(some: readonly Booked[], others: readonly Booked[]): boolean {
   return some.length === others.length && others.every(({ id, etag }) => etags.get(id) === etag);
 }
 
-async function list(window: Span): Promise<Booked[]> {
+/** The appointments of a window: the caller's own, or those that take a resource, whosever they are. */
+export async function list(window: Span, resourceId = ""): Promise<Booked[]> {
   const found: Booked[] = [];
   let pageToken = "";
   do {
@@ -245,6 +257,7 @@ async function list(window: Span): Promise<Booked[]> {
       endTime: timestampFromMs(window.end),
       pageSize: PAGE_SIZE,
       pageToken,
+      resourceId,
     });
     found.push(...page.appointments.map(fromMessage));
     pageToken = page.nextPageToken;

@@ -1,4 +1,4 @@
-/** The two services over gRPC-Web: cookies sent along, the session renewed when needed, failures as Faults. */
+/** The services over gRPC-Web: cookies sent along, the session renewed when needed, failures as Faults. */
 import { Code, ConnectError, createClient, type Interceptor } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
 
@@ -41,10 +41,10 @@ async function stillSignedIn(): Promise<boolean> {
   }
 }
 
-const transport = createGrpcWebTransport({ ...OPTIONS, interceptors: [refreshing] });
+export const transport = createGrpcWebTransport({ ...OPTIONS, interceptors: [refreshing] });
 
 /** The same client, whose calls fail with Faults. An interceptor cannot do it: the library wraps what one throws. */
-function faulting<T extends object>(client: T): T {
+export function faulting<T extends object>(client: T): T {
   return new Proxy(client, {
     get: (target, name) => {
       const call = Reflect.get(target, name) as (...parameters: unknown[]) => Promise<unknown>;

@@ -28,6 +28,7 @@ interface Details {
   reason?: string;
   fields?: readonly BadField[];
   collisions?: readonly (Span & { readonly id: string })[];
+  resourceIds?: readonly string[];
   retryAfter?: number;
 }
 
@@ -37,6 +38,8 @@ export class Fault extends Error {
   readonly reason: string;
   readonly fields: readonly BadField[];
   readonly collisions: readonly (Span & { readonly id: string })[];
+  /** The rooms and equipment that are taken, in a conflict. */
+  readonly resourceIds: readonly string[];
   /** Seconds until a retry makes sense. */
   readonly retryAfter: number;
 
@@ -46,6 +49,7 @@ export class Fault extends Error {
     this.reason = details.reason ?? "";
     this.fields = details.fields ?? [];
     this.collisions = details.collisions ?? [];
+    this.resourceIds = details.resourceIds ?? [];
     this.retryAfter = details.retryAfter ?? 0;
   }
 }
@@ -88,6 +92,7 @@ export function faultOf(error: unknown): Fault {
       start: startTime ? timestampMs(startTime) : 0,
       end: endTime ? timestampMs(endTime) : 0,
     })),
+    resourceIds: conflict?.resourceIds ?? [],
     retryAfter: delay ? Number(delay.seconds) + delay.nanos / 1e9 : 0,
   });
 }

@@ -1,6 +1,6 @@
 /** Saving what is in the editor, and what to do about each answer that is not yes. */
-import { changes, type Booked, type Spec } from "../../lib/calendar/appointment.ts";
-import type { Obstacle } from "../../lib/calendar/conflict.ts";
+import { changes, taken, type Booked, type Spec } from "../../lib/calendar/appointment.ts";
+import type { Obstacles } from "../../lib/calendar/conflict.ts";
 import {
   draftOf,
   serverErrors,
@@ -13,17 +13,28 @@ import { store } from "../../lib/calendar/store.svelte.ts";
 import { Fault, faultOf } from "../../lib/net/faults.ts";
 import { uuid } from "../../lib/net/uuid.ts";
 import { nearestFree, type Span } from "../../lib/time/spans.ts";
-import { dayOf, instantOf, MINUTE, moved, wallAt } from "../../lib/time/zones.ts";
+import { DAY, dayOf, instantOf, MINUTE, moved, wallAt } from "../../lib/time/zones.ts";
 
 /** Why it is not saved, where that is about the whole appointment. */
 export type Problem =
   /** The time is taken; `free` is the nearest time of that day that is not. */
-  | { kind: "conflict"; obstacles: readonly Obstacle[]; wanted: Span; free: Span | null }
+  | { kind: "conflict"; obstacles: Obstacles; wanted: Span; free: Span | null }
   /** Somebody else has changed it since it was opened. */
   | { kind: "stale"; theirs: Booked; base: Booked }
   /** Somebody else has deleted it. */
   | { kind: "deleted" }
   | { kind: "failure"; text: string };
+
+/** Buffers reach at most a day further than their appointments. */
+const wide = ({ start, end }: Span): Span => ({ start: start - DAY, end: end + DAY });
+
+/** When one of these resources cannot be had. */
+async function blocked(resourceIds: readonly string[], day: Span, besides?: string): Promise<Span[]> {
+  if (resourceIds.length === 0) return [];
+  const { resources } = await import("../../lib/calendar/resources.svelte.ts");
+  const known = resourceIds.flatMap((id) => resources.find(id) ?? []);
+  return (await Promise.all(known.map((resource) => resources.blocked(resource, wide(day), besides)))).flat();
+}
 
 export class Saving {
   busy = $state(false);
@@ -140,16 +151,24 @@ export class Saving {
     };
   }
 
+  /** The nearest time of that day at which the person and everything that is asked for are free. */
   async #nearest(span: Span): Promise<Span | null> {
-    const { base, timeZone } = this.#draft;
+    const { base, timeZone, allDay } = this.#draft;
+    if (allDay) return null;
     const midnight = `${dayOf(wallAt(span.start, timeZone))}T00:00`;
     const day = {
       start: instantOf(midnight, timeZone),
       end: instantOf(moved(midnight, { days: 1 }), timeZone),
     };
-    const taken = (await store.taken(day)).filter(({ id }) => id !== base?.id);
+    const { resourceIds, bufferBefore, bufferAfter } = specOf(this.#draft);
+    const own = (await store.list(wide(day))).filter(({ id }) => id !== base?.id);
+    const spans = [
+      ...own.flatMap((booked) => taken(booked) ?? []),
+      ...(await blocked(resourceIds, day, base?.id)),
+    ];
+    const avoided = spans.map(({ start, end }) => ({ start: start - bufferAfter, end: end + bufferBefore }));
     const now = Math.ceil(Date.now() / (15 * MINUTE)) * 15 * MINUTE;
-    return nearestFree(span, taken, day, span.start >= Date.now() ? now : -Infinity);
+    return nearestFree(span, avoided, day, span.start >= Date.now() ? now : -Infinity);
   }
 
   async #reportStale(): Promise<void> {
