@@ -23,6 +23,8 @@ from appointments.v1 import (
     appointments_pb2_grpc,
     auth_pb2,
     auth_pb2_grpc,
+    resources_pb2,
+    resources_pb2_grpc,
 )
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,6 +58,18 @@ WEEK = [
     (5, 10.0, 2.0, "Farmers’ market", "Helvetiaplatz"),
     (6, 11.0, 3.0, "Hike with the family", "Uetliberg"),
 ]
+# Which of them take a room, and what somebody else has booked: room, day, start and length in hours.
+ROOMS = {"Studio": 8, "Room 2": 12, "Room 4": 6, "Library": 4}
+TAKEN = [
+    ("Studio", 2, 9.0, 1.5, "Rehearsal"),
+    ("Studio", 2, 13.0, 2.0, "Photo session"),
+    ("Room 2", 2, 11.0, 2.0, "Interviews"),
+    ("Room 2", 2, 14.5, 1.5, "Budget"),
+    ("Room 4", 2, 13.0, 1.0, "Board"),
+    ("Library", 2, 9.5, 3.0, "Reading circle"),
+    ("Projector", 2, 10.0, 1.0, "Roadshow"),
+    ("Projector", 2, 15.0, 1.5, "Screening"),
+]
 OTHER_WEEKS = ["Stand-up", "Design review", "Deep work", "Choir", "Retrospective", "Customer workshop"]
 
 
@@ -69,13 +83,49 @@ def appointment(days: float, hour: float, length: float, title: str, place: str)
     return message
 
 
+Identity = tuple[tuple[str, str], ...]
+
+
+def register(channel: grpc.Channel, name: str) -> tuple[str, Identity]:
+    """Create an account; returns its address and what proves who calls."""
+    email = f"{name.split(maxsplit=1)[0].lower()}.{uuid.uuid4().hex[:8]}@example.org"
+    request = auth_pb2.RegisterRequest(email=email, password=PASSWORD, display_name=name)
+    tokens = auth_pb2_grpc.AuthServiceStub(channel).Register(request).tokens
+    return email, (("authorization", f"Bearer {tokens.access_token}"),)
+
+
+def furnish(channel: grpc.Channel, email: str) -> dict[str, str]:
+    """Create somebody's rooms that the person may book, with what takes them on the day of the picture; their ids."""
+    _, identity = register(channel, "Grace Hopper")
+    service = resources_pb2_grpc.ResourceServiceStub(channel)
+    bookings = appointments_pb2_grpc.AppointmentServiceStub(channel)
+    ids: dict[str, str] = {}
+    for name, seats in (ROOMS | {"Projector": 0}).items():
+        kind = resources_pb2.RESOURCE_KIND_ROOM if seats else resources_pb2.RESOURCE_KIND_EQUIPMENT
+        room = resources_pb2.Resource(kind=kind, display_name=name, time_zone=ZONE.key, seats=seats)
+        made = service.CreateResource(resources_pb2.CreateResourceRequest(resource=room), metadata=identity)
+        ids[name] = made.resource.id
+        role = resources_pb2.RESOURCE_ROLE_MANAGER if name == "Studio" else resources_pb2.RESOURCE_ROLE_BOOKER
+        access = resources_pb2.SetResourceAccessRequest(id=ids[name], email=email, role=role)
+        service.SetResourceAccess(access, metadata=identity)
+    for number, (name, day, hour, length, title) in enumerate(TAKEN):
+        booking = appointment(day, hour, length, title, "")
+        booking.resource_ids.append(ids[name])
+        # Somebody else each time: nobody is in two rooms at once, and a guest who may book is needed for each.
+        guest_email, guest = register(channel, f"Guest{number} Guest")
+        grant = resources_pb2.SetResourceAccessRequest(
+            id=ids[name], email=guest_email, role=resources_pb2.RESOURCE_ROLE_BOOKER
+        )
+        service.SetResourceAccess(grant, metadata=identity)
+        bookings.CreateAppointment(appointments_pb2.CreateAppointmentRequest(appointment=booking), metadata=guest)
+    return ids
+
+
 def settle(address: str) -> str:
     """Create a person with three weeks of appointments; returns the address that signs in."""
-    email = f"ada.{uuid.uuid4().hex[:8]}@example.org"
     with grpc.insecure_channel(address) as channel:
-        register = auth_pb2.RegisterRequest(email=email, password=PASSWORD, display_name="Ada Lovelace")
-        tokens = auth_pb2_grpc.AuthServiceStub(channel).Register(register).tokens
-        identity = (("authorization", f"Bearer {tokens.access_token}"),)
+        email, identity = register(channel, "Ada Lovelace")
+        rooms = furnish(channel, email)
         user = account_pb2.UpdateCurrentUserRequest(user=account_pb2.User(time_zone=ZONE.key))
         account_pb2_grpc.AccountServiceStub(channel).UpdateCurrentUser(user, metadata=identity)
         service = appointments_pb2_grpc.AppointmentServiceStub(channel)
@@ -83,9 +133,10 @@ def settle(address: str) -> str:
         weeks = [(0, WEEK), (-7, usual), (7, usual), (14, usual), (21, usual)]
         for shift, entries in weeks:
             for day, hour, length, title, place in entries:
-                request = appointments_pb2.CreateAppointmentRequest(
-                    appointment=appointment(day + shift, hour, length, title, place)
-                )
+                booking = appointment(day + shift, hour, length, title, place)
+                if shift == 0 and place in rooms:
+                    booking.resource_ids.append(rooms[place])
+                request = appointments_pb2.CreateAppointmentRequest(appointment=booking)
                 service.CreateAppointment(request, metadata=identity)
     return email
 
@@ -112,7 +163,7 @@ def calendar(browser: Browser, url: str, email: str, scheme: str) -> Iterator[Pa
 
 
 def take(page: Page, into: Path, suffix: str) -> None:
-    """Week, month, editor and conflict."""
+    """Week, month, rooms of a day, editor and conflict."""
 
     def picture(name: str) -> None:
         page.evaluate("document.activeElement?.blur()")
@@ -123,6 +174,11 @@ def take(page: Page, into: Path, suffix: str) -> None:
     page.get_by_role("button", name="Month", exact=True).click()
     page.get_by_text("Roadmap").wait_for()
     picture("month")
+    page.get_by_role("button", name="Day", exact=True).click()
+    page.get_by_role("button", name="Rooms", exact=True).click()
+    page.get_by_text("Taken").first.wait_for()
+    picture("rooms")
+    page.get_by_role("button", name="Rooms", exact=True).click()
     page.get_by_role("button", name="Week", exact=True).click()
     page.get_by_text("Call with Tokyo").click()
     page.get_by_label("Title").wait_for()
@@ -156,7 +212,7 @@ def main() -> None:
             with calendar(browser, options.url, email, scheme) as page:
                 take(page, options.into, suffix)
         browser.close()
-    print(f"Eight pictures are in {options.into}.")
+    print(f"Ten pictures are in {options.into}.")
 
 
 if __name__ == "__main__":

@@ -35,6 +35,12 @@ const REPLACEMENTS: Record<string, [from: string | RegExp, to: string][]> = {
     [/<aside/g, "<div"],
     [/<\/aside>/g, "</div>"],
   ],
+  "plugins/resource-timeline/View.svelte": [
+    [/ role="row(group|header)?"/g, ""],
+    [/<aside/g, "<div"],
+    [/<\/aside>/g, "</div>"],
+  ],
+  "plugins/resource-time-grid/Label.svelte": [[/^ {4}aria-label=.*\n/m, ""]],
   "plugins/day-grid/Popup.svelte": [
     [/<dialog\n/, "<dialog\n    aria-label={el?.querySelector('time')?.textContent}\n"],
   ],

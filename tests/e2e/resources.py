@@ -8,7 +8,7 @@ from tests.clients import Person
 
 async def room(manager: Person, name: str, **decided: Any) -> pb.Resource:
     """Add a room that everybody may book, unless something else is decided."""
-    usual = {
+    usual: dict[str, Any] = {
         "kind": pb.RESOURCE_KIND_ROOM,
         "display_name": name,
         "time_zone": "Europe/Zurich",

@@ -54,7 +54,7 @@ class Tab:
     @property
     def account_menu(self) -> Locator:
         """The button with the name of whoever is signed in."""
-        return self.page.get_by_role("button", name=re.compile("account menu$"))
+        return self.page.get_by_role("button", name=re.compile("^Account menu of "))
 
     async def choose(self, item: str) -> None:
         """Choose something in the account menu."""

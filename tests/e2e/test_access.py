@@ -4,10 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from playwright.async_api import Page, expect
 
+from appointments.v1 import appointments_pb2, resources_pb2
 from tests.clients import HOUR, Person
 from tests.e2e.conftest import Opener
+from tests.e2e.resources import room
 from tests.e2e.tab import Tab, at
 from tests.service import ROOT
 
@@ -31,7 +34,11 @@ async def crowd(ada: Person) -> None:
     """Appointments of several kinds."""
     await ada.create(at(13, 9), HOUR / 2, title="Stand-up")
     await ada.create(at(14, 10), title="Design review", location="Studio")
-    await ada.create(at(15, 14), title="Call", time_zone="Asia/Tokyo")
+    await ada.create(at(15, 14), title="Call", time_zone="Asia/Tokyo", buffer_before=Duration(seconds=900))
+    await ada.create(at(17, 9), title="Open house", transparency=appointments_pb2.TRANSPARENCY_TRANSPARENT)
+    await ada.create(at(18, 2) - 2 * HOUR, 24 * HOUR, title="Fair", all_day=True)
+    projection = await room(ada, "Projection room", default_role=resources_pb2.RESOURCE_ROLE_UNSPECIFIED)
+    await ada.create(at(15, 17), title="Rehearsal", resource_ids=[projection.id])
     await ada.create(at(24, 20), 40 * HOUR, title="Conference")
     for number in range(8):
         await ada.create(at(23, 9 + number), title=f"Busy {number}")
@@ -50,6 +57,16 @@ async def test_no_screen_violates_axe(open_tab: Opener, ada: Person, scheme: str
     for view in ("Month", "Day", "Agenda", "Week"):
         await tab.show(view)
         screens[view] = await violations(tab.page)
+    await tab.button("Rooms").click()
+    await expect(tab.page.get_by_role("strong").filter(has_text="Projection room")).to_be_visible()
+    screens["rooms of a week"] = await violations(tab.page)
+    await tab.show("Day")
+    screens["rooms of a day"] = await violations(tab.page)
+    await tab.choose("Rooms and equipment")
+    await tab.button("Edit Projection room").first.click()
+    await expect(tab.page.get_by_label("What Ada can do")).to_be_visible()
+    screens["a room"] = await violations(tab.page)
+    await tab.page.keyboard.press("Escape")
     await tab.show("Month")
     await tab.page.get_by_role("button", name="more").first.click()
     screens["more"] = await violations(tab.page)
@@ -95,7 +112,7 @@ async def test_a_small_screen_has_room_for_everything(open_tab: Opener, ada: Per
         await tab.show(view)
         assert [] == await violations(tab.page)
         assert 360 == await tab.page.evaluate("document.documentElement.scrollWidth")
-        for name in ("New appointment", "Next", "Agenda"):
+        for name in ("New appointment", "Next", "Agenda", "Rooms"):
             box = await tab.button(name).bounding_box()
             assert box is not None
             assert 0 <= box["x"]

@@ -6,6 +6,8 @@ export type View = "month" | "week" | "day" | "agenda";
 
 interface Kept {
   view: View | null;
+  /** Rooms and equipment are shown beside the calendar, in the views of a day and a week. */
+  byResource: boolean;
   /** The zone that times are shown in; null: the account's. */
   zone: string | null;
   /** null: as in the locale. */
@@ -16,7 +18,14 @@ interface Kept {
 }
 
 const KEY = "appointments.settings";
-const NOTHING: Kept = { view: null, zone: null, firstDay: null, hour12: null, introduced: false };
+const NOTHING: Kept = {
+  view: null,
+  byResource: false,
+  zone: null,
+  firstDay: null,
+  hour12: null,
+  introduced: false,
+};
 
 function read(): Kept {
   try {
@@ -34,6 +43,10 @@ class Settings {
 
   get view(): View {
     return this.#kept.view ?? (innerWidth < 640 ? "day" : "week");
+  }
+
+  get byResource(): boolean {
+    return this.#kept.byResource && (this.view === "day" || this.view === "week");
   }
 
   get zone(): string {

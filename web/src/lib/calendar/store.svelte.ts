@@ -18,11 +18,16 @@ import { overlap, type Span } from "../time/spans.ts";
 
 const PAGE_SIZE = 1000;
 
+/** Where a drag puts an appointment, and into which rooms. */
+export interface Move extends Span {
+  readonly resourceIds?: readonly string[];
+}
+
 class Store {
   /** What the server said, by id. */
   #known = $state.raw<ReadonlyMap<string, Booked>>(new Map());
   /** Where appointments are shown while the server has not answered the move. */
-  #moves = $state.raw<ReadonlyMap<string, Span>>(new Map());
+  #moves = $state.raw<ReadonlyMap<string, Move>>(new Map());
   #deletions = $state.raw<ReadonlySet<string>>(new Set());
   #queues = new Map<string, Promise<unknown>>();
   #window: Span | null = null;
@@ -117,13 +122,14 @@ class Store {
   }
 
   /** Move at once; if the server refuses, it is back where it was and the Fault is thrown. */
-  async move(id: string, to: Span): Promise<Booked> {
+  async move(id: string, to: Move): Promise<Booked> {
     this.#moves = new Map(this.#moves).set(id, to);
     try {
       return await this.#inTurn(id, async () => {
         const booked = this.#known.get(id);
         if (!booked) throw new Fault("missing", "This appointment is gone.");
-        return this.change(booked, to);
+        const change = changes({ ...booked, ...to }, booked);
+        return Object.keys(change).length === 0 ? booked : this.change(booked, change);
       });
     } finally {
       // A later move of the same appointment has its own place and its own answer.

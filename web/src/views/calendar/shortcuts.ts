@@ -9,6 +9,7 @@ import type { View } from "../../lib/settings.svelte.ts";
 /** What a key does. */
 export interface Actions {
   view: (view: View) => void;
+  resources: () => void;
   create: () => void;
   today: () => void;
   search: () => void;
@@ -29,6 +30,7 @@ export const SHORTCUTS: readonly Shortcut[] = [
   { keys: ["W"], text: "Week", run: ({ view }) => view("week") },
   { keys: ["D"], text: "Day", run: ({ view }) => view("day") },
   { keys: ["A"], text: "Agenda", run: ({ view }) => view("agenda") },
+  { keys: ["R"], text: "Show or hide rooms and equipment", run: ({ resources }) => resources() },
   { keys: ["/"], text: "Search", run: ({ search }) => search() },
   { keys: ["←", "→", "↑", "↓"], text: "Move through days and times" },
   { keys: ["Shift", "↑", "↓"], text: "Make the selected time shorter or longer" },

@@ -1,7 +1,7 @@
 /** Changes that are made in the calendar itself and can be undone: moving, deleting and restoring. */
 import type { Booked } from "../../lib/calendar/appointment.ts";
 import { conflictText } from "../../lib/calendar/conflict.ts";
-import { store } from "../../lib/calendar/store.svelte.ts";
+import { store, type Move } from "../../lib/calendar/store.svelte.ts";
 import { faultOf } from "../../lib/net/faults.ts";
 import { settings } from "../../lib/settings.svelte.ts";
 import { spanWithDayText } from "../../lib/time/format.ts";
@@ -16,14 +16,15 @@ export interface Context {
   focus: (id?: string) => void;
 }
 
-export async function move(id: string, to: Span, context: Context): Promise<void> {
+export async function move(id: string, to: Move, context: Context): Promise<void> {
   const before = store.find(id);
   if (!before) return;
   try {
     const booked = await store.move(id, to);
     toast.show(`Moved to ${spanWithDayText(booked.start, booked.end, settings.timeStyle)}.`, {
       label: "Undo",
-      run: () => void move(id, { start: before.start, end: before.end }, context),
+      run: () =>
+        void move(id, { start: before.start, end: before.end, resourceIds: before.resourceIds }, context),
     });
   } catch (error) {
     await reportMove(before, to, error, context);
