@@ -5,7 +5,7 @@ import psycopg
 from appointments.db import Database
 
 # Overlaps by brute force; bookings that are not what their appointment says; appointments that lack some, which only
-# holds may that have expired; and versions of an appointment that its owner could not learn of from the log of changes.
+# holds may that have expired; tails that stand for nothing, or lack; and versions of an appointment that its owner could not learn of from the log of changes.
 FAULTS = """
     WITH logged AS (
         SELECT item_id, calendar_id, count(DISTINCT version) AS versions
@@ -15,7 +15,7 @@ FAULTS = """
         ) AS told
         GROUP BY item_id, calendar_id
     ), wanted AS (
-        SELECT id, owner_id, resource_ids, start_at, expires_at, deleted_at IS NULL AND NOT transparent AS takes_time,
+        SELECT id, owner_id, resource_ids, series_id, start_at, expires_at, deleted_at IS NULL AND NOT transparent AS takes_time,
                expires_at IS NULL OR expires_at > now() AS unexpired, tstzrange(
             start_at - buffer_before * interval '1 second', end_at + buffer_after * interval '1 second'
         ) AS span
@@ -25,7 +25,8 @@ FAULTS = """
         (SELECT count(*) FROM bookings a JOIN bookings b ON a.subject_id = b.subject_id AND a.ctid < b.ctid
             WHERE a.during && b.during)
       + (SELECT count(*) FROM bookings LEFT JOIN wanted ON id = appointment_id
-            WHERE id IS NULL OR NOT takes_time OR bookings.expires_at IS DISTINCT FROM wanted.expires_at
+            WHERE appointment_id IS NOT NULL AND (
+                  id IS NULL OR NOT takes_time OR bookings.expires_at IS DISTINCT FROM wanted.expires_at
                OR resource_id IS NULL AND (subject_id <> owner_id OR during <> span)
                OR resource_id IS NOT NULL AND (
                    NOT during @> span OR bookings.start_at <> wanted.start_at OR NOT resource_id = ANY (resource_ids)
@@ -34,9 +35,25 @@ FAULTS = """
                        WHERE resource_units.subject_id = bookings.subject_id
                          AND resource_units.resource_id = bookings.resource_id
                    )
-               ))
-      + (SELECT count(*) FROM wanted WHERE takes_time AND unexpired AND 1 + coalesce(cardinality(resource_ids), 0) <> (
-            SELECT count(DISTINCT coalesce(resource_id, owner_id)) FROM bookings WHERE appointment_id = id
+               )))
+      + (SELECT count(*) FROM wanted CROSS JOIN unnest(array_prepend(NULL, resource_ids)) AS taken (resource)
+            CROSS JOIN LATERAL (
+                SELECT count(*) AS times FROM bookings
+                WHERE appointment_id = id AND resource_id IS NOT DISTINCT FROM resource
+            ) AS booked
+            WHERE takes_time AND unexpired AND times <> 1 AND NOT (times = 0 AND EXISTS (
+                -- The tail of an endless series stands for it.
+                SELECT FROM bookings JOIN series_subjects USING (subject_id)
+                WHERE appointment_id IS NULL AND series_subjects.series_id = wanted.series_id AND during @> span
+                  AND series_subjects.resource_id IS NOT DISTINCT FROM resource
+            )))
+      + (SELECT count(*) FROM bookings WHERE appointment_id IS NULL AND NOT EXISTS (
+            SELECT FROM series_subjects JOIN series ON id = series_id
+            WHERE series_subjects.subject_id = bookings.subject_id AND endless
+        ))
+      + (SELECT count(*) FROM series_subjects JOIN series ON id = series_id WHERE endless AND NOT EXISTS (
+            SELECT FROM bookings
+            WHERE appointment_id IS NULL AND bookings.subject_id = series_subjects.subject_id
         ))
       + (SELECT count(*) FROM appointments LEFT JOIN logged ON item_id = id AND calendar_id = owner_id
             WHERE coalesce(versions, 0) <> version)

@@ -112,12 +112,43 @@ class Conflict(Taken):
 
     reason = "TIME_CONFLICT"
 
-    def __init__(self, collisions: Sequence[Collision], resource_ids: Sequence[UUID] = ()) -> None:
+    def __init__(
+        self, collisions: Sequence[Collision], resource_ids: Sequence[UUID] = (), *, message: str = ""
+    ) -> None:
         taken = "A resource is taken at that time." if len(resource_ids) == 1 else "Resources are taken at that time."
         own = "The time overlaps other appointments of yours."
-        super().__init__(" ".join([own] * bool(collisions or not resource_ids) + [taken] * bool(resource_ids)))
+        said = " ".join([own] * bool(collisions or not resource_ids) + [taken] * bool(resource_ids))
+        super().__init__(message or said)
         self.collisions = tuple(collisions)
         self.resource_ids = tuple(resource_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """An occurrence of a series that finds no place, and what is in its way."""
+
+    original_start_at: datetime
+    collisions: tuple[Collision, ...] = ()
+    resource_ids: tuple[UUID, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Misses:
+    """The occurrences that find no place: the first of them, and how many there are."""
+
+    named: tuple[Miss, ...] = ()
+    total: int = 0
+
+
+class SeriesConflict(Taken):
+    """Occurrences of a series find no place; nothing of it was booked."""
+
+    reason = "TIME_CONFLICT"
+
+    def __init__(self, misses: Misses) -> None:
+        count = f"{misses.total:,} occurrences find" if misses.total != 1 else "One occurrence finds"
+        super().__init__(f"{count} no place.")
+        self.misses = misses
 
 
 class Stale(Fault):
@@ -191,6 +222,7 @@ STATUSES: dict[type[Fault], Status] = {
     NotFound: Status("NOT_FOUND", 404),
     Taken: Status("ALREADY_EXISTS", 409),
     Conflict: Status("ALREADY_EXISTS", 409),
+    SeriesConflict: Status("ALREADY_EXISTS", 409),
     Stale: Status("ABORTED", 409),
     Unmet: Status("FAILED_PRECONDITION", 400),
     Expired: Status("OUT_OF_RANGE", 410),

@@ -53,13 +53,14 @@ async def test_constraints_are_named_after_their_table(db: Database) -> None:
 
 
 async def test_every_instant_has_a_time_zone(db: Database) -> None:
-    """No timestamp without one, and every instant is called ``_at``."""
+    """No timestamp without one but wall times, which are called ``_wall``; and every instant is called ``_at``."""
     columns = """
         SELECT table_name || '.' || column_name FROM information_schema.columns
         WHERE table_schema = 'public' AND
     """
-    assert await column(db, columns + "data_type = 'timestamp without time zone'") == []
-    assert await column(db, columns + "data_type LIKE 'timestamp%' AND column_name NOT LIKE '%\\_at'") == []
+    walls = "data_type = 'timestamp without time zone' AND column_name NOT LIKE '%\\_wall'"
+    assert await column(db, columns + walls) == []
+    assert await column(db, columns + "data_type = 'timestamp with time zone' AND column_name NOT LIKE '%\\_at'") == []
     assert await column(db, columns + "column_name LIKE '%\\_at' AND data_type <> 'timestamp with time zone'") == []
 
 
@@ -71,7 +72,10 @@ async def test_every_foreign_key_has_an_index_behind_it(db: Database) -> None:
         SELECT conname FROM pg_constraint
         WHERE contype = 'f' AND connamespace = 'public'::regnamespace AND NOT EXISTS (
             SELECT FROM pg_index
-            WHERE indrelid = conrelid AND indkey[0] = conkey[1] AND indpred IS NULL
+            WHERE indrelid = conrelid AND indkey[0] = conkey[1]
+              AND (indpred IS NULL OR pg_get_expr(indpred, indrelid) = format('(%%I IS NOT NULL)', (
+                  SELECT attname FROM pg_attribute WHERE attrelid = conrelid AND attnum = conkey[1]
+              )))
         )
         """,
     )

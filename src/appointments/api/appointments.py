@@ -90,8 +90,9 @@ class AppointmentService:
         """List those that overlap a window."""
         if request.resource_id:
             return await self._list_of_resource(request, caller)
+        series_id = convert.optional_identifier(request.series_id, "series_id")
         since, until = _bounds(request)
-        window = listing.Window(caller.user_id, since, until, request.show_deleted)
+        window = listing.Window(caller.user_id, since, until, request.show_deleted, series_id)
         page = await listing.page(self._reads(caller), window, size=request.page_size, token=request.page_token)
         response = pb.ListAppointmentsResponse(next_page_token=page.next_token)
         for each in page.appointments:
@@ -101,6 +102,8 @@ class AppointmentService:
     async def _list_of_resource(
         self, request: pb.ListAppointmentsRequest, caller: Caller
     ) -> pb.ListAppointmentsResponse:
+        if request.series_id:
+            raise Invalid.field("series_id", "does not go with resource_id")
         if request.show_deleted:
             raise Invalid.field("show_deleted", "does not go with resource_id: a deleted appointment takes no resource")
         window = occupancy.Window(

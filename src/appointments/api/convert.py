@@ -13,8 +13,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from appointments.calendar.appointment import NO_TIME, UNSET, Appointment, Attendee, Spec
 from appointments.calendar.occupancy import Taken
 from appointments.db import Micros, micros
-from appointments.errors import Invalid
+from appointments.errors import Collision, Invalid, Misses
 from appointments.v1 import appointments_pb2 as pb
+from appointments.v1 import series_pb2
 from appointments.validation import is_uuid
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -144,6 +145,9 @@ def appointment(value: Appointment, make: Callable[..., pb.Appointment] = pb.App
         message.attendees.add(
             email=guest.email, display_name=guest.display_name, response=response, comment=guest.comment
         )
+    if value.series_text and value.original_start_at is not None:
+        message.series_id = value.series_text
+        set_timestamp(message.original_start_time, value.original_start_at)
     if value.buffer_before:
         message.buffer_before.seconds = value.buffer_before
     if value.buffer_after:
@@ -161,6 +165,38 @@ def taken(value: Taken, make: Callable[..., pb.Appointment]) -> pb.Appointment:
     set_timestamp(message.start_time, value.start_at)
     set_timestamp(message.end_time, value.end_at)
     return message
+
+
+def attendee(guest: Attendee) -> pb.Attendee:
+    """Somebody invited, as the contract has them."""
+    return pb.Attendee(email=guest.email, display_name=guest.display_name, response=_FROM_RESPONSE[guest.response])
+
+
+def transparency(transparent: bool) -> pb.Transparency:
+    """Whether time is taken, as the contract has it."""
+    return _TRANSPARENT if transparent else _OPAQUE
+
+
+def conflicting(collision: Collision) -> pb.ConflictingAppointment:
+    """An appointment that is in the way."""
+    return pb.ConflictingAppointment(
+        id=str(collision.id), start_time=timestamp(collision.start_at), end_time=timestamp(collision.end_at)
+    )
+
+
+def misses(found: Misses) -> series_pb2.SeriesConflictInfo:
+    """The occurrences that find no place."""
+    return series_pb2.SeriesConflictInfo(
+        occurrences=[
+            series_pb2.OccurrenceConflict(
+                original_start_time=timestamp(miss.original_start_at),
+                appointments=map(conflicting, miss.collisions),
+                resource_ids=map(str, miss.resource_ids),
+            )
+            for miss in found.named
+        ],
+        total=found.total,
+    )
 
 
 def set_timestamp(message: Timestamp, value: Micros) -> None:

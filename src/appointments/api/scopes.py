@@ -64,6 +64,14 @@ RULES: dict[str, Mapping[str, Rule]] = {
         "DeleteAppointment": WRITES,
         "UndeleteAppointment": WRITES,
     },
+    "appointments.v1.SeriesService": {
+        "CreateSeries": WRITES,
+        "GetSeries": READS,
+        "ListSeries": READS,
+        "UpdateSeries": WRITES,
+        "DeleteSeries": WRITES,
+        "UndeleteSeries": WRITES,
+    },
     "appointments.v1.ResourceService": {
         "CreateResource": CHANGES_RESOURCES,
         "GetResource": SEES_RESOURCES,

@@ -10,11 +10,15 @@ from google.rpc.code_pb2 import Code
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RequestInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
-from appointments.api.convert import timestamp
-from appointments.errors import DOMAIN, INTERNAL, STATUSES, Conflict, Fault, Invalid
+from appointments.api import convert
+from appointments.errors import DOMAIN, INTERNAL, STATUSES, Conflict, Fault, Invalid, Misses, SeriesConflict
 from appointments.v1 import appointments_pb2 as pb
+from appointments.v1.series_pb2 import SeriesConflictInfo
 
 DETAILS_KEY = "grpc-status-details-bin"
+
+MOST_BYTES = 4_500
+"""Of one detail: clients refuse trailers of more than 8 KiB, and in base64 it is a third more."""
 
 
 def status_code(fault: Fault | None) -> grpc.StatusCode:
@@ -30,6 +34,8 @@ def status(fault: Fault | None, request_id: str) -> Status:
         details.append(_bad_request(fault))
     if isinstance(fault, Conflict):
         details.append(_conflict_info(fault))
+    if isinstance(fault, SeriesConflict):
+        details.append(_series_conflict_info(fault.misses))
     if fault and fault.retry_after is not None:
         nanos = math.ceil(fault.retry_after * 1_000_000_000)
         details.append(RetryInfo(retry_delay=Duration(seconds=nanos // 10**9, nanos=nanos % 10**9)))
@@ -61,11 +67,13 @@ def _bad_request(fault: Invalid) -> BadRequest:
 
 def _conflict_info(fault: Conflict) -> pb.ConflictInfo:
     return pb.ConflictInfo(
-        appointments=[
-            pb.ConflictingAppointment(
-                id=str(collision.id), start_time=timestamp(collision.start_at), end_time=timestamp(collision.end_at)
-            )
-            for collision in fault.collisions
-        ],
+        appointments=[convert.conflicting(collision) for collision in fault.collisions],
         resource_ids=map(str, fault.resource_ids),
     )
+
+
+def _series_conflict_info(misses: Misses) -> SeriesConflictInfo:
+    info = convert.misses(misses)
+    while info.ByteSize() > MOST_BYTES:
+        del info.occurrences[len(info.occurrences) * 3 // 4 :]
+    return info

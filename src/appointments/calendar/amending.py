@@ -7,12 +7,12 @@ acts for the owner, if it is not the owner, and by which request.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, LiteralString
 from uuid import UUID
 
 import psycopg
 
-from appointments.calendar import booking, conflicts, holds, placing, ruling
+from appointments.calendar import booking, conflicts, frontiers, holds, placing, ruling
 from appointments.calendar.appointment import COLUMNS, LIVE, Appointment, Spec, changed_fields, from_row, to_values
 from appointments.calendar.log import BY_OWNER, Cause, of_all, of_owner
 from appointments.calendar.rules import violations
@@ -59,6 +59,9 @@ async def update(
         if not bound and (rows := await _amend_at_once(db, current, spec, cause)):
             return from_row(rows[0])
         held = spec.resources
+        if current.series_text:
+            # It may be booked of one of its subjects, while the tail of another stands for its part of it.
+            held = list(dict.fromkeys([*held, *current.spec.resources]))
 
         async def work(connection: Connection, held: list[UUID] = held) -> Appointment | None:
             roles = await placing.hold(connection, owner_id, held) if held else {}
@@ -92,6 +95,13 @@ async def _amend_at_once(db: Database, current: Appointment, spec: Spec, cause: 
         return []
 
 
+# What is changed of an occurrence by itself stays so when its series changes.
+OVERRIDES: LiteralString = """
+    CASE WHEN series_id IS NOT NULL THEN (
+        SELECT array_agg(DISTINCT field) FROM unnest(overrides || %(fields)s::text[]) AS field
+    ) END
+"""
+
 REWRITE = Statement(
     f"""
     WITH amended AS (
@@ -101,7 +111,7 @@ REWRITE = Statement(
             attendees = %(attendees)s::jsonb, buffer_before = %(buffer_before)s::integer,
             buffer_after = %(buffer_after)s::integer, all_day = %(all_day)s::boolean,
             transparent = %(transparent)s::boolean, resource_ids = %(resource_ids)s::uuid[],
-            actor_id = %(actor_id)s::uuid, updated_at = now(), version = version + 1
+            actor_id = %(actor_id)s::uuid, updated_at = now(), version = version + 1, overrides = {OVERRIDES}
         WHERE id = %(id)s::uuid AND owner_id = %(owner_id)s::uuid AND version = %(version)s::bigint
           AND {LIVE}
         RETURNING appointments.*
@@ -133,7 +143,7 @@ MOVE = Statement(
             start_at = %(start_at)s::timestamptz, end_at = %(end_at)s::timestamptz, time_zone = %(time_zone)s::text,
             attendees = %(attendees)s::jsonb, buffer_before = %(buffer_before)s::integer,
             buffer_after = %(buffer_after)s::integer, all_day = %(all_day)s::boolean,
-            actor_id = %(actor_id)s::uuid, updated_at = now(), version = version + 1
+            actor_id = %(actor_id)s::uuid, updated_at = now(), version = version + 1, overrides = {OVERRIDES}
         FROM moved WHERE id = moved_id
         RETURNING appointments.*
     ), {of_owner("appointment.updated", "amended", fields="%(fields)s::text[]")}
@@ -175,7 +185,10 @@ async def _rebook(
         connection, owner_id, spec, placed, acted=acted, override=override, besides=current.id
     )
     await ruling.record(connection, current.id, overridden)
+    if current.series_text:
+        await frontiers.reach(connection, current)
     await connection.fetch(FREE, {"id": current.id, "resource_ids": freed, "owner_too": retimed})
+    await frontiers.make_way(connection, owner_id, spec)
     takes_time = retimed and not spec.transparent
     if (placed or takes_time) and not await placing.place(
         connection, owner_id, current.id, spec, placed, owner=takes_time, expires_at=current.expires_at
@@ -326,13 +339,14 @@ async def undelete(
         if current.transparent:
             rows = await db.fetch(RESTORE, at_version)
         elif current.resource_ids or bound:
-            held = current.spec.resources
-            rows = await db.transact(partial(_restore, values=at_version, held=held, acted=acted, override=override))
+            restore = partial(_restore, values=at_version, spec=current.spec, acted=acted, override=override)
+            rows = await db.transact(restore)
         else:
             async with db.connection() as connection:
                 if conflict := await conflicts.find(connection, owner_id, current.spec, besides=appointment_id):
                     raise conflict
                 await holds.clear(connection, owner_id, current.spec)
+            await frontiers.make_way_alone(db, owner_id, current.spec)
         if rows:
             return from_row(rows[0])
         # What was in the way has gone in the meantime.
@@ -359,7 +373,8 @@ UNDELETE = Statement(
         RETURNING appointment_id
     ), amended AS (
         UPDATE appointments
-        SET deleted_at = NULL, updated_at = now(), version = version + 1, actor_id = %(actor_id)s::uuid
+        SET deleted_at = NULL, skipped = false, updated_at = now(), version = version + 1,
+            actor_id = %(actor_id)s::uuid
         FROM taken WHERE id = taken.appointment_id
         RETURNING appointments.*
     ), {of_owner("appointment.undeleted", "amended")}
@@ -369,24 +384,24 @@ UNDELETE = Statement(
 
 
 async def _restore(
-    connection: Connection, values: dict[str, Any], held: list[UUID], *, acted: bool, override: bool
+    connection: Connection, values: dict[str, Any], spec: Spec, *, acted: bool, override: bool
 ) -> list[Row]:
     """Restore an appointment with its resources; no rows: somebody was faster."""
-    owner_id, appointment_id = values["owner_id"], values["id"]
+    owner_id, appointment_id, held = values["owner_id"], values["id"], spec.resources
     if held:
         placing.check_bookable(await placing.hold(connection, owner_id, held), held)
     await placing.lock(connection, owner_id, held)
+    await frontiers.make_way(connection, owner_id, spec)
     rows = await connection.fetch(RESTORE, values)
     if rows:
-        restored = from_row(rows[0])
         overridden = await ruling.check(
-            connection, owner_id, restored.spec, held, acted=acted, override=override, besides=appointment_id
+            connection, owner_id, spec, held, acted=acted, override=override, besides=appointment_id
         )
         if overridden:
             await ruling.record(connection, appointment_id, overridden)
             rows = await connection.fetch(booking.GET, {"id": appointment_id, "user_id": owner_id})
-        if not await placing.place(connection, owner_id, appointment_id, restored.spec, held, owner=True):
-            raise await conflicts.found(connection, owner_id, restored.spec, besides=appointment_id)
+        if not await placing.place(connection, owner_id, appointment_id, spec, held, owner=True):
+            raise await conflicts.found(connection, owner_id, spec, besides=appointment_id)
     return rows
 
 
@@ -395,7 +410,8 @@ RESTORE = Statement(
     f"""
     WITH amended AS (
         UPDATE appointments
-        SET deleted_at = NULL, updated_at = now(), version = version + 1, actor_id = %(actor_id)s::uuid
+        SET deleted_at = NULL, skipped = false, updated_at = now(), version = version + 1,
+            actor_id = %(actor_id)s::uuid
         WHERE id = %(id)s::uuid AND owner_id = %(owner_id)s::uuid AND version = %(version)s::bigint
           AND deleted_at IS NOT NULL
         RETURNING appointments.*

@@ -69,7 +69,7 @@ COLUMNS: LiteralString = """
     resource_ids::text[] AS resource_texts,
     nullif(buffer_before, 0) AS before, nullif(buffer_after, 0) AS after, nullif(transparent, false) AS is_transparent,
     nullif(all_day, false) AS is_all_day, actor_id::text AS actor_text, expires_at,
-    overridden_rules
+    overridden_rules, series_id::text AS series_text, original_start_at
 """
 
 # Neither deleted nor a hold that has expired.
@@ -107,8 +107,14 @@ class Appointment(NamedTuple):
     expires_at: Micros | None
     """Until when it is, or was, a hold."""
 
-    overridden_rules: list[str] | None
+    overridden_rules: list[str] | None = None
     """The rules of booking that its writers have overridden."""
+
+    series_text: str | None = None
+    """The id of the series that it is an occurrence of."""
+
+    original_start_at: Micros | None = None
+    """When the series put it."""
 
     @property
     def id(self) -> UUID:

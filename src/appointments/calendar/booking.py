@@ -18,7 +18,7 @@ from uuid import UUID
 import psycopg
 from uuid_utils.compat import uuid7
 
-from appointments.calendar import conflicts, holds, placing, ruling
+from appointments.calendar import conflicts, frontiers, holds, placing, ruling
 from appointments.calendar.appointment import COLUMNS, LIVE, MICROSECOND, Appointment, Spec, booked, from_row, to_values
 from appointments.calendar.log import BY_OWNER, Cause, of_all, of_owner
 from appointments.calendar.placing import FREE_UNIT, SPAN
@@ -90,6 +90,8 @@ async def create(
                 raise conflict
             if not spec.resource_ids and not under_locks:
                 await holds.clear(connection, owner_id, spec)
+        if not spec.resource_ids and not under_locks:
+            await frontiers.make_way_alone(db, owner_id, spec)
         # Whatever was in the way has gone in the meantime, so the time may be free now. Of resources another unit may
         # be: this time it is chosen under their locks, so that nobody can be faster again.
         under_locks = under_locks or bool(spec.resource_ids)
@@ -284,6 +286,7 @@ async def _insert_under_locks(connection: Connection, values: Values, spec: Spec
     if resource_ids:
         placing.check_bookable(await placing.hold(connection, owner_id, resource_ids), resource_ids)
     await placing.lock(connection, owner_id, resource_ids)
+    await frontiers.make_way(connection, owner_id, spec)
     # First of all, so that a request id that was used before is known for that.
     created_at = (await connection.fetch(CREATE_UNBOOKED, values | {"transparent": False}))[0][2]
     overridden = await ruling.check(

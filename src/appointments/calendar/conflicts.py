@@ -1,7 +1,8 @@
 """What is in the way of an appointment: read only after the constraint has refused it, to say so kindly.
 
 Of appointments only the owner's own are named. Of a resource it is told that it is taken, never by whom. A hold that
-has expired is in nobody's way.
+has expired is in nobody's way; neither is the tail of endless series, which moves
+(:mod:`~appointments.calendar.frontiers`).
 """
 
 from uuid import UUID
@@ -24,8 +25,7 @@ async def find(connection: Connection, owner_id: UUID, spec: Spec, *, besides: U
         taken = await connection.fetch(TAKEN_RESOURCES, values | {"resource_ids": spec.resources})
     if not rows and not taken:
         return None
-    # A booking without an appointment is the tail of endless series: it is in the way, and has no name.
-    collisions = [Collision(found, instant(start), instant(end)) for found, start, end in rows if found]
+    collisions = [Collision(found, instant(start), instant(end)) for found, start, end in rows]
     return Conflict(collisions, [row[0] for row in taken])
 
 
@@ -37,12 +37,12 @@ async def found(connection: Connection, owner_id: UUID, spec: Spec, *, besides: 
 COLLISIONS = Statement(
     """
     SELECT appointment_id, appointments.start_at, appointments.end_at
-    FROM bookings LEFT JOIN appointments ON appointments.id = appointment_id
+    FROM bookings JOIN appointments ON appointments.id = appointment_id
     WHERE subject_id = %(owner_id)s::uuid AND during && tstzrange(
         %(start_at)s::timestamptz - %(buffer_before)s::integer * interval '1 second',
         %(end_at)s::timestamptz + %(buffer_after)s::integer * interval '1 second'
     )
-      AND appointment_id IS DISTINCT FROM %(besides)s::uuid
+      AND appointment_id <> %(besides)s::uuid
       AND (bookings.expires_at IS NULL OR bookings.expires_at > now())
     ORDER BY lower(during)
     LIMIT %(limit)s::bigint
@@ -56,7 +56,7 @@ TAKEN_RESOURCES = Statement(
         WHERE resource_units.resource_id = resources.id AND resource_units.unit <= resources.units AND NOT EXISTS (
             SELECT FROM bookings
             WHERE bookings.subject_id = resource_units.subject_id AND bookings.during && span.during
-              AND bookings.appointment_id IS DISTINCT FROM %(besides)s::uuid
+              AND bookings.appointment_id <> %(besides)s::uuid
               AND (bookings.expires_at IS NULL OR bookings.expires_at > now())
             OFFSET 0
         )

@@ -28,9 +28,11 @@ class Window:
     since: datetime | None = None
     until: datetime | None = None
     show_deleted: bool = False
+    series_id: UUID | None = None
+    """Only the occurrences of this series."""
 
     def __str__(self) -> str:
-        return f"{self.owner_id} {self.since} {self.until} {self.show_deleted}"
+        return f"{self.owner_id} {self.since} {self.until} {self.show_deleted} {self.series_id or ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,12 @@ FIRST = Statement(
 )
 NEXT = Statement(f"{_BEGUN} AND {LIVE} AND {_ON} {_IN_ORDER}")
 ALL = Statement(f"{_BEGUN} AND {_ON} {_IN_ORDER}")
+OF_SERIES = Statement(
+    f"""
+    {_BEGUN} AND series_id = %(series_id)s::uuid AND (%(show_deleted)s::boolean OR deleted_at IS NULL)
+    AND {_ON} {_IN_ORDER}
+    """
+)
 
 
 async def page(db: Reads, window: Window, *, size: int = 0, token: str = "") -> Page:
@@ -88,6 +96,9 @@ async def page(db: Reads, window: Window, *, size: int = 0, token: str = "") -> 
         "limit": limit + 1,
     }
     statement = ALL if window.show_deleted else NEXT if token else FIRST
+    if window.series_id:
+        statement = OF_SERIES
+        values |= {"series_id": window.series_id, "show_deleted": window.show_deleted}
     rows = list(map(from_row, await db.fetch(statement, values)))
     if len(rows) > 1 and _order(rows[1]) < _order(rows[0]):
         rows.sort(key=_order)  # transparent ones began before the last one that takes time

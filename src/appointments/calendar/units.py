@@ -20,13 +20,15 @@ _LONG_AGO: Micros = -(2**63)
 class Booked(NamedTuple):
     """One booking of a unit. ``start_at`` is the appointment's, without buffers."""
 
-    appointment_id: UUID
-    owner_id: UUID
+    appointment_id: UUID | None
+    owner_id: UUID | None
     unit: int
     taken_at: Micros
     free_at: Micros
     start_at: Micros
     begun: bool
+    is_tail: bool = False
+    """What endless series take from its unit's frontier on: it stays where it is."""
 
 
 async def resize(connection: Connection, resource_id: UUID, count: int) -> None:
@@ -97,9 +99,11 @@ def reseated(bookings: Sequence[Booked], count: int) -> list[tuple[Booked, int]]
     """
     free_at = dict.fromkeys(range(1, count + 1), _LONG_AGO)
     moves = []
-    for each in sorted(bookings, key=lambda each: (not each.begun, each.taken_at)):
+    for each in sorted(bookings, key=lambda each: (not each.begun, each.taken_at, each.is_tail)):
         if each.begun:
             unit = each.unit if each.unit <= count else 0
+        elif each.is_tail:
+            unit = each.unit if each.unit <= count and free_at[each.unit] <= each.taken_at else 0
         elif each.unit <= count and free_at[each.unit] <= each.taken_at:
             unit = each.unit
         else:
@@ -123,9 +127,12 @@ async def release(connection: Connection, resource_id: UUID, *, cause: Cause, fo
         return
     if not force:
         raise Unmet("Appointments that have not ended yet take the resource.", reason="RESOURCE_IN_USE")
-    values = {"resource_id": resource_id, "appointment_ids": [booked.appointment_id for booked in bookings]}
-    await connection.fetch(STRIP, values | cause.values)
+    taken_by = [booked.appointment_id for booked in bookings if booked.appointment_id]
+    values = {"resource_id": resource_id, "appointment_ids": taken_by, **cause.values}
+    await connection.fetch(STRIP, values)
     await connection.fetch(VACATE, values)
+    await connection.fetch(STRIP_SERIES, values)
+    await connection.fetch(OPEN, values)
 
 
 STRIP = Statement(
@@ -142,6 +149,32 @@ STRIP = Statement(
 )
 
 
+STRIP_SERIES = Statement(
+    """
+    WITH gone AS (
+        DELETE FROM series_subjects WHERE resource_id = %(resource_id)s::uuid RETURNING series_id
+    ), stripped AS (
+        UPDATE series
+        SET resource_ids = nullif(array_remove(resource_ids, %(resource_id)s::uuid), '{}'),
+            actor_id = %(actor_id)s::uuid, updated_at = now(), version = version + 1
+        FROM gone WHERE id = series_id
+        RETURNING id, owner_id, actor_id, version, updated_at
+    )
+    INSERT INTO new_changes (calendar_id, kind, item_id, version, actor_id, request_id, fields, changed_at)
+    SELECT owner_id, 'series.updated', id, version, coalesce(actor_id, owner_id), %(x_request_id)s::text,
+           ARRAY['resource_ids'], updated_at
+    FROM stripped
+    """
+)
+OPEN = Statement(
+    """
+    DELETE FROM bookings WHERE appointment_id IS NULL AND subject_id IN (
+        SELECT subject_id FROM resource_units WHERE resource_id = %(resource_id)s::uuid
+    )
+    """
+)
+
+
 async def _lock_future(connection: Connection, resource_id: UUID) -> list[Booked]:
     """Read the bookings that are not over yet, once their owners and the units are locked. Expired holds are cleared.
 
@@ -149,21 +182,44 @@ async def _lock_future(connection: Connection, resource_id: UUID) -> list[Booked
     their owners.
     """
     who = {"resource_id": resource_id}
-    owners = {row[1] for row in await connection.fetch(FUTURE, who)}
+    owners = {row[1] for row in await connection.fetch(FUTURE, who) if row[1]}
+    owners |= {row[0] for row in await connection.fetch(SERIES_OWNERS, who)}
     await connection.fetch(LOCK_OWNERS, who | {"owner_ids": list(owners)})
     await connection.fetch(CLEAR, who)
+    await connection.fetch(OPEN_IDLE, who)
     return [Booked._make(row) for row in await connection.fetch(FUTURE, who)]
 
 
 # What has not ended yet began at most a month, two buffers and a few hours ago: that is where the index is entered.
 FUTURE = Statement(
     """
-    SELECT appointments.id, owner_id, unit, lower(during), upper(during), bookings.start_at, lower(during) <= now()
+    SELECT appointments.id, owner_id, unit, lower(during), upper(during), bookings.start_at, lower(during) <= now(), false
     FROM bookings
     JOIN appointments ON appointments.id = appointment_id
     JOIN resource_units USING (subject_id)
     WHERE bookings.resource_id = %(resource_id)s::uuid AND bookings.start_at > now() - interval '36 days'
       AND upper(during) > now()
+    UNION ALL
+    SELECT NULL, NULL, unit, lower(during), upper(during), lower(during), false, true
+    FROM resource_units JOIN bookings USING (subject_id)
+    WHERE resource_units.resource_id = %(resource_id)s::uuid AND appointment_id IS NULL
+    """
+)
+SERIES_OWNERS = Statement(
+    """
+    SELECT DISTINCT owner_id FROM series_subjects JOIN series ON series.id = series_id
+    WHERE resource_id = %(resource_id)s::uuid
+    """
+)
+OPEN_IDLE = Statement(
+    """
+    DELETE FROM bookings
+    WHERE appointment_id IS NULL AND subject_id IN (
+        SELECT subject_id FROM resource_units WHERE resource_id = %(resource_id)s::uuid
+    ) AND NOT EXISTS (
+        SELECT FROM series_subjects JOIN series ON series.id = series_id
+        WHERE series_subjects.subject_id = bookings.subject_id AND endless
+    )
     """
 )
 CLEAR = Statement("DELETE FROM bookings WHERE resource_id = %(resource_id)s::uuid AND expires_at <= now()")

@@ -51,6 +51,7 @@ _ENCODERS: dict[str, Callable[[Any], bytes]] = {
     "integer": _int4,
     "jsonb": lambda value: b"\x01" + value,  # the format's version, then the text
     "text": str.encode,
+    "timestamp": lambda value: _int8(micros(value.replace(tzinfo=UTC))),
     "timestamptz": lambda value: _int8(micros(value)),
     "uuid": attrgetter("bytes"),
 }
@@ -60,7 +61,16 @@ CANCEL_SECONDS = 5.0
 """How long a cancelled statement gets to end. After that its connection is closed."""
 
 _GOOD = {pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK}
-_OIDS = {"boolean": 16, "bytea": 17, "integer": 23, "jsonb": 3802, "text": 25, "timestamptz": 1184, "uuid": 2950}
+_OIDS = {
+    "boolean": 16,
+    "bytea": 17,
+    "integer": 23,
+    "jsonb": 3802,
+    "text": 25,
+    "timestamp": 1114,
+    "timestamptz": 1184,
+    "uuid": 2950,
+}
 """PostgreSQL's numbers of the types that arrays can be made of. They never change."""
 
 _numbers = count(1)

@@ -11,6 +11,9 @@ from appointments.recurrence.rule import Rule
 from appointments.recurrence.wall import instant, wall_at
 
 
+_NONE = timedelta()
+
+
 class Occurrence(NamedTuple):
     """When it is, in UTC, and the wall time that the rule gave it (RECURRENCE-ID). They differ where clocks do."""
 
@@ -68,9 +71,10 @@ def _in_order(nominal: Iterator[datetime], zone: ZoneInfo) -> Iterator[Occurrenc
     """By instants: a wall time that is skipped may come after one that followed it."""
     held: list[Occurrence] = []
     for wall in nominal:
-        at = instant(wall, zone)
-        # What is to come is not earlier than this wall time would be on the clock that the gap puts forward.
-        earliest = at - (wall_at(at, zone) - wall)
+        before, after = zone.utcoffset(wall) or _NONE, zone.utcoffset(wall.replace(fold=1)) or _NONE
+        at = (wall - before).replace(tzinfo=UTC)
+        # In a gap the second reading of a wall time is the earlier one: what is to come is not before that.
+        earliest = at if before >= after else at - (after - before)
         while held and held[0].at <= earliest:
             yield heappop(held)
         if earliest == at and not held:

@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
+from datetime import timedelta
 from functools import partial
 from typing import NoReturn
 
@@ -34,9 +35,10 @@ from appointments.api.resources import ResourceService
 from appointments.api.rest import cookies, site
 from appointments.api.rest.dev_mail import DevelopmentMail
 from appointments.api.rpc import Policy
+from appointments.api.series import SeriesService
 from appointments.auth import Auth, Passwords
 from appointments.auth.ratelimit import Limiter
-from appointments.calendar import holds
+from appointments.calendar import frontiers, holds
 from appointments.changes import numbering
 from appointments.changes.hub import Hub
 from appointments.changes.numbering import Sequencer
@@ -58,6 +60,7 @@ from appointments.v1 import (
     changes_pb2,
     keys_pb2,
     resources_pb2,
+    series_pb2,
 )
 
 APPOINTMENTS = appointments_pb2.DESCRIPTOR.services_by_name["AppointmentService"]
@@ -67,10 +70,14 @@ ACCOUNT = account_pb2.DESCRIPTOR.services_by_name["AccountService"]
 KEYS = keys_pb2.DESCRIPTOR.services_by_name["KeyService"]
 ADMIN = admin_pb2.DESCRIPTOR.services_by_name["AdminService"]
 AUTH = auth_pb2.DESCRIPTOR.services_by_name["AuthService"]
+SERIES = series_pb2.DESCRIPTOR.services_by_name["SeriesService"]
 CHANGES = changes_pb2.DESCRIPTOR.services_by_name["ChangeService"]
-SERVICES = (APPOINTMENTS, RESOURCES, AVAILABILITY, CHANGES, ACCOUNT, KEYS, ADMIN, AUTH)
+SERVICES = (APPOINTMENTS, SERIES, RESOURCES, AVAILABILITY, CHANGES, ACCOUNT, KEYS, ADMIN, AUTH)
 
 HOUSEKEEPING_SECONDS = 3600.0
+
+EXTENDING_SECONDS = 600.0
+"""How often the frontiers of series are looked at; a frontier is moved months at a time."""
 
 SAMPLING_SECONDS = 1.0
 """How old a gauge of the metrics may be."""
@@ -130,6 +137,7 @@ async def serve(settings: Settings, dsn: str, *, announce: Announce, inherited: 
             asyncio.create_task(hub.sequencer.run()),
             asyncio.create_task(hub.run()),
             asyncio.create_task(servers.streams.keep_checking()),
+            asyncio.create_task(_extend_series(db, timedelta(days=settings.series_horizon_days))),
             asyncio.create_task(_keep_sampling()),
         ]
         runner = background.Background(settings, db, mail, identities) if settings.jobs == "inside" else None
@@ -212,6 +220,8 @@ def _build(
     limits = Limits(per_day=settings.invitations_per_day, when_new=settings.invitations_per_day_new)
     policy.register(APPOINTMENTS, AppointmentService(db, limits if mail.carrier else None), native, front)
     policy.register(RESOURCES, ResourceService(db, creation=settings.resource_creation), native, front)
+    series = SeriesService(db, horizon=timedelta(days=settings.series_horizon_days))
+    policy.register(SERIES, series, native, front)
     policy.register(AVAILABILITY, AvailabilityService(db, people=settings.free_busy), native, front)
     policy.register(CHANGES, ChangeService(db, hub), native, front)
     account = AccountService(identities.accounts, identities.sessions, identities.proofs, limiter)
@@ -260,6 +270,15 @@ async def _sweep_holds(db: Database) -> None:
         await asyncio.sleep(holds.SWEEP_SECONDS)
         with suppress(Unavailable):
             await holds.sweep(db)
+
+
+async def _extend_series(db: Database, horizon: timedelta) -> None:
+    # A late run costs nothing but time: beyond their frontiers series are guarded all the same.
+    while True:
+        with suppress(Unavailable):
+            await frontiers.extend_due(db, horizon)
+            await frontiers.extend_unbooked(db, horizon)
+        await asyncio.sleep(EXTENDING_SECONDS)
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[object]]) -> None:

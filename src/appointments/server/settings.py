@@ -67,6 +67,9 @@ class Settings(BaseSettings):
         "users", description="who may see when people are taken: everybody who has signed in, or they themselves alone"
     )
     changes_days: int = Field(30, ge=1, le=3650, description="how long the log of changes is kept")
+    series_horizon_days: int = Field(
+        120, ge=1, le=3650, description="how far ahead the occurrences of series without an end are appointments"
+    )
     trusted_proxy_hops: int = Field(0, ge=0, le=10, description="proxies whose X-Forwarded-For entry is believed")
     drain_seconds: float = Field(3.0, ge=0, le=600, description="seconds that calls in flight get at shutdown")
     lame_duck_seconds: float = Field(

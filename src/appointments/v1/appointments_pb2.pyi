@@ -100,6 +100,8 @@ class Appointment(_message.Message):
     RESOURCE_IDS_FIELD_NUMBER: _builtins.int
     BUFFER_BEFORE_FIELD_NUMBER: _builtins.int
     BUFFER_AFTER_FIELD_NUMBER: _builtins.int
+    SERIES_ID_FIELD_NUMBER: _builtins.int
+    ORIGINAL_START_TIME_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     TTL_FIELD_NUMBER: _builtins.int
     ACTOR_ID_FIELD_NUMBER: _builtins.int
@@ -120,6 +122,8 @@ class Appointment(_message.Message):
     """The IANA time zone in which it was planned, such as "Europe/Zurich". Required."""
     etag: _builtins.str
     """Changes whenever the appointment does (AIP-154). In an update: if given and stale, ABORTED."""
+    series_id: _builtins.str
+    """The series that it is an occurrence of; empty for a single appointment. Output only."""
     actor_id: _builtins.str
     """Who last created, changed, deleted or restored it: the owner, or whoever acted for them. A UUID. Output only."""
     transparency: Global___Transparency.ValueType
@@ -165,6 +169,10 @@ class Appointment(_message.Message):
         """The same after it."""
 
     @_builtins.property
+    def original_start_time(self) -> _timestamp_pb2.Timestamp:
+        """When the series put it; it stays when the occurrence moves. RECURRENCE-ID of RFC 5545. Output only."""
+
+    @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """Until when it is a hold: it goes by itself then, unless ConfirmAppointment comes first. Unset: it is no hold. Output
         only.
@@ -197,6 +205,8 @@ class Appointment(_message.Message):
         resource_ids: _abc.Iterable[_builtins.str] | None = ...,
         buffer_before: _duration_pb2.Duration | None = ...,
         buffer_after: _duration_pb2.Duration | None = ...,
+        series_id: _builtins.str = ...,
+        original_start_time: _timestamp_pb2.Timestamp | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         ttl: _duration_pb2.Duration | None = ...,
         actor_id: _builtins.str = ...,
@@ -204,9 +214,9 @@ class Appointment(_message.Message):
         all_day: _builtins.bool = ...,
         overridden_rules: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["buffer_after", b"buffer_after", "buffer_before", b"buffer_before", "create_time", b"create_time", "delete_time", b"delete_time", "end_time", b"end_time", "expire_time", b"expire_time", "start_time", b"start_time", "ttl", b"ttl", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["buffer_after", b"buffer_after", "buffer_before", b"buffer_before", "create_time", b"create_time", "delete_time", b"delete_time", "end_time", b"end_time", "expire_time", b"expire_time", "original_start_time", b"original_start_time", "start_time", b"start_time", "ttl", b"ttl", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_id", b"actor_id", "all_day", b"all_day", "attendees", b"attendees", "buffer_after", b"buffer_after", "buffer_before", b"buffer_before", "create_time", b"create_time", "delete_time", b"delete_time", "description", b"description", "end_time", b"end_time", "etag", b"etag", "expire_time", b"expire_time", "id", b"id", "location", b"location", "overridden_rules", b"overridden_rules", "owner_id", b"owner_id", "resource_ids", b"resource_ids", "start_time", b"start_time", "time_zone", b"time_zone", "title", b"title", "transparency", b"transparency", "ttl", b"ttl", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_id", b"actor_id", "all_day", b"all_day", "attendees", b"attendees", "buffer_after", b"buffer_after", "buffer_before", b"buffer_before", "create_time", b"create_time", "delete_time", b"delete_time", "description", b"description", "end_time", b"end_time", "etag", b"etag", "expire_time", b"expire_time", "id", b"id", "location", b"location", "original_start_time", b"original_start_time", "overridden_rules", b"overridden_rules", "owner_id", b"owner_id", "resource_ids", b"resource_ids", "series_id", b"series_id", "start_time", b"start_time", "time_zone", b"time_zone", "title", b"title", "transparency", b"transparency", "ttl", b"ttl", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -478,6 +488,7 @@ class ListAppointmentsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     SHOW_DELETED_FIELD_NUMBER: _builtins.int
     RESOURCE_ID_FIELD_NUMBER: _builtins.int
+    SERIES_ID_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """The most to return: 50 if 0, and never more than 1,000."""
     page_token: _builtins.str
@@ -488,6 +499,8 @@ class ListAppointmentsRequest(_message.Message):
     """Those that take this resource, whosever they are. A caller who does not manage it gets others' without id, owner, title
     or any other field: only when it is taken, with buffers. Empty: the caller's own appointments.
     """
+    series_id: _builtins.str
+    """The occurrences of this series, in the window; not with `resource_id`."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """The window's start; unset: no bound. An appointment that began earlier but reaches into the window is listed."""
@@ -505,10 +518,11 @@ class ListAppointmentsRequest(_message.Message):
         page_token: _builtins.str = ...,
         show_deleted: _builtins.bool = ...,
         resource_id: _builtins.str = ...,
+        series_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "page_size", b"page_size", "page_token", b"page_token", "resource_id", b"resource_id", "show_deleted", b"show_deleted", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "page_size", b"page_size", "page_token", b"page_token", "resource_id", b"resource_id", "series_id", b"series_id", "show_deleted", b"show_deleted", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -133,6 +133,20 @@ export declare type Appointment = Message<"appointments.v1.Appointment"> & {
   bufferAfter?: Duration | undefined;
 
   /**
+   * The series that it is an occurrence of; empty for a single appointment. Output only.
+   *
+   * @generated from field: string series_id = 17;
+   */
+  seriesId: string;
+
+  /**
+   * When the series put it; it stays when the occurrence moves. RECURRENCE-ID of RFC 5545. Output only.
+   *
+   * @generated from field: google.protobuf.Timestamp original_start_time = 18;
+   */
+  originalStartTime?: Timestamp | undefined;
+
+  /**
    * Until when it is a hold: it goes by itself then, unless ConfirmAppointment comes first. Unset: it is no hold. Output
    * only.
    *
@@ -475,6 +489,13 @@ export declare type ListAppointmentsRequest = Message<"appointments.v1.ListAppoi
    * @generated from field: string resource_id = 6;
    */
   resourceId: string;
+
+  /**
+   * The occurrences of this series, in the window; not with `resource_id`.
+   *
+   * @generated from field: string series_id = 7;
+   */
+  seriesId: string;
 };
 
 /**

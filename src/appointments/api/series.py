@@ -1,0 +1,213 @@
+"""SeriesService: convert, call the feature, convert."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from appointments.api import convert, masks
+from appointments.api.caller import Caller, cause
+from appointments.calendar import recurring
+from appointments.calendar.appointment import NO_TIME, UNSET
+from appointments.calendar.recurring import Booked, Terms
+from appointments.calendar.series import SeriesSpec, shifted, violations
+from appointments.db import Database
+from appointments.errors import Invalid, Violation
+from appointments.v1 import appointments_pb2
+from appointments.v1 import series_pb2 as pb
+
+_OF_FIRST = {
+    "title": "title",
+    "description": "description",
+    "location": "location",
+    "start_time": "start_at",
+    "end_time": "end_at",
+    "time_zone": "time_zone",
+    "attendees": "attendees",
+    "resource_ids": "resource_ids",
+    "buffer_before": "buffer_before",
+    "buffer_after": "buffer_after",
+    "transparency": "transparent",
+    "all_day": "all_day",
+}
+"""The contract's fields that each occurrence has, each with its field of a Spec."""
+
+_OF_SERIES = {"recurrence_rule": "rule", "added_times": "added", "excluded_times": "excluded"}
+
+
+class SeriesService:
+    """The caller's own series. Statuses are in proto/appointments/v1/series.proto."""
+
+    def __init__(self, db: Database, *, horizon: timedelta = recurring.HORIZON) -> None:
+        self._db = db
+        self._horizon = horizon
+
+    def _terms(self, on_conflict: int, *, only_look: bool) -> Terms:
+        if on_conflict not in pb.OnConflict.values():
+            raise Invalid.field("on_conflict", "is not a known choice")
+        return Terms(skip=on_conflict == pb.ON_CONFLICT_SKIP, only_look=only_look, horizon=self._horizon)
+
+    async def CreateSeries(self, request: pb.CreateSeriesRequest, caller: Caller) -> pb.CreateSeriesResponse:
+        """Book every occurrence."""
+        spec = _spec(request.series)
+        terms = self._terms(request.on_conflict, only_look=request.validate_only)
+        try:
+            request_id = convert.optional_identifier(request.request_id, "request_id")
+        except Invalid as bad:
+            raise Invalid([*bad.violations, *violations(spec, terms.clock)]) from None
+        booked = await recurring.create(
+            self._db, caller.user_id, spec, terms, request_id=request_id, cause=cause(caller)
+        )
+        return pb.CreateSeriesResponse(
+            series=_series(booked, is_there=not request.validate_only), conflicts=convert.misses(booked.misses)
+        )
+
+    async def GetSeries(self, request: pb.GetSeriesRequest, caller: Caller) -> pb.GetSeriesResponse:
+        """Read one."""
+        found = await recurring.get(self._db, caller.user_id, convert.identifier(request.id, "id"))
+        return pb.GetSeriesResponse(series=_series(found))
+
+    async def ListSeries(self, request: pb.ListSeriesRequest, caller: Caller) -> pb.ListSeriesResponse:
+        """List them, the newest first."""
+        page = await recurring.page(
+            self._db,
+            caller.user_id,
+            show_deleted=request.show_deleted,
+            size=request.page_size,
+            token=request.page_token,
+        )
+        return pb.ListSeriesResponse(series=map(_series, page.series), next_page_token=page.next_token)
+
+    async def UpdateSeries(self, request: pb.UpdateSeriesRequest, caller: Caller) -> pb.UpdateSeriesResponse:
+        """Change all occurrences, or one and all that follow."""
+        message = request.series
+        series_id = convert.identifier(message.id, "series.id")
+        from_id = convert.optional_identifier(request.from_appointment_id, "from_appointment_id")
+        terms = self._terms(request.on_conflict, only_look=request.validate_only)
+        paths = masks.paths(request.update_mask, message, (*_OF_FIRST, *_OF_SERIES))
+        booked = await recurring.update(
+            self._db,
+            caller.user_id,
+            series_id,
+            _change(message, paths),
+            terms,
+            from_id=from_id,
+            include_past=request.include_past,
+            etag=message.etag,
+            cause=cause(caller),
+        )
+        return pb.UpdateSeriesResponse(series=_series(booked), conflicts=convert.misses(booked.misses))
+
+    async def DeleteSeries(self, request: pb.DeleteSeriesRequest, caller: Caller) -> pb.DeleteSeriesResponse:
+        """Delete all occurrences softly, or one and all that follow."""
+        booked = await recurring.delete(
+            self._db,
+            caller.user_id,
+            convert.identifier(request.id, "id"),
+            from_id=convert.optional_identifier(request.from_appointment_id, "from_appointment_id"),
+            etag=request.etag,
+            cause=cause(caller),
+        )
+        return pb.DeleteSeriesResponse(series=_series(booked))
+
+    async def UndeleteSeries(self, request: pb.UndeleteSeriesRequest, caller: Caller) -> pb.UndeleteSeriesResponse:
+        """Restore."""
+        booked = await recurring.undelete(
+            self._db,
+            caller.user_id,
+            convert.identifier(request.id, "id"),
+            self._terms(request.on_conflict, only_look=False),
+            cause=cause(caller),
+        )
+        return pb.UndeleteSeriesResponse(series=_series(booked), conflicts=convert.misses(booked.misses))
+
+
+def _change(message: pb.Series, paths: set[str]) -> Callable[[SeriesSpec], SeriesSpec]:
+    wanted = _spec(message)
+
+    def change(current: SeriesSpec) -> SeriesSpec:
+        given: dict[str, Any] = {
+            _OF_FIRST[path]: getattr(wanted.first, _OF_FIRST[path]) for path in paths if path in _OF_FIRST
+        }
+        if "start_at" in given and "end_at" not in given and wanted.first.start_at > UNSET + timedelta(days=1):
+            given["end_at"] = wanted.first.start_at + (current.first.end_at - current.first.start_at)
+        anew = {_OF_SERIES[path]: getattr(wanted, _OF_SERIES[path]) for path in paths if path in _OF_SERIES}
+        changed = replace(current, first=replace(current.first, **given), **anew)
+        if violations(changed, datetime.max.replace(tzinfo=UNSET.tzinfo) - timedelta(days=4_000)):
+            return changed  # they are said by whoever asked
+        return shifted(changed, current, set(anew))
+
+    return change
+
+
+def _spec(message: pb.Series) -> SeriesSpec:
+    """What a request asks for, unchecked: the feature names what is wrong with it."""
+    if message.transparency not in appointments_pb2.Transparency.values():
+        raise Invalid.field("series.transparency", "is not a known transparency")
+    return SeriesSpec(
+        convert.spec(
+            appointments_pb2.Appointment(
+                title=message.title,
+                description=message.description,
+                location=message.location,
+                start_time=message.start_time if message.HasField("start_time") else None,
+                end_time=message.end_time if message.HasField("end_time") else None,
+                time_zone=message.time_zone,
+                attendees=message.attendees,
+                resource_ids=message.resource_ids,
+                buffer_before=message.buffer_before if message.HasField("buffer_before") else None,
+                buffer_after=message.buffer_after if message.HasField("buffer_after") else None,
+                transparency=message.transparency,
+                all_day=message.all_day,
+            )
+        ),
+        message.recurrence_rule,
+        *(_times(message, field) for field in ("added_times", "excluded_times")),
+    )
+
+
+def _times(message: pb.Series, field: str) -> tuple[datetime, ...]:
+    times = [convert.instant(each) for each in getattr(message, field)]
+    bad = [
+        Violation(f"series.{field}[{index}]", "must be a valid Timestamp")
+        for index, each in enumerate(times)
+        if not each
+    ]
+    if bad:
+        raise Invalid(bad)
+    return tuple(each for each in times if each)
+
+
+def _series(booked: Booked, *, is_there: bool = True) -> pb.Series:
+    """A series as the contract has it; one that was only looked at has no id."""
+    series, spec = booked.series, booked.series.spec
+    first = spec.first
+    message = pb.Series(
+        owner_id=series.owner_text,
+        title=series.title,
+        description=series.description,
+        location=series.location,
+        start_time=convert.timestamp(first.start_at),
+        end_time=convert.timestamp(first.end_at),
+        time_zone=series.time_zone,
+        recurrence_rule=series.rule,
+        added_times=map(convert.timestamp, spec.added),
+        excluded_times=map(convert.timestamp, spec.excluded),
+        attendees=map(convert.attendee, series.attendees),
+        resource_ids=series.resource_ids,
+        previous_series_id=series.previous_text or "",
+        transparency=convert.transparency(series.transparent),
+        all_day=series.all_day,
+    )
+    for field, value in (("buffer_before", first.buffer_before), ("buffer_after", first.buffer_after)):
+        if value != NO_TIME:
+            getattr(message, field).FromTimedelta(value)
+    if booked.expanded_until:
+        message.expanded_until_time.CopyFrom(convert.timestamp(booked.expanded_until))
+    if is_there:
+        message.id, message.etag = series.id_text, series.etag
+        convert.set_timestamp(message.create_time, series.created_at)
+        convert.set_timestamp(message.update_time, series.updated_at)
+        if series.deleted_at is not None:
+            convert.set_timestamp(message.delete_time, series.deleted_at)
+    return message
