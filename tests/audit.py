@@ -5,7 +5,8 @@ import psycopg
 from appointments.db import Database
 
 # Overlaps by brute force; bookings that are not what their appointment says; appointments that lack some, which only
-# holds may that have expired; tails that stand for nothing, or lack; and versions of an appointment that its owner could not learn of from the log of changes.
+# holds may that have expired; tails that stand for nothing, or lack; and versions of an appointment that its owner
+# could not learn of from the log of changes.
 FAULTS = """
     WITH logged AS (
         SELECT item_id, calendar_id, count(DISTINCT version) AS versions
@@ -15,7 +16,8 @@ FAULTS = """
         ) AS told
         GROUP BY item_id, calendar_id
     ), wanted AS (
-        SELECT id, owner_id, resource_ids, series_id, start_at, expires_at, deleted_at IS NULL AND NOT transparent AS takes_time,
+        SELECT id, owner_id, resource_ids, series_id, start_at, expires_at,
+               deleted_at IS NULL AND NOT transparent AS takes_time,
                expires_at IS NULL OR expires_at > now() AS unexpired, tstzrange(
             start_at - buffer_before * interval '1 second', end_at + buffer_after * interval '1 second'
         ) AS span

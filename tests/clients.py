@@ -21,6 +21,7 @@ from appointments.v1 import (
     auth_pb2_grpc,
     keys_pb2,
     resources_pb2_grpc,
+    series_pb2,
 )
 from appointments.v1 import appointments_pb2 as pb
 
@@ -35,6 +36,7 @@ DETAILS = {
         error_details_pb2.RequestInfo,
         error_details_pb2.RetryInfo,
         pb.ConflictInfo,
+        series_pb2.SeriesConflictInfo,
     )
 }
 _numbers = itertools.count(1)

@@ -19,6 +19,7 @@ from appointments.v1 import auth_pb2
 from appointments.v1 import availability_pb2 as times
 from appointments.v1 import keys_pb2 as keys
 from appointments.v1 import resources_pb2 as rooms
+from appointments.v1 import series_pb2 as series
 from tests.api.doors import Raw, Recorder
 from tests.clients import HOUR, PASSWORD, TEN, Person, appointment, new_address, new_email, timestamp
 
@@ -26,7 +27,7 @@ Code = grpc.StatusCode
 OK, INVALID, NOT_FOUND = Code.OK, Code.INVALID_ARGUMENT, Code.NOT_FOUND
 
 BOTH_PORTS: tuple[Any, ...] = (
-    pb.DESCRIPTOR, account.DESCRIPTOR, keys.DESCRIPTOR, rooms.DESCRIPTOR, times.DESCRIPTOR,
+    pb.DESCRIPTOR, account.DESCRIPTOR, keys.DESCRIPTOR, rooms.DESCRIPTOR, series.DESCRIPTOR, times.DESCRIPTOR,
 )  # fmt: skip
 METHODS: dict[str, MethodDescriptor] = {
     method.name: method
@@ -533,6 +534,122 @@ async def revoke_key(scene: Scene) -> None:
     await _not_mine(scene, lambda id_: keys.RevokeKeyRequest(id=id_), NOBODYS)
 
 
+def _weekly(**fields: Any) -> series.Series:
+    """Hours on Wednesdays."""
+    what: dict[str, Any] = {
+        "title": "Stand-up",
+        "start_time": timestamp(TEN),
+        "end_time": timestamp(TEN + HOUR),
+        "time_zone": "Europe/Zurich",
+        "recurrence_rule": "FREQ=WEEKLY;COUNT=4",
+    }
+    return series.Series(**{**what, **fields})
+
+
+async def _book_series(scene: Scene, **fields: Any) -> series.Series:
+    return (await scene.do(series.CreateSeriesRequest(series=_weekly(**fields)))).series  # type: ignore[no-any-return]
+
+
+async def create_series(scene: Scene) -> None:
+    """With and without an end, a room, and things in its way; looked at first; bad fields; twice by one id."""
+    room = await scene.others_room(rooms.RESOURCE_ROLE_BOOKER)
+    full = _weekly(
+        resource_ids=[room], buffer_before=Duration(seconds=600), recurrence_rule="FREQ=WEEKLY;BYDAY=WE",
+        excluded_times=[timestamp(TEN + timedelta(days=7))], added_times=[timestamp(TEN + timedelta(days=1))],
+    )  # fmt: skip
+    request = series.CreateSeriesRequest(series=full, validate_only=True)
+    assert "" == (await scene.do(request)).series.id
+    request.validate_only, request.request_id = False, str(UUID(int=9, version=4))
+    first, again = await scene.do(request), await scene.do(request)
+    assert (first.series.id, True) == (again.series.id, first.series.HasField("expanded_until_time"))
+    request.series.title = "Another"
+    await scene.do(request, INVALID)
+    await scene.do(series.CreateSeriesRequest(series=full), Code.ALREADY_EXISTS)
+    skipped = await scene.do(series.CreateSeriesRequest(series=_weekly(), on_conflict=series.ON_CONFLICT_SKIP))
+    assert 3 == skipped.conflicts.total
+    await scene.do(series.CreateSeriesRequest(), INVALID)
+    bad = _weekly(recurrence_rule="FREQ=HOURLY", title="", excluded_times=[Timestamp(nanos=-1)])
+    await scene.do(series.CreateSeriesRequest(series=bad), INVALID)
+    await scene.do(series.CreateSeriesRequest(series=_weekly(recurrence_rule="FREQ=HOURLY", title="")), INVALID)
+    await scene.do(series.CreateSeriesRequest(series=_weekly(), on_conflict=9), INVALID)  # type: ignore[arg-type]
+    await scene.do(series.CreateSeriesRequest(series=_weekly(resource_ids=[NOBODYS])), NOT_FOUND)
+    await scene.do(series.CreateSeriesRequest(series=_weekly(resource_ids=[await scene.others_room()])), NOT_FOUND)
+
+
+async def get_series(scene: Scene) -> None:
+    """One's own, by its id."""
+    booked = await _book_series(scene)
+    assert booked == (await scene.do(series.GetSeriesRequest(id=booked.id))).series
+    await _not_mine(scene, lambda id_: series.GetSeriesRequest(id=id_), NOBODYS)
+
+
+async def list_series(scene: Scene) -> None:
+    """Page by page, the newest first, deleted ones if asked for."""
+    for day in range(3):
+        start = TEN + timedelta(days=day)
+        await _book_series(scene, start_time=timestamp(start), end_time=timestamp(start + HOUR))
+    first = await scene.do(series.ListSeriesRequest(page_size=2))
+    rest = await scene.do(series.ListSeriesRequest(page_size=2, page_token=first.next_page_token))
+    assert (2, 1, "") == (len(first.series), len(rest.series), rest.next_page_token)
+    await scene.do(series.DeleteSeriesRequest(id=first.series[0].id))
+    assert 2 == len((await scene.do(series.ListSeriesRequest())).series)
+    assert 3 == len((await scene.do(series.ListSeriesRequest(show_deleted=True))).series)
+    await scene.do(series.ListSeriesRequest(page_size=-1, page_token="x"), INVALID)
+
+
+async def update_series(scene: Scene) -> None:
+    """All occurrences, and one and all that follow; bad fields; what is stale; what collides."""
+    booked = await _book_series(scene)
+    change = series.Series(id=booked.id, title="Größer", etag=booked.etag)
+    renamed = (await scene.do(series.UpdateSeriesRequest(series=change))).series
+    await scene.do(series.UpdateSeriesRequest(series=change), Code.ABORTED)
+    later = series.Series(id=booked.id, start_time=timestamp(TEN + HOUR), etag=renamed.etag)
+    moved = (await scene.do(series.UpdateSeriesRequest(series=later))).series
+    assert timestamp(TEN + 2 * HOUR) == moved.end_time
+    listed = await scene.do(pb.ListAppointmentsRequest(series_id=booked.id))
+    assert ({booked.id}, 4) == ({each.series_id for each in listed.appointments}, len(listed.appointments))
+    third = listed.appointments[2]
+    split = series.Series(id=booked.id, start_time=third.start_time)
+    split.start_time.seconds += 3600
+    following = await scene.do(series.UpdateSeriesRequest(series=split, from_appointment_id=third.id))
+    assert (booked.id, "FREQ=WEEKLY;COUNT=2") == (following.series.previous_series_id, following.series.recurrence_rule)
+    await scene.do(series.UpdateSeriesRequest(series=split, from_appointment_id=third.id), INVALID)
+    await scene.book(start=TEN + 5 * HOUR)
+    clash = series.Series(id=booked.id, start_time=timestamp(TEN + 5 * HOUR))
+    await scene.do(series.UpdateSeriesRequest(series=clash), Code.ALREADY_EXISTS)
+    await scene.do(series.UpdateSeriesRequest(series=clash, validate_only=True, on_conflict=series.ON_CONFLICT_SKIP))
+    bad = series.UpdateSeriesRequest(series=clash, update_mask=FieldMask(paths=["id", "größer"]))
+    await scene.do(bad, INVALID)
+    await scene.do(series.UpdateSeriesRequest(series=series.Series(id=booked.id, recurrence_rule="x")), INVALID)
+    await _not_mine(scene, lambda id_: series.UpdateSeriesRequest(series=series.Series(id=id_, title="x")), NOBODYS)
+
+
+async def delete_series(scene: Scene) -> None:
+    """From one on, whole, and once."""
+    booked = await _book_series(scene)
+    listed = (await scene.do(pb.ListAppointmentsRequest(series_id=booked.id))).appointments
+    await scene.do(series.DeleteSeriesRequest(id=booked.id, etag='"9"'), Code.ABORTED)
+    ended = (await scene.do(series.DeleteSeriesRequest(id=booked.id, from_appointment_id=listed[2].id))).series
+    assert "FREQ=WEEKLY;COUNT=2" == ended.recurrence_rule
+    assert 2 == len((await scene.do(pb.ListAppointmentsRequest(series_id=booked.id))).appointments)
+    await scene.do(series.DeleteSeriesRequest(id=booked.id, from_appointment_id=NOBODYS), INVALID)
+    await scene.do(series.DeleteSeriesRequest(id=booked.id))
+    await scene.do(series.DeleteSeriesRequest(id=booked.id), NOT_FOUND)
+    await _not_mine(scene, lambda id_: series.DeleteSeriesRequest(id=id_), NOBODYS)
+
+
+async def undelete_series(scene: Scene) -> None:
+    """If its time is still free, or what collides is skipped."""
+    booked = await _book_series(scene)
+    await scene.do(series.UndeleteSeriesRequest(id=booked.id), Code.ALREADY_EXISTS)
+    await scene.do(series.DeleteSeriesRequest(id=booked.id))
+    await scene.book()
+    await scene.do(series.UndeleteSeriesRequest(id=booked.id), Code.ALREADY_EXISTS)
+    restored = await scene.do(series.UndeleteSeriesRequest(id=booked.id, on_conflict=series.ON_CONFLICT_SKIP))
+    assert (1, False) == (restored.conflicts.total, restored.series.HasField("delete_time"))
+    await _not_mine(scene, lambda id_: series.UndeleteSeriesRequest(id=id_), NOBODYS)
+
+
 async def _not_mine(scene: Scene, request: Callable[[str], Message], others: str) -> None:
     """Somebody else's is like nobody's, and what is no id is never looked up."""
     for id_ in (others, NOBODYS):
@@ -549,6 +666,12 @@ SCENARIOS: dict[str, Callable[[Scene], Awaitable[None]]] = {
     "UpdateAppointment": update,
     "DeleteAppointment": delete,
     "UndeleteAppointment": undelete,
+    "CreateSeries": create_series,
+    "GetSeries": get_series,
+    "ListSeries": list_series,
+    "UpdateSeries": update_series,
+    "DeleteSeries": delete_series,
+    "UndeleteSeries": undelete_series,
     "GetCurrentUser": get_user,
     "UpdateCurrentUser": update_user,
     "ListSessions": list_sessions,

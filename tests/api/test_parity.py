@@ -22,7 +22,7 @@ from tests.service import Target
 
 Code = grpc.StatusCode
 
-TAKES_NOTHING = {"GetCurrentUser", "ListAppointments", "ListKeys", "ListResources", "ListSessions"} | {
+TAKES_NOTHING = {"GetCurrentUser", "ListAppointments", "ListKeys", "ListResources", "ListSeries", "ListSessions"} | {
     "RequestEmailVerification",
     "UpdateCurrentUser",
 }

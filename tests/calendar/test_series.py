@@ -11,10 +11,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from appointments.calendar import amending, booking, frontiers, listing, recurring, resources
+from appointments.calendar import amending, booking, frontiers, listing, recurring, reshaping, resources
 from appointments.calendar.appointment import Appointment, Spec
-from appointments.calendar.recurring import Terms
 from appointments.calendar.series import SeriesSpec, shifted
+from appointments.calendar.settling import Booked, Terms
 from appointments.db import Database, instant, micros
 from appointments.errors import Conflict, Denied, Invalid, NotFound, SeriesConflict, Stale, Taken, Unmet
 from tests.audit import audit
@@ -244,8 +244,8 @@ async def test_one_occurrence_is_changed_by_itself(db: Database, owner: UUID, ro
     await amending.update(db, owner, rows[1].id, lambda old: replace(old, start_at=noon, end_at=noon + HOUR))
     await amending.update(db, owner, rows[2].id, lambda old: replace(old, title="Special"))
     await amending.delete(db, owner, rows[3].id)
-    await recurring.update(db, owner, booked.series.id, titled("Renamed"))
-    await recurring.update(db, owner, booked.series.id, retimed(HOUR))
+    await reshaping.update(db, owner, booked.series.id, titled("Renamed"))
+    await reshaping.update(db, owner, booked.series.id, retimed(HOUR))
     after = await occurrences(db, owner, booked.series.id)
     assert [rows[index].id for index in (0, 1, 2, 4)] == [each.id for each in after]
     assert [MONDAY + HOUR, noon, MONDAY + 2 * WEEK + HOUR, MONDAY + 4 * WEEK + HOUR] == [
@@ -260,17 +260,17 @@ async def test_this_and_following_become_a_series_of_their_own(db: Database, own
     """With the ids that they have; the one before ends, the rest of COUNT goes along."""
     booked = await recurring.create(db, owner, recurs("FREQ=WEEKLY;COUNT=6", MONDAY, room))
     rows = await occurrences(db, owner, booked.series.id)
-    split = await recurring.update(db, owner, booked.series.id, retimed(2 * HOUR), from_id=rows[2].id)
+    split = await reshaping.update(db, owner, booked.series.id, retimed(2 * HOUR), from_id=rows[2].id)
     assert (booked.series.id_text, "FREQ=WEEKLY;COUNT=4") == (split.series.previous_text, split.series.rule)
     first = (await recurring.get(db, owner, booked.series.id)).series
     assert "FREQ=WEEKLY;COUNT=2" == first.rule
     assert [each.id for each in rows[:2]] == [each.id for each in await occurrences(db, owner, first.id)]
     assert [each.id for each in rows[2:]] == [each.id for each in await occurrences(db, owner, split.series.id)]
     assert MONDAY + 2 * WEEK + 2 * HOUR == (await starts(db, owner, split.series.id))[0]
-    again = await recurring.update(db, owner, first.id, titled("All"), from_id=rows[0].id)
+    again = await reshaping.update(db, owner, first.id, titled("All"), from_id=rows[0].id)
     assert (first.id, 0) == (again.series.id, await audit(db))
     with pytest.raises(Invalid) as refused:
-        await recurring.update(db, owner, first.id, titled("None"), from_id=rows[3].id)
+        await reshaping.update(db, owner, first.id, titled("None"), from_id=rows[3].id)
     assert "from_appointment_id" == refused.value.violations[0].field
 
 
@@ -278,7 +278,7 @@ async def test_an_endless_series_is_split_at_its_frontier_too(db: Database, owne
     """Its first half ends; tails stand for the second half alone, and nothing is bookable that it needs."""
     booked = await recurring.create(db, owner, recurs("FREQ=WEEKLY", MONDAY, room))
     rows = await occurrences(db, owner, booked.series.id)
-    split = await recurring.update(db, owner, booked.series.id, retimed(DAY), from_id=rows[-1].id)
+    split = await reshaping.update(db, owner, booked.series.id, retimed(DAY), from_id=rows[-1].id)
     assert (True, 2) == (split.series.endless, await tails(db))
     assert not (await recurring.get(db, owner, booked.series.id)).series.endless
     far = (MONDAY + 100 * WEEK).astimezone(ZURICH).replace(hour=9)
@@ -293,11 +293,11 @@ async def test_the_past_moves_only_when_asked_to(db: Database, owner: UUID) -> N
     past = MONDAY - 4 * WEEK
     booked = await recurring.create(db, owner, recurs("FREQ=WEEKLY;COUNT=8", past))
     before = await starts(db, owner, booked.series.id)
-    await recurring.update(db, owner, booked.series.id, retimed(timedelta(minutes=30)))
+    await reshaping.update(db, owner, booked.series.id, retimed(timedelta(minutes=30)))
     now = datetime.now(UTC)
     expected = [each if each < now else each + timedelta(minutes=30) for each in before]
     assert expected == await starts(db, owner, booked.series.id)
-    await recurring.update(db, owner, booked.series.id, retimed(timedelta(minutes=30)), include_past=True)
+    await reshaping.update(db, owner, booked.series.id, retimed(timedelta(minutes=30)), include_past=True)
     found = await starts(db, owner, booked.series.id)
     assert (8, True, 0) == (
         len(found),
@@ -310,13 +310,13 @@ async def test_a_change_of_the_rule_makes_and_drops_occurrences(db: Database, ow
     """Those that are in both keep their ids."""
     booked = await recurring.create(db, owner, recurs("FREQ=DAILY;COUNT=6"))
     rows = await occurrences(db, owner, booked.series.id)
-    await recurring.update(db, owner, booked.series.id, lambda old: replace(old, rule="FREQ=DAILY;INTERVAL=2;COUNT=3"))
+    await reshaping.update(db, owner, booked.series.id, lambda old: replace(old, rule="FREQ=DAILY;INTERVAL=2;COUNT=3"))
     after = await occurrences(db, owner, booked.series.id)
     assert [rows[0].id, rows[2].id, rows[4].id] == [each.id for each in after]
     await booking.create(db, owner, at(MONDAY + DAY))
-    await recurring.update(db, owner, booked.series.id, lambda old: replace(old, rule="FREQ=WEEKLY"))
+    await reshaping.update(db, owner, booked.series.id, lambda old: replace(old, rule="FREQ=WEEKLY"))
     assert (1, MONDAY + WEEK) == (await tails(db), (await starts(db, owner, booked.series.id))[1])
-    await recurring.update(db, owner, booked.series.id, lambda old: replace(old, rule="FREQ=WEEKLY;COUNT=2"))
+    await reshaping.update(db, owner, booked.series.id, lambda old: replace(old, rule="FREQ=WEEKLY;COUNT=2"))
     assert (0, 2, 0) == (await tails(db), len(await occurrences(db, owner, booked.series.id)), await audit(db))
 
 
@@ -326,14 +326,14 @@ async def test_a_change_that_collides_changes_nothing(db: Database, owner: UUID,
     before = await occurrences(db, owner, booked.series.id)
     await booking.create(db, await add_user(db), at(MONDAY + 3 * WEEK + 2 * HOUR, room))
     with pytest.raises(SeriesConflict) as refused:
-        await recurring.update(db, owner, booked.series.id, retimed(2 * HOUR))
+        await reshaping.update(db, owner, booked.series.id, retimed(2 * HOUR))
     assert ([MONDAY + 3 * WEEK + 2 * HOUR], (room,)) == (
         [each.original_start_at for each in refused.value.misses.named],
         refused.value.misses.named[0].resource_ids,
     )
-    await recurring.update(db, owner, booked.series.id, retimed(3 * HOUR), LOOK)
+    await reshaping.update(db, owner, booked.series.id, retimed(3 * HOUR), LOOK)
     assert before == await occurrences(db, owner, booked.series.id)
-    await recurring.update(db, owner, booked.series.id, retimed(2 * HOUR), SKIP)
+    await reshaping.update(db, owner, booked.series.id, retimed(2 * HOUR), SKIP)
     assert MONDAY + 3 * WEEK + 2 * HOUR not in await starts(db, owner, booked.series.id)
     assert 0 == await audit(db)
 
@@ -342,7 +342,7 @@ async def test_rooms_of_a_series_can_be_exchanged(db: Database, owner: UUID, str
     """The old one is open again to the end of time, the new one closed."""
     other = await add_room(db, stranger)
     booked = await recurring.create(db, owner, recurs("FREQ=WEEKLY", MONDAY, room))
-    await recurring.update(
+    await reshaping.update(
         db, owner, booked.series.id, lambda old: replace(old, first=replace(old.first, resource_ids=(str(other),)))
     )
     far = (MONDAY + 300 * WEEK).astimezone(ZURICH).replace(hour=9)
@@ -360,23 +360,23 @@ async def test_a_series_is_deleted_and_restored(db: Database, owner: UUID, room:
     await amending.delete(db, owner, rows[2].id)
     noon = MONDAY + WEEK + 3 * HOUR
     await amending.update(db, owner, rows[1].id, lambda old: replace(old, start_at=noon, end_at=noon + HOUR))
-    deleted = await recurring.delete(db, owner, booked.series.id)
+    deleted = await reshaping.delete(db, owner, booked.series.id)
     assert (True, 0) == (deleted.series.deleted_at is not None, await tails(db))
     assert [] == await occurrences(db, owner, booked.series.id)
     with pytest.raises(NotFound):
-        await recurring.update(db, owner, booked.series.id, titled("Gone"))
+        await reshaping.update(db, owner, booked.series.id, titled("Gone"))
     in_the_way = await booking.create(db, owner, at(MONDAY))
     with pytest.raises(SeriesConflict):
-        await recurring.undelete(db, owner, booked.series.id)
+        await reshaping.undelete(db, owner, booked.series.id)
     await amending.delete(db, owner, in_the_way.id)
-    restored = await recurring.undelete(db, owner, booked.series.id)
+    restored = await reshaping.undelete(db, owner, booked.series.id)
     assert (None, True, 2) == (restored.series.deleted_at, restored.series.endless, await tails(db))
     after = await occurrences(db, owner, booked.series.id)
     assert {each.id for each in rows} - {rows[2].id} == {each.id for each in after}
     assert noon in await starts(db, owner, booked.series.id)
     assert 0 == await audit(db)
     with pytest.raises(Taken) as refused:
-        await recurring.undelete(db, owner, booked.series.id)
+        await reshaping.undelete(db, owner, booked.series.id)
     assert "SERIES_NOT_DELETED" == refused.value.reason
 
 
@@ -384,7 +384,7 @@ async def test_what_follows_can_be_deleted(db: Database, owner: UUID) -> None:
     """The series ends before it, and its time is free for ever."""
     booked = await recurring.create(db, owner, recurs("FREQ=WEEKLY"))
     rows = await occurrences(db, owner, booked.series.id)
-    ended = await recurring.delete(db, owner, booked.series.id, from_id=rows[3].id)
+    ended = await reshaping.delete(db, owner, booked.series.id, from_id=rows[3].id)
     assert (None, False, 0) == (ended.series.deleted_at, ended.series.endless, await tails(db))
     assert [each.id for each in rows[:3]] == [each.id for each in await occurrences(db, owner, booked.series.id)]
     await booking.create(db, owner, at(MONDAY + 300 * WEEK))
@@ -393,12 +393,12 @@ async def test_what_follows_can_be_deleted(db: Database, owner: UUID) -> None:
 async def test_a_stale_etag_is_refused(db: Database, owner: UUID) -> None:
     """Of updates and deletes."""
     booked = await recurring.create(db, owner, recurs("FREQ=DAILY;COUNT=2"))
-    changed = await recurring.update(db, owner, booked.series.id, titled("New"), etag=booked.series.etag)
+    changed = await reshaping.update(db, owner, booked.series.id, titled("New"), etag=booked.series.etag)
     with pytest.raises(Stale):
-        await recurring.update(db, owner, booked.series.id, titled("Newer"), etag=booked.series.etag)
+        await reshaping.update(db, owner, booked.series.id, titled("Newer"), etag=booked.series.etag)
     with pytest.raises(Stale):
-        await recurring.delete(db, owner, booked.series.id, etag=booked.series.etag)
-    await recurring.delete(db, owner, booked.series.id, etag=changed.series.etag)
+        await reshaping.delete(db, owner, booked.series.id, etag=booked.series.etag)
+    await reshaping.delete(db, owner, booked.series.id, etag=changed.series.etag)
 
 
 async def test_frontiers_are_per_subject(db: Database, owner: UUID, room: UUID) -> None:
@@ -490,7 +490,7 @@ async def test_one_of_many_wins_each_slot(db: Database, dsn: str, room: UUID) ->
             *(recurring.create(many, person, spec) for person, spec in zip(people, specs, strict=True)),
             return_exceptions=True,
         )
-    won = [each for each in done if isinstance(each, recurring.Booked)]
+    won = [each for each in done if isinstance(each, Booked)]
     assert (1, 99) == (len(won), sum(isinstance(each, SeriesConflict) for each in done)), done
     rows = await occurrences(db, won[0].series.owner_id, won[0].series.id)
     spec = won[0].series.spec

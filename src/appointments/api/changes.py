@@ -1,6 +1,7 @@
 """ChangeService: convert, call the feature, convert. `message` and `follower` serve /events and webhooks too."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 from appointments.api import convert, resources
 from appointments.api.appointments import CHANGEABLE
@@ -107,10 +108,12 @@ def message(value: Change) -> pb.Change:
         change.appointment.CopyFrom(convert.appointment(value.appointment))
     elif value.resource is not None:
         change.resource.CopyFrom(resources.message_of(value.resource))
+    elif value.series is not None:
+        change.series.CopyFrom(convert.series(value.series))
     elif value.gone:
         if kind != "deleted":
             change.kind = pb.CHANGE_KIND_REMOVED
-        gone = change.resource if what == "resource" else change.appointment
+        gone: Any = getattr(change, what)
         gone.id = change.id
         convert.set_timestamp(gone.delete_time, value.changed_at)
     return change

@@ -12,6 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from appointments.calendar.appointment import NO_TIME, UNSET, Appointment, Attendee, Spec
 from appointments.calendar.occupancy import Taken
+from appointments.calendar.settling import Booked
 from appointments.db import Micros, micros
 from appointments.errors import Collision, Invalid, Misses
 from appointments.v1 import appointments_pb2 as pb
@@ -172,7 +173,7 @@ def attendee(guest: Attendee) -> pb.Attendee:
     return pb.Attendee(email=guest.email, display_name=guest.display_name, response=_FROM_RESPONSE[guest.response])
 
 
-def transparency(transparent: bool) -> pb.Transparency:
+def transparency(transparent: bool) -> pb.Transparency.ValueType:
     """Whether time is taken, as the contract has it."""
     return _TRANSPARENT if transparent else _OPAQUE
 
@@ -197,6 +198,41 @@ def misses(found: Misses) -> series_pb2.SeriesConflictInfo:
         ],
         total=found.total,
     )
+
+
+def series(booked: Booked, *, is_there: bool = True) -> series_pb2.Series:
+    """A series as the contract has it; one that was only looked at has no id."""
+    row, spec = booked.series, booked.series.spec
+    first = spec.first
+    message = series_pb2.Series(
+        owner_id=row.owner_text,
+        title=row.title,
+        description=row.description,
+        location=row.location,
+        start_time=timestamp(first.start_at),
+        end_time=timestamp(first.end_at),
+        time_zone=row.time_zone,
+        recurrence_rule=row.rule,
+        added_times=map(timestamp, spec.added),
+        excluded_times=map(timestamp, spec.excluded),
+        attendees=map(attendee, row.attendees),
+        resource_ids=row.resource_ids,
+        previous_series_id=row.previous_text or "",
+        transparency=transparency(row.transparent),
+        all_day=row.all_day,
+    )
+    for field, value in (("buffer_before", first.buffer_before), ("buffer_after", first.buffer_after)):
+        if value != NO_TIME:
+            getattr(message, field).FromTimedelta(value)
+    if booked.expanded_until:
+        message.expanded_until_time.CopyFrom(timestamp(booked.expanded_until))
+    if is_there:
+        message.id, message.etag = row.id_text, row.etag
+        set_timestamp(message.create_time, row.created_at)
+        set_timestamp(message.update_time, row.updated_at)
+        if row.deleted_at is not None:
+            set_timestamp(message.delete_time, row.deleted_at)
+    return message
 
 
 def set_timestamp(message: Timestamp, value: Micros) -> None:

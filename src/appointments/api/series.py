@@ -7,10 +7,10 @@ from typing import Any
 
 from appointments.api import convert, masks
 from appointments.api.caller import Caller, cause
-from appointments.calendar import recurring
-from appointments.calendar.appointment import NO_TIME, UNSET
-from appointments.calendar.recurring import Booked, Terms
+from appointments.calendar import recurring, reshaping, settling
+from appointments.calendar.appointment import UNSET
 from appointments.calendar.series import SeriesSpec, shifted, violations
+from appointments.calendar.settling import Terms
 from appointments.db import Database
 from appointments.errors import Invalid, Violation
 from appointments.v1 import appointments_pb2
@@ -38,7 +38,7 @@ _OF_SERIES = {"recurrence_rule": "rule", "added_times": "added", "excluded_times
 class SeriesService:
     """The caller's own series. Statuses are in proto/appointments/v1/series.proto."""
 
-    def __init__(self, db: Database, *, horizon: timedelta = recurring.HORIZON) -> None:
+    def __init__(self, db: Database, *, horizon: timedelta = settling.HORIZON) -> None:
         self._db = db
         self._horizon = horizon
 
@@ -59,13 +59,13 @@ class SeriesService:
             self._db, caller.user_id, spec, terms, request_id=request_id, cause=cause(caller)
         )
         return pb.CreateSeriesResponse(
-            series=_series(booked, is_there=not request.validate_only), conflicts=convert.misses(booked.misses)
+            series=convert.series(booked, is_there=not request.validate_only), conflicts=convert.misses(booked.misses)
         )
 
     async def GetSeries(self, request: pb.GetSeriesRequest, caller: Caller) -> pb.GetSeriesResponse:
         """Read one."""
         found = await recurring.get(self._db, caller.user_id, convert.identifier(request.id, "id"))
-        return pb.GetSeriesResponse(series=_series(found))
+        return pb.GetSeriesResponse(series=convert.series(found))
 
     async def ListSeries(self, request: pb.ListSeriesRequest, caller: Caller) -> pb.ListSeriesResponse:
         """List them, the newest first."""
@@ -76,7 +76,7 @@ class SeriesService:
             size=request.page_size,
             token=request.page_token,
         )
-        return pb.ListSeriesResponse(series=map(_series, page.series), next_page_token=page.next_token)
+        return pb.ListSeriesResponse(series=map(convert.series, page.series), next_page_token=page.next_token)
 
     async def UpdateSeries(self, request: pb.UpdateSeriesRequest, caller: Caller) -> pb.UpdateSeriesResponse:
         """Change all occurrences, or one and all that follow."""
@@ -85,7 +85,7 @@ class SeriesService:
         from_id = convert.optional_identifier(request.from_appointment_id, "from_appointment_id")
         terms = self._terms(request.on_conflict, only_look=request.validate_only)
         paths = masks.paths(request.update_mask, message, (*_OF_FIRST, *_OF_SERIES))
-        booked = await recurring.update(
+        booked = await reshaping.update(
             self._db,
             caller.user_id,
             series_id,
@@ -96,11 +96,11 @@ class SeriesService:
             etag=message.etag,
             cause=cause(caller),
         )
-        return pb.UpdateSeriesResponse(series=_series(booked), conflicts=convert.misses(booked.misses))
+        return pb.UpdateSeriesResponse(series=convert.series(booked), conflicts=convert.misses(booked.misses))
 
     async def DeleteSeries(self, request: pb.DeleteSeriesRequest, caller: Caller) -> pb.DeleteSeriesResponse:
         """Delete all occurrences softly, or one and all that follow."""
-        booked = await recurring.delete(
+        booked = await reshaping.delete(
             self._db,
             caller.user_id,
             convert.identifier(request.id, "id"),
@@ -108,18 +108,18 @@ class SeriesService:
             etag=request.etag,
             cause=cause(caller),
         )
-        return pb.DeleteSeriesResponse(series=_series(booked))
+        return pb.DeleteSeriesResponse(series=convert.series(booked))
 
     async def UndeleteSeries(self, request: pb.UndeleteSeriesRequest, caller: Caller) -> pb.UndeleteSeriesResponse:
         """Restore."""
-        booked = await recurring.undelete(
+        booked = await reshaping.undelete(
             self._db,
             caller.user_id,
             convert.identifier(request.id, "id"),
             self._terms(request.on_conflict, only_look=False),
             cause=cause(caller),
         )
-        return pb.UndeleteSeriesResponse(series=_series(booked), conflicts=convert.misses(booked.misses))
+        return pb.UndeleteSeriesResponse(series=convert.series(booked), conflicts=convert.misses(booked.misses))
 
 
 def _change(message: pb.Series, paths: set[str]) -> Callable[[SeriesSpec], SeriesSpec]:
@@ -176,38 +176,3 @@ def _times(message: pb.Series, field: str) -> tuple[datetime, ...]:
     if bad:
         raise Invalid(bad)
     return tuple(each for each in times if each)
-
-
-def _series(booked: Booked, *, is_there: bool = True) -> pb.Series:
-    """A series as the contract has it; one that was only looked at has no id."""
-    series, spec = booked.series, booked.series.spec
-    first = spec.first
-    message = pb.Series(
-        owner_id=series.owner_text,
-        title=series.title,
-        description=series.description,
-        location=series.location,
-        start_time=convert.timestamp(first.start_at),
-        end_time=convert.timestamp(first.end_at),
-        time_zone=series.time_zone,
-        recurrence_rule=series.rule,
-        added_times=map(convert.timestamp, spec.added),
-        excluded_times=map(convert.timestamp, spec.excluded),
-        attendees=map(convert.attendee, series.attendees),
-        resource_ids=series.resource_ids,
-        previous_series_id=series.previous_text or "",
-        transparency=convert.transparency(series.transparent),
-        all_day=series.all_day,
-    )
-    for field, value in (("buffer_before", first.buffer_before), ("buffer_after", first.buffer_after)):
-        if value != NO_TIME:
-            getattr(message, field).FromTimedelta(value)
-    if booked.expanded_until:
-        message.expanded_until_time.CopyFrom(convert.timestamp(booked.expanded_until))
-    if is_there:
-        message.id, message.etag = series.id_text, series.etag
-        convert.set_timestamp(message.create_time, series.created_at)
-        convert.set_timestamp(message.update_time, series.updated_at)
-        if series.deleted_at is not None:
-            convert.set_timestamp(message.delete_time, series.deleted_at)
-    return message

@@ -4,16 +4,17 @@ A subject that takes part in an endless series has one booking without an appoin
 the end of time. So the one constraint refuses what would be in the way of an occurrence that is no row yet. Whoever
 needs time beyond a frontier moves it past that time first: occurrences become rows, the tail begins later.
 
-What holds for each subject with a tail: every occurrence of its endless series that begins before the frontier is a row,
-is booked for the subject or deleted, and ends before the frontier. Frontiers are per subject, because moving one must
-not move those of everybody who meets them. So a row may be there, booked for one of its subjects, while the tail of
-another still stands for its part of it.
+What holds for each subject with a tail: every occurrence of its endless series that begins before the frontier is a
+row, is booked for the subject or deleted, and ends before the frontier. Frontiers are per subject, because moving one
+must not move those of everybody who meets them. So a row may be there, booked for one of its subjects, while the tail
+of another still stands for its part of it.
 
 Every function that takes a connection needs the lock of the subjects that it is about (docs/booking.md).
 """
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import NamedTuple
 from uuid import UUID
 
@@ -408,9 +409,7 @@ async def extend_due(db: Database, horizon: timedelta, now: datetime | None = No
         if not due:
             return moved
         for subject_id, _ in due:
-            moved += await db.transact(
-                lambda connection, each=subject_id: _extend_if_free(connection, each, moment, horizon)
-            )
+            moved += await db.transact(partial(_extend_if_free, subject_id=subject_id, now=moment, horizon=horizon))
         after = instant(due[-1][1]), due[-1][0]
 
 

@@ -99,7 +99,7 @@ class SeriesSpec:
         return [wall_at(each, self.zone) for each in instants]
 
     def slots(self, *, since: datetime | None = None, until: datetime | None = None) -> Iterator[Slot]:
-        """The occurrences that start in ``[since, until)``, in order. The start always is one, unless it is excluded."""
+        """The occurrences that start in ``[since, until)``, in order. The start is one, if it is not excluded."""
         if self.endless:
             yield from self._expanded(since, until)
             return
@@ -133,7 +133,7 @@ class SeriesSpec:
 @lru_cache(maxsize=64)
 def first_slots(spec: SeriesSpec) -> tuple[Slot, ...]:
     """The occurrences of a series that ends; of one that has too many, one more than it may have."""
-    return tuple(islice(spec._expanded(None, None), MOST + 1))  # noqa: SLF001 - it keeps what that one makes
+    return tuple(islice(spec._expanded(None, None), MOST + 1))
 
 
 def day_begins(midnight: datetime, zone: ZoneInfo) -> datetime:
@@ -164,7 +164,7 @@ def violations(spec: SeriesSpec, now: datetime) -> list[Violation]:
             rule = parse(spec.rule)
             check_until(rule, zoned=not first.all_day, date_only=first.all_day)
             if dated and spec.parsed and not happens(spec.parsed, spec.start_wall, spec.zone, last_year=LATEST.year):
-                raise BadRule("never happens")
+                raise BadRule("never happens")  # noqa: TRY301 - one way to say it
         except BadRule as bad:
             found.append(Violation("series.recurrence_rule", str(bad)))
     if found:
@@ -316,7 +316,7 @@ def to_values(spec: SeriesSpec) -> dict[str, Any]:
 
 
 def shifted(spec: SeriesSpec, old: SeriesSpec, given: Set[str]) -> SeriesSpec:
-    """Where the start has moved on the clock, move by as much what was not ``given`` anew: the dates and the rule's end."""
+    """Where the start has moved on the clock, move what was not ``given`` anew by as much: dates and the rule's end."""
     by = spec.start_wall - old.start_wall
     if not by and spec.zone == old.zone:
         return spec

@@ -193,7 +193,8 @@ async def _lock_future(connection: Connection, resource_id: UUID) -> list[Booked
 # What has not ended yet began at most a month, two buffers and a few hours ago: that is where the index is entered.
 FUTURE = Statement(
     """
-    SELECT appointments.id, owner_id, unit, lower(during), upper(during), bookings.start_at, lower(during) <= now(), false
+    SELECT appointments.id, owner_id, unit, lower(during), upper(during), bookings.start_at, lower(during) <= now(),
+           false
     FROM bookings
     JOIN appointments ON appointments.id = appointment_id
     JOIN resource_units USING (subject_id)

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
 
-from appointments.calendar import resources
+from appointments.calendar import recurring, resources
 from appointments.calendar.appointment import COLUMNS, Appointment, from_row
 from appointments.calendar.resource import Resource, Role
+from appointments.calendar.settling import Booked
 from appointments.changes.cursor import Cursor, Follower
 from appointments.db import Database, Micros, Statement
 from appointments.errors import Expired, NotFound
@@ -57,8 +58,9 @@ class Head(NamedTuple):
 class Change:
     """What a follower gets.
 
-    One of ``appointment``, ``resource`` and ``gone`` at most: gone is what they do not see any more; if there is none
-    of them, something has changed of which they may not know what. ``item_id`` and what comes after it is None then.
+    One of ``appointment``, ``resource``, ``series`` and ``gone`` at most: gone is what they do not see any more; if
+    there is none of them, something has changed of which they may not know what. ``item_id`` and what comes after it is
+    None then.
     """
 
     kind: str
@@ -70,6 +72,7 @@ class Change:
     fields: Sequence[str] | None = None
     appointment: Appointment | None = None
     resource: Resource | None = None
+    series: Booked | None = None
     gone: bool = False
 
 
@@ -170,6 +173,8 @@ async def seen(
     for entry in entries:
         if entry.kind.startswith("resource."):
             changes.append(await _of_resource(db, follower, entry))
+        elif entry.kind.startswith("series."):
+            changes.append(await _of_series(db, follower, entry))
         else:
             changes.append(_of_appointment(follower, role, entry, found.get(entry.item_id)))
     return changes
@@ -181,6 +186,14 @@ async def _of_resource(db: Database, follower: Follower, entry: Entry) -> Change
     except NotFound:
         return _change(entry, gone=True)
     return _change(entry, resource=resource)
+
+
+async def _of_series(db: Database, follower: Follower, entry: Entry) -> Change:
+    try:
+        series = await recurring.get(db, follower.user_id, entry.item_id)
+    except NotFound:
+        return _change(entry, gone=True)
+    return _change(entry, series=series, request_id=entry.request_id)
 
 
 def _of_appointment(follower: Follower, role: int, entry: Entry, found: Appointment | None) -> Change:
@@ -198,10 +211,11 @@ def _change(
     *,
     appointment: Appointment | None = None,
     resource: Resource | None = None,
+    series: Booked | None = None,
     request_id: str | None = None,
     gone: bool = False,
 ) -> Change:
     return Change(
         entry.kind, entry.changed_at, entry.item_id, entry.version, entry.actor_id, request_id, entry.fields,
-        appointment, resource, gone,
+        appointment, resource, series, gone,
     )  # fmt: skip

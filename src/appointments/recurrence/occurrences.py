@@ -10,7 +10,6 @@ from appointments.recurrence.expansion import LAST_YEAR, walls
 from appointments.recurrence.rule import Rule
 from appointments.recurrence.wall import instant, wall_at
 
-
 _NONE = timedelta()
 
 

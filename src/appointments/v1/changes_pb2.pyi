@@ -5,6 +5,7 @@ Changes: what has changed since, and what changes now, with one kind of cursor."
 
 from appointments.v1 import appointments_pb2 as _appointments_pb2
 from appointments.v1 import resources_pb2 as _resources_pb2
+from appointments.v1 import series_pb2 as _series_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
@@ -192,6 +193,7 @@ class Change(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     APPOINTMENT_FIELD_NUMBER: _builtins.int
+    SERIES_FIELD_NUMBER: _builtins.int
     RESOURCE_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
     ID_FIELD_NUMBER: _builtins.int
@@ -217,6 +219,10 @@ class Change(_message.Message):
         """
 
     @_builtins.property
+    def series(self) -> _series_pb2.Series:
+        """One of the caller's own."""
+
+    @_builtins.property
     def resource(self) -> _resources_pb2.Resource:
         """As the caller sees it; of one that they do not see any more only `id` and a `delete_time`."""
 
@@ -232,6 +238,7 @@ class Change(_message.Message):
         self,
         *,
         appointment: _appointments_pb2.Appointment | None = ...,
+        series: _series_pb2.Series | None = ...,
         resource: _resources_pb2.Resource | None = ...,
         kind: Global___ChangeKind.ValueType = ...,
         id: _builtins.str = ...,
@@ -241,11 +248,11 @@ class Change(_message.Message):
         changed_fields: _field_mask_pb2.FieldMask | None = ...,
         request_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["appointment", b"appointment", "change_time", b"change_time", "changed", b"changed", "changed_fields", b"changed_fields", "resource", b"resource"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["appointment", b"appointment", "change_time", b"change_time", "changed", b"changed", "changed_fields", b"changed_fields", "resource", b"resource", "series", b"series"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_id", b"actor_id", "appointment", b"appointment", "change_time", b"change_time", "changed", b"changed", "changed_fields", b"changed_fields", "id", b"id", "kind", b"kind", "request_id", b"request_id", "resource", b"resource", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_id", b"actor_id", "appointment", b"appointment", "change_time", b"change_time", "changed", b"changed", "changed_fields", b"changed_fields", "id", b"id", "kind", b"kind", "request_id", b"request_id", "resource", b"resource", "series", b"series", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_changed: _TypeAlias = _typing.Literal["appointment", "resource"]  # noqa: Y015
+    _WhichOneofReturnType_changed: _TypeAlias = _typing.Literal["appointment", "series", "resource"]  # noqa: Y015
     _WhichOneofArgType_changed: _TypeAlias = _typing.Literal["changed", b"changed"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_changed) -> _WhichOneofReturnType_changed | None: ...
 

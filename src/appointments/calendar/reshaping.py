@@ -1,0 +1,585 @@
+"""Changing, deleting and restoring series, whole or from one occurrence on.
+
+An occurrence keeps its id through every change that it survives. What was changed of it by itself stays as it is.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from appointments.calendar import frontiers, placing, recurring
+from appointments.calendar.appointment import Spec
+from appointments.calendar.frontiers import LONGEST, Place
+from appointments.calendar.log import BY_OWNER, Cause, of_all
+from appointments.calendar.rules import EARLIEST
+from appointments.calendar.series import (
+    COLUMNS,
+    FARTHEST,
+    Series,
+    SeriesSpec,
+    Slot,
+    divided,
+    from_row,
+    to_values,
+    violations,
+)
+from appointments.calendar.settling import (
+    FINISH,
+    INSERT,
+    TERMS,
+    AgainError,
+    Booked,
+    Terms,
+    as_it_is,
+    hold,
+    merged,
+    named,
+    own,
+    run,
+    settle,
+)
+from appointments.db import Connection, Database, Row, Statement, instant
+from appointments.errors import Invalid, Misses, NotFound, SeriesConflict, Stale, Taken, Unmet
+from appointments.recurrence import instant as instant_of
+
+
+async def update(
+    db: Database,
+    owner_id: UUID,
+    series_id: UUID,
+    change: Callable[[SeriesSpec], SeriesSpec],
+    terms: Terms = TERMS,
+    *,
+    from_id: UUID | None = None,
+    include_past: bool = False,
+    etag: str = "",
+    cause: Cause = BY_OWNER,
+) -> Booked:
+    """Replace a series' spec by what ``change`` makes of it: for all occurrences, or from one on.
+
+    From one on, that one and all that follow become a series of their own, with the ids that they have. What was
+    changed in an occurrence by itself stays, field by field. What has begun stays too, unless ``include_past``.
+
+    Raises:
+        NotFound: the owner has no such live series, or sees no such resource.
+        Denied: a new resource is not the owner's to book.
+        Stale: ``etag`` is given and not the current one.
+        Invalid: the new spec breaks a rule, or ``from_id`` is none of its occurrences.
+        SeriesConflict: occurrences find no place, and are not to be skipped.
+        Unmet: as for :func:`create`.
+    """
+    now = terms.clock
+
+    def decide(spec: SeriesSpec) -> SeriesSpec:
+        changed = change(spec)
+        if changed != spec and (found := violations(changed, now)):
+            raise Invalid(found)
+        return changed
+
+    async def work(connection: Connection, held: Sequence[UUID]) -> Booked | None:
+        series = await _lock(connection, owner_id, series_id, held)
+        _check(series, etag)
+        if series.deleted_at is not None:
+            raise NotFound("No such series.")
+        old, previous = series.spec, series
+        boundary = None if include_past else now
+        wall = await _split_wall(connection, series, from_id)
+        before = old
+        if wall is not None:
+            before, old = divided(old, wall)
+        new = decide(old)
+        if new == old and wall is None:
+            return await as_it_is(connection, series)
+        if not set(new.first.resources) <= set(held):
+            return None
+        added = [each for each in new.first.resources if each not in old.first.resources]
+        await hold(connection, owner_id, held, added)
+        at = await frontiers.places(connection, series.id)
+        if retimed := _said(old) != _said(new):
+            await _reach_rows(connection, series.id, at, now)
+        if wall is None:
+            series = await _rewrite_row(connection, series, new, cause)
+        else:
+            series = await _split(connection, previous, (before, new), wall, cause)
+            begins = instant_of(wall, new.zone)
+            boundary = max(boundary, begins) if boundary else begins
+        rows = await connection.fetch(ROWS, {"series_id": series.id, "boundary": boundary or EARLIEST})
+        if not retimed:
+            matches = {row[0]: Slot(row[1], instant(row[2]), instant(row[3])) for row in rows}
+            await _rewrite_rows(connection, series, old, new, matches=matches, cause=cause, retimed=False)
+            finished = await connection.fetch(FINISH, {"id": series.id, "endless": new.endless})
+            return await as_it_is(connection, from_row(finished[0]))
+        return await _move(
+            connection, series, old, new, rows=rows, previously=at, terms=terms, cause=cause, boundary=boundary
+        )
+
+    return await _locked(db, owner_id, series_id, change, work=work, terms=terms)
+
+
+async def _locked(
+    db: Database,
+    owner_id: UUID,
+    series_id: UUID,
+    change: Callable[[SeriesSpec], SeriesSpec],
+    *,
+    work: Callable[[Connection, Sequence[UUID]], Awaitable[Booked | None]],
+    terms: Terms,
+) -> Booked:
+    """Run a change under the locks of all resources that it may need, of which it knows once it has read the series."""
+    while True:
+        current = (await recurring.get(db, owner_id, series_id)).series.spec
+        held = list(dict.fromkeys([*current.first.resources, *_readable(change(current).first)]))
+
+        async def once(connection: Connection, held: Sequence[UUID] = held) -> Booked:
+            booked = await work(connection, held)
+            if booked is None:
+                raise AgainError  # somebody else has given it other resources: they have to be locked first
+            return booked
+
+        try:
+            return await run(db, once, terms)
+        except Unmet as unmet:
+            if unmet.reason != "BUSY":
+                raise
+
+
+def _readable(spec: Spec) -> list[UUID]:
+    try:
+        return spec.resources
+    except ValueError:
+        return []  # the rules will say which is no id
+
+
+async def _lock(connection: Connection, owner_id: UUID, series_id: UUID, resource_ids: Sequence[UUID]) -> Series:
+    """Lock a series as every change of it does: its resources, all their units and its owner, then itself."""
+    if resource_ids:
+        await placing.hold(connection, owner_id, resource_ids)
+    await placing.lock(connection, owner_id, resource_ids)
+    series = await own(connection, LOCK, owner_id, series_id)
+    if not set(series.spec.first.resources) <= set(resource_ids):
+        raise AgainError
+    return series
+
+
+LOCK = Statement(
+    f"""
+    SELECT {COLUMNS} FROM series WHERE id = %(id)s::uuid AND owner_id = %(owner_id)s::uuid FOR NO KEY UPDATE
+    """
+)
+
+
+def _check(series: Series, etag: str) -> None:
+    if etag and etag != series.etag:
+        raise Stale("The series has changed since it was read.")
+
+
+async def _split_wall(connection: Connection, series: Series, from_id: UUID | None) -> datetime | None:
+    """Where a series is divided: the wall time of an occurrence; None if that would leave nothing before it."""
+    if from_id is None:
+        return None
+    rows = await connection.fetch(OCCURRENCE, {"id": from_id, "series_id": series.id})
+    if not rows:
+        raise Invalid.field("from_appointment_id", "is none of the occurrences of the series")
+    wall: datetime = rows[0][0]
+    first = next(series.spec.slots(), None)
+    return None if first is None or wall <= first.wall else wall
+
+
+OCCURRENCE = Statement(
+    """
+    SELECT occurs_wall FROM appointments
+    WHERE id = %(id)s::uuid AND series_id = %(series_id)s::uuid AND deleted_at IS NULL
+    """
+)
+
+
+async def _rewrite_row(
+    connection: Connection, series: Series, spec: SeriesSpec, cause: Cause, *, kind: str = "series.updated"
+) -> Series:
+    """Write a series' spec. Until it is settled its row says that it ends, so that nothing is made of it meanwhile."""
+    values = {"id": series.id, "kind": kind, "deleted_at": None} | to_values(spec) | cause.values
+    return from_row((await connection.fetch(REWRITE, values))[0])
+
+
+REWRITE = Statement(
+    f"""
+    WITH series AS (
+        UPDATE series
+        SET title = %(title)s::text, description = %(description)s::text, location = %(location)s::text,
+            attendees = %(attendees)s::jsonb, resource_ids = %(resource_ids)s::uuid[],
+            buffer_before = %(buffer_before)s::integer, buffer_after = %(buffer_after)s::integer,
+            transparent = %(transparent)s::boolean, all_day = %(all_day)s::boolean,
+            start_wall = %(start_wall)s::timestamp, length = %(length)s::bigint, time_zone = %(time_zone)s::text,
+            rule = %(rule)s::text, added = %(added)s::timestamp[], excluded = %(excluded)s::timestamp[],
+            endless = false, actor_id = %(actor_id)s::uuid, updated_at = now(), version = version + 1,
+            deleted_at = %(deleted_at)s::timestamptz
+        WHERE id = %(id)s::uuid
+        RETURNING series.*
+    ), logged AS (
+        INSERT INTO new_changes (calendar_id, kind, item_id, version, actor_id, request_id, changed_at)
+        SELECT owner_id, %(kind)s::text, id, version, coalesce(actor_id, owner_id), %(x_request_id)s::text, updated_at
+        FROM series
+    )
+    SELECT {COLUMNS} FROM series
+    """
+)
+
+
+async def _split(
+    connection: Connection, series: Series, halves: tuple[SeriesSpec, SeriesSpec], wall: datetime, cause: Cause
+) -> Series:
+    """End a series before an occurrence; it and all that follow become rows of a new one."""
+    before, after = halves
+    await _rewrite_row(connection, series, before, cause)
+    values = {"id": uuid7(), "owner_id": series.owner_id, "previous_id": series.id, "request_id": None}
+    values |= to_values(after) | {"request_digest": None} | cause.values
+    created = from_row((await connection.fetch(INSERT, values))[0])
+    await connection.fetch(HAND_OVER, {"id": series.id, "new_id": created.id, "wall": wall})
+    return created
+
+
+HAND_OVER = Statement(
+    """
+    WITH rows AS (
+        UPDATE appointments SET series_id = %(new_id)s::uuid
+        WHERE series_id = %(id)s::uuid AND occurs_wall >= %(wall)s::timestamp
+    )
+    INSERT INTO series_subjects (series_id, subject_id, resource_id)
+    SELECT %(new_id)s::uuid, subject_id, resource_id FROM series_subjects WHERE series_id = %(id)s::uuid
+    """
+)
+
+
+async def _move(
+    connection: Connection,
+    series: Series,
+    old: SeriesSpec,
+    new: SeriesSpec,
+    *,
+    rows: Sequence[Row],
+    previously: Sequence[Place],
+    terms: Terms,
+    cause: Cause,
+    boundary: datetime | None,
+) -> Booked:
+    """Give rows of a series the times of its new spec, from a moment on; make, book and delete what that needs."""
+    by = new.start_wall - old.start_wall
+    since = None if boundary is None else boundary + by
+    await connection.fetch(FREE, {"ids": [row[0] for row in rows]})
+    until = terms.clock + FARTHEST + 2 * LONGEST if new.endless else None
+    matches = _matched(rows, list(new.slots(since=since, until=until)), by)
+    await _leave(connection, [row[0] for row in rows if row[0] not in matches], cause)
+    await _rewrite_rows(connection, series, old, new, matches=matches, cause=cause, retimed=True)
+    misses = await _book_apart(connection, series, previously, terms, cause)
+    booked = await settle(connection, series, new, terms, cause, made_since=since, booked_since=since)
+    await frontiers.drop_idle(connection, [place.subject_id for place in previously])
+    return replace(booked, misses=merged(booked.misses, misses))
+
+
+def _said(spec: SeriesSpec) -> tuple[Any, ...]:
+    """What decides when a series takes whose time."""
+    first = spec.first
+    return (
+        spec.start_wall, spec.length, first.time_zone, first.all_day, spec.rule, set(spec.added), set(spec.excluded),
+        first.buffer_before, first.buffer_after, first.transparent, set(first.resource_ids),
+    )  # fmt: skip
+
+
+async def _reach_rows(connection: Connection, series_id: UUID, at: Sequence[Place], now: datetime) -> None:
+    """Move the frontiers of a series past its last row: no tail may stand for what is booked anew."""
+    last = (await connection.fetch(LAST_ROW, {"series_id": series_id}))[0][0]
+    if last is not None:
+        for place in at:
+            await frontiers.extend(connection, place.subject_id, instant(last) + LONGEST, now, step=timedelta())
+
+
+LAST_ROW = Statement(
+    "SELECT max(end_at) FROM appointments WHERE series_id = %(series_id)s::uuid AND deleted_at IS NULL"
+)
+ROWS = Statement(
+    """
+    SELECT id, occurs_wall, original_start_at, end_at, deleted_at IS NULL, skipped FROM appointments
+    WHERE series_id = %(series_id)s::uuid AND original_start_at >= %(boundary)s::timestamptz
+    ORDER BY occurs_wall FOR NO KEY UPDATE
+    """
+)
+FREE = Statement("DELETE FROM bookings WHERE appointment_id = ANY (%(ids)s::uuid[])")
+
+
+def _matched(rows: Sequence[Row], slots: Sequence[Slot], by: timedelta) -> dict[UUID, Slot]:
+    """Which row is which occurrence from now on: where it is moved to, or for a live one the next that is left."""
+    left = {slot.wall: slot for slot in slots}
+    matches: dict[UUID, Slot] = {}
+    for row in rows:
+        if slot := left.pop(row[1] + by, None):
+            matches[row[0]] = slot
+    rest = iter(sorted(left.values()))
+    for row in rows:
+        if row[0] not in matches and row[4] and (following := next(rest, None)):
+            matches[row[0]] = following
+    return matches
+
+
+async def _leave(connection: Connection, ids: Sequence[UUID], cause: Cause) -> None:
+    """Delete occurrences that a series has no more; they are single appointments from then on."""
+    if ids:
+        await connection.fetch(LEAVE, {"ids": ids, **cause.values})
+
+
+LEAVE = Statement(
+    f"""
+    WITH freed AS (
+        DELETE FROM bookings WHERE appointment_id = ANY (%(ids)s::uuid[])
+    ), amended AS (
+        UPDATE appointments
+        SET deleted_at = coalesce(deleted_at, now()), updated_at = now(), version = version + 1, skipped = false,
+            actor_id = %(actor_id)s::uuid, series_id = NULL, occurs_wall = NULL, original_start_at = NULL,
+            overrides = NULL
+        WHERE id = ANY (%(ids)s::uuid[])
+        RETURNING appointments.*
+    ), {of_all("appointment.deleted", "amended")}
+    SELECT id FROM amended
+    """
+)
+
+
+async def _rewrite_rows(
+    connection: Connection,
+    series: Series,
+    old: SeriesSpec,
+    new: SeriesSpec,
+    *,
+    matches: dict[UUID, Slot],
+    cause: Cause,
+    retimed: bool,
+) -> None:
+    """Give rows their new wall times, in two steps because no two may have the same meanwhile, and what else is new."""
+    if not matches:
+        return
+    fields = [field for field in Spec.__slots__ if getattr(old.first, field) != getattr(new.first, field)]
+    values = {
+        "ids": list(matches),
+        "walls": [slot.wall for slot in matches.values()],
+        "starts": [slot.start_at for slot in matches.values()],
+        "ends": [slot.end_at for slot in matches.values()],
+        "fields": fields,
+        "left_ids": [each for each in old.first.resources if each not in new.first.resources],
+        "series_id": series.id,
+        "retimed": retimed,
+        **cause.values,
+    }
+    if retimed:
+        await connection.fetch(PARK, values)
+    await connection.fetch(REWRITE_ROWS, values)
+
+
+PARK = Statement(
+    """
+    UPDATE appointments SET occurs_wall = occurs_wall + interval '4000 years' WHERE id = ANY (%(ids)s::uuid[])
+    """
+)
+REWRITE_ROWS = Statement(
+    f"""
+    WITH amended AS (
+        UPDATE appointments SET
+            occurs_wall = CASE WHEN %(retimed)s::boolean THEN wall ELSE occurs_wall END,
+            original_start_at = CASE WHEN %(retimed)s::boolean THEN slot.start_at ELSE original_start_at END,
+            start_at = CASE
+                WHEN overrides && '{{start_at,end_at}}' OR NOT %(retimed)s::boolean THEN appointments.start_at
+                ELSE slot.start_at
+            END,
+            end_at = CASE
+                WHEN overrides && '{{start_at,end_at}}' OR NOT %(retimed)s::boolean THEN appointments.end_at
+                ELSE slot.end_at
+            END,
+            time_zone = CASE
+                WHEN overrides && '{{start_at,end_at,time_zone}}' THEN appointments.time_zone ELSE series.time_zone
+            END,
+            all_day = CASE
+                WHEN overrides && '{{start_at,end_at,all_day}}' THEN appointments.all_day ELSE series.all_day
+            END,
+            title = CASE WHEN 'title' = ANY (overrides) THEN appointments.title ELSE series.title END,
+            description = CASE
+                WHEN 'description' = ANY (overrides) THEN appointments.description ELSE series.description
+            END,
+            location = CASE WHEN 'location' = ANY (overrides) THEN appointments.location ELSE series.location END,
+            attendees = CASE WHEN 'attendees' = ANY (overrides) THEN appointments.attendees ELSE series.attendees END,
+            buffer_before = CASE
+                WHEN overrides && '{{buffer_before,transparent}}' THEN appointments.buffer_before
+                ELSE series.buffer_before
+            END,
+            buffer_after = CASE
+                WHEN overrides && '{{buffer_after,transparent}}' THEN appointments.buffer_after ELSE series.buffer_after
+            END,
+            transparent = CASE
+                WHEN overrides && '{{transparent,resource_ids}}' THEN appointments.transparent ELSE series.transparent
+            END,
+            resource_ids = CASE
+                WHEN overrides && '{{resource_ids,transparent}}' THEN appointments.resource_ids
+                ELSE series.resource_ids
+            END,
+            deleted_at = CASE WHEN skipped AND %(retimed)s::boolean THEN NULL ELSE appointments.deleted_at END,
+            skipped = skipped AND NOT %(retimed)s::boolean,
+            updated_at = now(), version = appointments.version + 1, actor_id = %(actor_id)s::uuid
+        FROM unnest(
+            %(ids)s::uuid[], %(walls)s::timestamp[], %(starts)s::timestamptz[], %(ends)s::timestamptz[]
+        ) AS slot (id, wall, start_at, end_at), series
+        WHERE appointments.id = slot.id AND series.id = %(series_id)s::uuid
+        RETURNING appointments.*
+    ), {of_all("appointment.updated", "amended", left="%(left_ids)s::uuid[]", fields="%(fields)s::text[]")}
+    SELECT count(*) FROM amended
+    """
+)
+
+
+async def _book_apart(
+    connection: Connection, series: Series, owner_at: Sequence[Place], terms: Terms, cause: Cause
+) -> Misses:
+    """Book the occurrences that were changed by themselves, and have no bookings, where they are."""
+    missed: list[UUID] = []
+    for appointment_id, start_at, end_at, before, after, resource_ids, time_zone in await connection.fetch(
+        APART, {"series_id": series.id}
+    ):
+        spec = Spec(
+            "", instant(start_at), instant(end_at), time_zone, resource_ids=tuple(resource_ids or ()),
+            buffer_before=timedelta(seconds=before), buffer_after=timedelta(seconds=after),
+        )  # fmt: skip
+        await placing.lock(connection, series.owner_id, spec.resources)
+        await frontiers.make_way(connection, series.owner_id, spec, terms.clock)
+        if not await placing.place(connection, series.owner_id, appointment_id, spec, spec.resources, owner=True):
+            missed.append(appointment_id)
+    misses = await named(connection, missed, owner_at)
+    if misses.total and not terms.skip:
+        raise SeriesConflict(misses)
+    await frontiers.skip(connection, missed, cause)
+    return misses
+
+
+APART = Statement(
+    """
+    SELECT id, start_at, end_at, buffer_before, buffer_after, resource_ids::text[], time_zone FROM appointments
+    WHERE series_id = %(series_id)s::uuid AND deleted_at IS NULL AND NOT transparent
+      AND overrides && '{start_at,end_at,resource_ids,transparent,all_day}'
+      AND NOT EXISTS (SELECT FROM bookings WHERE appointment_id = appointments.id)
+    ORDER BY occurs_wall
+    """
+)
+
+
+async def delete(
+    db: Database,
+    owner_id: UUID,
+    series_id: UUID,
+    *,
+    from_id: UUID | None = None,
+    etag: str = "",
+    cause: Cause = BY_OWNER,
+    terms: Terms = TERMS,
+) -> Booked:
+    """Delete all occurrences softly, or one and all that follow: then the series ends before it.
+
+    Raises:
+        NotFound: the owner has no such live series.
+        Stale: ``etag`` is given and not the current one.
+        Invalid: ``from_id`` is none of its occurrences.
+    """
+
+    async def work(connection: Connection, held: Sequence[UUID]) -> Booked:
+        series = await _lock(connection, owner_id, series_id, held)
+        _check(series, etag)
+        if series.deleted_at is not None:
+            raise NotFound("No such series.")
+        wall = await _split_wall(connection, series, from_id)
+        at = await frontiers.places(connection, series.id)
+        if wall is None:
+            series = from_row((await connection.fetch(DELETE, {"id": series.id, **cause.values}))[0])
+        else:
+            series = await _rewrite_row(connection, series, divided(series.spec, wall)[0], cause)
+            await _reach_rows(connection, series.id, at, terms.clock)
+        await connection.fetch(
+            DELETE_ROWS,
+            {"series_id": series.id, "wall": wall or instant(0).replace(year=1, tzinfo=None), **cause.values},
+        )
+        await frontiers.drop_idle(connection, [place.subject_id for place in at])
+        return Booked(series, None)
+
+    return await _locked(db, owner_id, series_id, lambda spec: spec, work=work, terms=terms)
+
+
+DELETE = Statement(
+    f"""
+    WITH series AS (
+        UPDATE series
+        SET deleted_at = now(), endless = false, updated_at = now(), version = version + 1,
+            actor_id = %(actor_id)s::uuid
+        WHERE id = %(id)s::uuid
+        RETURNING series.*
+    ), logged AS (
+        INSERT INTO new_changes (calendar_id, kind, item_id, version, actor_id, request_id, changed_at)
+        SELECT owner_id, 'series.deleted', id, version, coalesce(actor_id, owner_id), %(x_request_id)s::text, updated_at
+        FROM series
+    )
+    SELECT {COLUMNS} FROM series
+    """
+)
+DELETE_ROWS = Statement(
+    f"""
+    WITH amended AS (
+        UPDATE appointments
+        SET deleted_at = now(), updated_at = now(), version = version + 1, actor_id = %(actor_id)s::uuid
+        WHERE series_id = %(series_id)s::uuid AND occurs_wall >= %(wall)s::timestamp AND deleted_at IS NULL
+        RETURNING appointments.*
+    ), freed AS (
+        DELETE FROM bookings USING amended WHERE appointment_id = amended.id
+    ), {of_all("appointment.deleted", "amended")}
+    SELECT count(*) FROM amended
+    """
+)
+
+
+async def undelete(
+    db: Database, owner_id: UUID, series_id: UUID, terms: Terms = TERMS, *, cause: Cause = BY_OWNER
+) -> Booked:
+    """Bring a deleted series back, with the occurrences that were deleted with it.
+
+    Raises:
+        NotFound: the owner has no such series, or does not see one of its resources any more.
+        Denied: the owner may not book one of its resources any more.
+        Taken: it is not deleted.
+        SeriesConflict: occurrences find no place, and are not to be skipped.
+        Unmet: as for :func:`create`.
+    """
+
+    async def work(connection: Connection, held: Sequence[UUID]) -> Booked:
+        series = await _lock(connection, owner_id, series_id, held)
+        if series.deleted_at is None:
+            raise Taken("The series is not deleted.", reason="SERIES_NOT_DELETED")
+        await hold(connection, owner_id, held)
+        spec = series.spec
+        await connection.fetch(
+            RESTORE_ROWS, {"series_id": series.id, "deleted_at": instant(series.deleted_at), **cause.values}
+        )
+        at = await frontiers.places(connection, series.id)
+        series = await _rewrite_row(connection, series, spec, cause, kind="series.undeleted")
+        misses = await _book_apart(connection, series, at, terms, cause)
+        booked = await settle(connection, series, spec, terms, cause, made_since=terms.clock)
+        return replace(booked, misses=merged(booked.misses, misses))
+
+    return await _locked(db, owner_id, series_id, lambda spec: spec, work=work, terms=terms)
+
+
+RESTORE_ROWS = Statement(
+    f"""
+    WITH amended AS (
+        UPDATE appointments
+        SET deleted_at = NULL, updated_at = now(), version = version + 1, actor_id = %(actor_id)s::uuid
+        WHERE series_id = %(series_id)s::uuid AND deleted_at = %(deleted_at)s::timestamptz AND NOT skipped
+        RETURNING appointments.*
+    ), {of_all("appointment.undeleted", "amended")}
+    SELECT count(*) FROM amended
+    """
+)
