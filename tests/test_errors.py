@@ -39,6 +39,7 @@ def test_reasons_are_distinct_and_stable() -> None:
         "Invalid": "INVALID_FIELD",
         "Malformed": "MALFORMED_REQUEST",
         "NotFound": "NOT_FOUND",
+        "SeriesConflict": "TIME_CONFLICT",
         "Stale": "STALE_ETAG",
         "Taken": "ALREADY_EXISTS",
         "TooLarge": "REQUEST_TOO_LARGE",

@@ -73,9 +73,10 @@ async def test_every_foreign_key_has_an_index_behind_it(db: Database) -> None:
         WHERE contype = 'f' AND connamespace = 'public'::regnamespace AND NOT EXISTS (
             SELECT FROM pg_index
             WHERE indrelid = conrelid AND indkey[0] = conkey[1]
-              AND (indpred IS NULL OR pg_get_expr(indpred, indrelid) = format('(%%I IS NOT NULL)', (
-                  SELECT attname FROM pg_attribute WHERE attrelid = conrelid AND attnum = conkey[1]
-              )))
+              AND (indpred IS NULL OR pg_get_expr(indpred, indrelid) = (
+                  SELECT '(' || attname || ' IS NOT NULL)' FROM pg_attribute
+                  WHERE attrelid = conrelid AND attnum = conkey[1]
+              ))
         )
         """,
     )
