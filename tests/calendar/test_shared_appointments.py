@@ -1,5 +1,6 @@
 """Appointments of several subjects: all or nothing on every path; buffers, whole days, and transparent time."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -190,11 +191,12 @@ async def test_a_tail_that_stands_for_nothing_opens(db: Database, dsn: str, owne
     moving = await booking.create(db, owner, spec())
     deleted = await booking.create(db, owner, spec(TEN + 50 * HOUR))
     await amending.delete(db, owner, deleted.id)
-    for attempt in (
+    attempts: tuple[Callable[[], Awaitable[Appointment]], ...] = (
         lambda: booking.create(db, owner, spec(TEN + 99 * HOUR)),
         lambda: amending.update(db, owner, moving.id, lambda old: replace(old, **_at(TEN + 97 * HOUR))),
         lambda: amending.undelete(db, owner, deleted.id),
-    ):
+    )
+    for attempt in attempts:
         with psycopg.connect(dsn) as connection:
             connection.execute("DELETE FROM bookings WHERE appointment_id IS NULL")
             connection.execute(

@@ -407,7 +407,11 @@ REWRITE_ROWS = Statement(
                 WHEN 'description' = ANY (overrides) THEN appointments.description ELSE series.description
             END,
             location = CASE WHEN 'location' = ANY (overrides) THEN appointments.location ELSE series.location END,
-            attendees = CASE WHEN 'attendees' = ANY (overrides) THEN appointments.attendees ELSE series.attendees END,
+            -- Who has answered has answered for that time.
+            attendees = CASE
+                WHEN 'attendees' = ANY (overrides) OR NOT (%(retimed)s::boolean OR 'attendees' = ANY (%(fields)s::text[]))
+                THEN appointments.attendees ELSE series.attendees
+            END,
             buffer_before = CASE
                 WHEN overrides && '{{buffer_before,transparent}}' THEN appointments.buffer_before
                 ELSE series.buffer_before

@@ -4,9 +4,8 @@ Pure. A rule is wall time in the series' zone. An occurrence is known by the wal
 change of the zone's rules can alter; when that is, these rules say.
 """
 
-import json
 from collections.abc import Iterator, Sequence, Set
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import islice, pairwise
@@ -15,6 +14,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from appointments.calendar.appointment import NO_TIME, Attendee, Spec, seconds
+from appointments.calendar.appointment import to_values as spec_values
 from appointments.calendar.rules import EARLIEST, LATEST, begins_day
 from appointments.calendar.rules import violations as violations_of
 from appointments.db import Micros, Row
@@ -299,7 +299,7 @@ def to_values(spec: SeriesSpec) -> dict[str, Any]:
         "title": first.title,
         "description": first.description,
         "location": first.location,
-        "attendees": json.dumps(list(map(asdict, first.attendees))).encode(),
+        "attendees": spec_values(first)["attendees"],
         "resource_ids": first.resources or None,
         "buffer_before": seconds(first.buffer_before),
         "buffer_after": seconds(first.buffer_after),

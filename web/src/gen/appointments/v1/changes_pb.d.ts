@@ -7,6 +7,7 @@
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { Appointment } from "./appointments_pb";
+import type { Series } from "./series_pb";
 import type { Resource } from "./resources_pb";
 import type { FieldMask, Timestamp } from "@bufbuild/protobuf/wkt";
 
@@ -159,6 +160,14 @@ export declare type Change = Message<"appointments.v1.Change"> & {
      */
     value: Appointment;
     case: "appointment";
+  } | {
+    /**
+     * One of the caller's own.
+     *
+     * @generated from field: appointments.v1.Series series = 2;
+     */
+    value: Series;
+    case: "series";
   } | {
     /**
      * As the caller sees it; of one that they do not see any more only `id` and a `delete_time`.
