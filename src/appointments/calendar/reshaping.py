@@ -409,8 +409,9 @@ REWRITE_ROWS = Statement(
             location = CASE WHEN 'location' = ANY (overrides) THEN appointments.location ELSE series.location END,
             -- Who has answered has answered for that time.
             attendees = CASE
-                WHEN 'attendees' = ANY (overrides) OR NOT (%(retimed)s::boolean OR 'attendees' = ANY (%(fields)s::text[]))
-                THEN appointments.attendees ELSE series.attendees
+                WHEN 'attendees' = ANY (overrides) THEN appointments.attendees
+                WHEN %(retimed)s::boolean OR 'attendees' = ANY (%(fields)s::text[]) THEN series.attendees
+                ELSE appointments.attendees
             END,
             buffer_before = CASE
                 WHEN overrides && '{{buffer_before,transparent}}' THEN appointments.buffer_before
