@@ -201,3 +201,29 @@ async def test_admins_see_to_the_keys_of_programs(doors: list[Call], admin: Pers
     assert Code.OK is (await call(doors[0], second.secret, who)).code
     nobodys = keys_pb2.CreateKeyRequest(key=key, service_account_id=ada.user_id)
     assert Code.NOT_FOUND is (await call(doors[0], admin.tokens.access_token, nobodys)).code
+
+
+async def test_a_backend_gives_roles_to_users_without_an_address(
+    doors: list[Call], backend: Program, ada: Person
+) -> None:
+    """By id, which is for admins alone: whoever is given a role is listed with their name and address."""
+    room = resources_pb2.Resource(display_name="Ward", kind=resources_pb2.RESOURCE_KIND_ROOM, time_zone="UTC")
+    added = (await answer(doors[0], backend.secret, resources_pb2.CreateResourceRequest(resource=room))).resource
+    user = await manage(doors[0], backend.secret, display_name="Patient")
+    get, booker = resources_pb2.GetResourceRequest(id=added.id), resources_pb2.RESOURCE_ROLE_BOOKER
+    assert Code.NOT_FOUND is (await call(doors[1], backend.secret, get, user.id)).code
+    grant = resources_pb2.SetResourceAccessRequest(id=added.id, user_id=user.id, role=booker)
+    await answer(doors[1], backend.secret, grant)
+    assert booker == (await answer(doors[1], backend.secret, get, user.id)).resource.role
+    create = appointments_pb2.CreateAppointmentRequest(appointment=appointment(resource_ids=[added.id]))
+    await answer(doors[1], backend.secret, create, user.id)
+    listed = await answer(doors[1], backend.secret, resources_pb2.ListResourceAccessRequest(id=added.id))
+    assert ("", "Patient", booker) in {(each.email, each.display_name, each.role) for each in listed.access}
+    own = resources_pb2.CreateResourceRequest(resource=room)
+    adas = (await answer(doors[0], ada.tokens.access_token, own)).resource
+    by_id = resources_pb2.SetResourceAccessRequest(id=adas.id, user_id=user.id, role=booker)
+    refused = await call(doors[0], ada.tokens.access_token, by_id)
+    assert ("PERMISSION_DENIED", "NOT_AN_ADMIN", {}) == reason(refused)
+    for bad in ({"user_id": str(uuid4())}, {"user_id": user.id, "email": ada.email}, {"user_id": "x"}, {}):
+        wrong = resources_pb2.SetResourceAccessRequest(id=added.id, role=booker, **bad)
+        assert Code.INVALID_ARGUMENT is (await call(doors[0], backend.secret, wrong)).code

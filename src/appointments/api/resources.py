@@ -106,11 +106,16 @@ class ResourceService:
         self, request: pb.SetResourceAccessRequest, caller: Caller
     ) -> pb.SetResourceAccessResponse:
         """Say what somebody may do."""
+        resource_id, grantee_id = identifier(request.id, "id"), optional_identifier(request.user_id, "user_id")
+        if grantee_id and request.email:
+            raise Invalid.field("user_id", "must be empty where email is given")
+        if grantee_id and not caller.is_admin:
+            raise Denied("Only admins may give roles by user_id.", reason="NOT_AN_ADMIN")
         await access.grant(
             self._db,
             caller.user_id,
-            identifier(request.id, "id"),
-            request.email,
+            resource_id,
+            grantee_id or request.email,
             request.role,
             is_admin=caller.is_admin,
             cause=cause(caller),

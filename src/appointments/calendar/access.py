@@ -47,31 +47,39 @@ async def grant(
     db: Database,
     user_id: UUID,
     resource_id: UUID,
-    email: str,
+    whom: str | UUID,
     role: int,
     *,
     is_admin: bool = False,
     cause: Cause = BY_OWNER,
 ) -> None:
-    """Give the account with an address a role of its own; NONE takes it away.
+    """Give somebody, by address or by id, a role of their own; NONE takes it away.
+
+    Whoever is told of an id could learn the name and the address behind it so. So ids are for callers who see to users.
 
     Raises:
-        Invalid: the role is unknown, or nobody has that address.
+        Invalid: the role is unknown, or nobody has that address or id.
         NotFound: the user sees no such live resource.
         Denied: the user does not manage it.
         Unmet: it would be left without a manager (LAST_MANAGER).
     """
-    if problem := email_problem(email):
-        raise Invalid.field("email", problem)
+    field = "email" if isinstance(whom, str) else "user_id"
+    if isinstance(whom, str) and (problem := email_problem(whom)):
+        raise Invalid.field(field, problem)
     if role not in set(Role):
         raise Invalid.field("role", "must be a known role")
 
     async def work(connection: Connection) -> None:
         await resources.lock(connection, user_id, resource_id, is_admin=is_admin)
-        values = {"resource_id": resource_id, "email": fold_email(email), "role": role}
+        values = {
+            "resource_id": resource_id,
+            "email": fold_email(whom) if isinstance(whom, str) else None,
+            "grantee_id": None if isinstance(whom, str) else whom,
+            "role": role,
+        }
         rows = await connection.fetch(GRANT if role else REVOKE, values)
         if not rows:
-            raise Invalid.field("email", "has no account here")
+            raise Invalid.field(field, "has no account here")
         await resources.check_managed(connection, resource_id)
         await log.write_resource(
             connection, resource_id, "resource.access", actor_id=user_id, cause=cause, also=rows[0][0]
@@ -83,7 +91,8 @@ async def grant(
 GRANT = Statement(
     """
     INSERT INTO resource_grants (resource_id, user_id, role)
-    SELECT %(resource_id)s::uuid, id, %(role)s::integer FROM users WHERE email = %(email)s::text
+    SELECT %(resource_id)s::uuid, id, %(role)s::integer FROM users
+    WHERE email = %(email)s::text OR id = %(grantee_id)s::uuid
     ON CONFLICT ON CONSTRAINT resource_grants_pkey DO UPDATE SET role = excluded.role
     RETURNING user_id
     """
@@ -91,7 +100,7 @@ GRANT = Statement(
 REVOKE = Statement(
     """
     WITH account AS (
-        SELECT id FROM users WHERE email = %(email)s::text
+        SELECT id FROM users WHERE email = %(email)s::text OR id = %(grantee_id)s::uuid
     ), revoked AS (
         DELETE FROM resource_grants USING account WHERE resource_id = %(resource_id)s::uuid AND user_id = account.id
     )

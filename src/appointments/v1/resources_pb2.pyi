@@ -665,22 +665,26 @@ class SetResourceAccessRequest(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     EMAIL_FIELD_NUMBER: _builtins.int
     ROLE_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The resource's id."""
     email: _builtins.str
     """The address of an account."""
     role: Global___ResourceRole.ValueType
     """RESOURCE_ROLE_UNSPECIFIED takes the person's own role away; what everybody may do stays."""
+    user_id: _builtins.str
+    """For an admin, instead of the address: the id of a user, who may have none."""
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         email: _builtins.str = ...,
         role: Global___ResourceRole.ValueType = ...,
+        user_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "id", b"id", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "id", b"id", "role", b"role", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -150,8 +150,8 @@ class ResourceServiceServicer:
     def SetResourceAccess(self, request, context):
         """Says who may see, book or manage a resource. Its managers only; one manager always stays.
 
-        - INVALID_ARGUMENT: a field is out of bounds, or nobody has that address.
-        - NOT_FOUND, PERMISSION_DENIED: as for UpdateResource.
+        - INVALID_ARGUMENT: a field is out of bounds, both or neither of `email` and `user_id` are given, or nobody has them.
+        - NOT_FOUND, PERMISSION_DENIED: as for UpdateResource; `user_id` is given by nobody but an admin (reason NOT_AN_ADMIN).
         - FAILED_PRECONDITION: it would be left without a manager (reason LAST_MANAGER).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -78,8 +78,8 @@ class ResourceServiceStub:
     SetResourceAccess: _grpc.UnaryUnaryMultiCallable[_resources_pb2.SetResourceAccessRequest, _resources_pb2.SetResourceAccessResponse]
     """Says who may see, book or manage a resource. Its managers only; one manager always stays.
 
-    - INVALID_ARGUMENT: a field is out of bounds, or nobody has that address.
-    - NOT_FOUND, PERMISSION_DENIED: as for UpdateResource.
+    - INVALID_ARGUMENT: a field is out of bounds, both or neither of `email` and `user_id` are given, or nobody has them.
+    - NOT_FOUND, PERMISSION_DENIED: as for UpdateResource; `user_id` is given by nobody but an admin (reason NOT_AN_ADMIN).
     - FAILED_PRECONDITION: it would be left without a manager (reason LAST_MANAGER).
     """
     ListResourceAccess: _grpc.UnaryUnaryMultiCallable[_resources_pb2.ListResourceAccessRequest, _resources_pb2.ListResourceAccessResponse]
@@ -139,8 +139,8 @@ class ResourceServiceAsyncStub(ResourceServiceStub):
     SetResourceAccess: _aio.UnaryUnaryMultiCallable[_resources_pb2.SetResourceAccessRequest, _resources_pb2.SetResourceAccessResponse]  # type: ignore[assignment]
     """Says who may see, book or manage a resource. Its managers only; one manager always stays.
 
-    - INVALID_ARGUMENT: a field is out of bounds, or nobody has that address.
-    - NOT_FOUND, PERMISSION_DENIED: as for UpdateResource.
+    - INVALID_ARGUMENT: a field is out of bounds, both or neither of `email` and `user_id` are given, or nobody has them.
+    - NOT_FOUND, PERMISSION_DENIED: as for UpdateResource; `user_id` is given by nobody but an admin (reason NOT_AN_ADMIN).
     - FAILED_PRECONDITION: it would be left without a manager (reason LAST_MANAGER).
     """
     ListResourceAccess: _aio.UnaryUnaryMultiCallable[_resources_pb2.ListResourceAccessRequest, _resources_pb2.ListResourceAccessResponse]  # type: ignore[assignment]
@@ -239,8 +239,8 @@ class ResourceServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_resources_pb2.SetResourceAccessResponse, _abc.Awaitable[_resources_pb2.SetResourceAccessResponse]]:
         """Says who may see, book or manage a resource. Its managers only; one manager always stays.
 
-        - INVALID_ARGUMENT: a field is out of bounds, or nobody has that address.
-        - NOT_FOUND, PERMISSION_DENIED: as for UpdateResource.
+        - INVALID_ARGUMENT: a field is out of bounds, both or neither of `email` and `user_id` are given, or nobody has them.
+        - NOT_FOUND, PERMISSION_DENIED: as for UpdateResource; `user_id` is given by nobody but an admin (reason NOT_AN_ADMIN).
         - FAILED_PRECONDITION: it would be left without a manager (reason LAST_MANAGER).
         """
 

@@ -643,6 +643,13 @@ export declare type SetResourceAccessRequest = Message<"appointments.v1.SetResou
    * @generated from field: appointments.v1.ResourceRole role = 3;
    */
   role: ResourceRole;
+
+  /**
+   * For an admin, instead of the address: the id of a user, who may have none.
+   *
+   * @generated from field: string user_id = 4;
+   */
+  userId: string;
 };
 
 /**
@@ -911,8 +918,8 @@ export declare const ResourceService: GenService<{
   /**
    * Says who may see, book or manage a resource. Its managers only; one manager always stays.
    *
-   * - INVALID_ARGUMENT: a field is out of bounds, or nobody has that address.
-   * - NOT_FOUND, PERMISSION_DENIED: as for UpdateResource.
+   * - INVALID_ARGUMENT: a field is out of bounds, both or neither of `email` and `user_id` are given, or nobody has them.
+   * - NOT_FOUND, PERMISSION_DENIED: as for UpdateResource; `user_id` is given by nobody but an admin (reason NOT_AN_ADMIN).
    * - FAILED_PRECONDITION: it would be left without a manager (reason LAST_MANAGER).
    *
    * @generated from rpc appointments.v1.ResourceService.SetResourceAccess
