@@ -76,7 +76,7 @@ async def test_a_stream_goes_over_from_what_was_to_what_happens(db: Database, ow
 
         writing = asyncio.create_task(write())
         await asyncio.sleep(0.2)
-        async with aclosing(following.follow(db, hub, Follower(owner), start)) as batches, asyncio.timeout(60):  # type: ignore[type-var]
+        async with aclosing(following.follow(db, hub, Follower(owner), start)) as batches, asyncio.timeout(60):
             seen = 0
             async for batch in batches:
                 assert len(batch.changes) <= following.MOST
@@ -311,7 +311,7 @@ async def test_followers_come_and_go_and_nobody_misses_anything(db: Database, ow
             copy, chance = Mirror(), random.Random()
             copy.cursor = start
             while not stop.is_set() or copy.cursor != end:
-                async with aclosing(following.follow(db, hub, Follower(person), copy.cursor)) as batches:  # type: ignore[type-var]
+                async with aclosing(following.follow(db, hub, Follower(person), copy.cursor)) as batches:
                     left = chance.randrange(1, 10)
                     async for batch in batches:
                         copy.take(batch)

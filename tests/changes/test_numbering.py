@@ -116,6 +116,16 @@ async def test_the_search_skips_what_is_done_and_misses_nothing_that_was_open(db
     assert 7 == (await reading.head(db)).last_position
 
 
+async def test_the_first_change_of_all_is_not_skipped(db: Database, owner: UUID) -> None:
+    """A sequence that nobody has drawn from says 1 as one does of which 1 was drawn."""
+    sequencer = Sequencer(db)
+    for _ in range(5):
+        await sequencer.settle()
+    await booking.create(db, owner, spec())
+    await sequencer.settle()
+    assert 1 == (await reading.head(db)).last_position
+
+
 async def test_what_a_dead_process_has_written_is_numbered_by_another(db: Database, dsn: str, owner: UUID) -> None:
     """Nobody wakes it: the tick finds it."""
     async with running(db):

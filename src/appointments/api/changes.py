@@ -1,6 +1,7 @@
 """ChangeService: convert, call the feature, convert. `message` and `follower` serve /events and webhooks too."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 from appointments.api import convert, resources
@@ -53,11 +54,18 @@ class ChangeService:
 
     async def WatchChanges(
         self, request: pb.WatchChangesRequest, caller: Caller
-    ) -> AsyncIterator[pb.WatchChangesResponse]:
+    ) -> AsyncGenerator[pb.WatchChangesResponse]:
         """Read on from a cursor, and then follow."""
         who = follower(caller, request.resource_id)
-        async for batch in following.follow(self._db, self._hub, who, decoded(request.cursor, who)):
-            yield response_of(batch, who)
+        async with aclosing(self.watch(who, decoded(request.cursor, who))) as answers:
+            async for answer in answers:
+                yield answer
+
+    async def watch(self, who: Follower, cursor: Cursor | None) -> AsyncGenerator[pb.WatchChangesResponse]:
+        """The same for whoever has read the request."""
+        async with aclosing(following.follow(self._db, self._hub, who, cursor)) as batches:
+            async for batch in batches:
+                yield response_of(batch, who)
 
 
 def follower(caller: Caller, resource_id: str) -> Follower:

@@ -168,9 +168,9 @@ class Policy:
             try:
                 with self.gate:
                     async with asyncio.timeout(DEFAULT_DEADLINE):
-                        caller = visitor = await self._admitted(headers, visitor, rule)
+                        caller = visitor = await self.admit(headers, visitor, rule)
                     request = _parsed(parse, data)
-                    async with self.streams.admitted(caller, partial(self._admitted, headers, visitor, rule)):
+                    async with self.streams.admitted(caller, partial(self.admit, headers, visitor, rule)):
                         _log.info("stream", request_id=caller.request_id, method=name, **_who(caller))
                         async with aclosing(handler(request, caller)) as messages:
                             async for message in messages:
@@ -197,14 +197,25 @@ class Policy:
         return behaviour
 
     def _visitor(self, headers: dict[str, str], context: Context) -> Visitor:
+        return self.visitor(headers, _peer_address(context.peer()), headers.get("x-forwarded-for"))
+
+    def visitor(self, headers: dict[str, str], peer: str, forwarded_for: str | None) -> Visitor:
+        """What is known of a client before anybody has asked who it is. ``peer`` is the address that it came from."""
         return Visitor(
             request_id=request_id(headers.get("x-request-id", "")),
-            address=_address(context.peer(), headers.get("x-forwarded-for"), self._hops),
+            address=_address(peer, forwarded_for, self._hops),
             user_agent=headers.get("user-agent", ""),
             attempt_id=headers.get("x-refresh-id"),
         )
 
-    async def _admitted(self, headers: dict[str, str], visitor: Visitor, rule: Rule) -> Caller:
+    async def admit(self, headers: dict[str, str], visitor: Visitor, rule: Rule) -> Caller:
+        """Tell who calls, for whom, and see that they may.
+
+        Raises:
+            Unauthenticated: nobody, or nobody any more.
+            Denied: they may not.
+            NotFound, Unmet: there is nobody to act for.
+        """
         return await self._allowed(await self._caller(headers, visitor), headers, rule)
 
     async def _allowed(self, caller: Caller, headers: dict[str, str], rule: Rule) -> Caller:
@@ -266,7 +277,7 @@ def _who(visitor: Visitor) -> dict[str, str | None]:
 
 @lru_cache(maxsize=4096)  # all calls of a connection have the same arguments
 def _address(peer: str, forwarded_for: str | None, hops: int) -> str:
-    return client_address(_peer_address(peer), forwarded_for, hops)
+    return client_address(peer, forwarded_for, hops)
 
 
 def _headers(context: Context) -> dict[str, str]:
@@ -309,6 +320,7 @@ async def _abort(context: Context, fault: Fault | None, request_id: str) -> NoRe
     await context.abort(status_code(fault), answer.message, trailers)
 
 
+@lru_cache(maxsize=4096)
 def _peer_address(peer: str) -> str:
     # gRPC writes a peer as ipv4:192.0.2.1:50000 or ipv6:%5B2001:db8::1%5D:50000.
     kind, _, rest = peer.partition(":")

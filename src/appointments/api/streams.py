@@ -36,7 +36,7 @@ Check = Callable[[], Awaitable[object]]
 """Raises a Fault if the identity that a stream was opened with is not good any more."""
 
 
-class _Stream:
+class Stream:
     """One that is open. Its limit is the clock that ends it, and ``fault`` says why; None: it was old."""
 
     __slots__ = ("check", "fault", "limit")
@@ -50,8 +50,12 @@ class _Stream:
         """End it with a fault, unless it is ending already."""
         if self.fault is None:
             self.fault = fault
-            with suppress(RuntimeError):  # it has just ended by itself
-                self.limit.reschedule(asyncio.get_running_loop().time())
+            self.close()
+
+    def close(self) -> None:
+        """End it silently."""
+        with suppress(RuntimeError):  # it has ended by itself
+            self.limit.reschedule(asyncio.get_running_loop().time())
 
 
 class Streams:
@@ -69,7 +73,7 @@ class Streams:
         self._most_of_one = most_of_one
         self._age = age
         self._stalled = stalled
-        self._open: set[_Stream] = set()
+        self._open: set[Stream] = set()
         self._of: Counter[UUID] = Counter()
         self._draining = False
         metrics.observed(metrics.STREAMS, lambda: len(self._open))
@@ -78,7 +82,7 @@ class Streams:
         return len(self._open)
 
     @asynccontextmanager
-    async def admitted(self, caller: Caller, check: Check) -> AsyncIterator[None]:
+    async def admitted(self, caller: Caller, check: Check) -> AsyncIterator[Stream]:
         """Count a stream, and end the block when the stream has to end: silently when it is old.
 
         Raises:
@@ -93,12 +97,12 @@ class Streams:
         if self._of[caller.user_id] >= self._most_of_one:
             raise TooMany(f"You have {self._most_of_one} streams open already.", reason="TOO_MANY_STREAMS")
         limit = asyncio.timeout(random.uniform(*self._age))  # noqa: S311 - jitter, not a secret
-        stream = _Stream(check, limit)
+        stream = Stream(check, limit)
         self._of[caller.user_id] += 1
         self._open.add(stream)
         try:
             async with limit:
-                yield
+                yield stream
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -151,7 +155,7 @@ def _stopping() -> Unavailable:
     return Unavailable("The server is shutting down. Go on from the last cursor.", retry_after=wait)
 
 
-async def _check(stream: _Stream) -> None:
+async def _check(stream: Stream) -> None:
     try:
         await stream.check()
     except Unavailable:

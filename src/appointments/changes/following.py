@@ -1,7 +1,7 @@
 """Following one calendar: first what has changed since a cursor, then what changes as it happens, without a hole."""
 
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 from appointments.changes import reading
 from appointments.changes.cursor import Cursor, Follower
@@ -9,7 +9,7 @@ from appointments.changes.hub import Hub
 from appointments.changes.reading import Batch, Change, Entry
 from appointments.db import Database
 
-SILENCE_SECONDS = (14.0, 18.0)
+SILENCE_SECONDS = (12.0, 15.0)
 """After so long without changes there is an answer without any, which says that the stream lives."""
 
 PAGE = 200
@@ -17,8 +17,8 @@ MOST = 20
 """Changes in one batch: even the largest appointments then fit into a message of 4 MiB."""
 
 
-async def follow(db: Database, hub: Hub, follower: Follower, cursor: Cursor | None) -> AsyncIterator[Batch]:
-    """Yield batches for as long as they are taken: the first one at once, and never none for longer than 18 seconds.
+async def follow(db: Database, hub: Hub, follower: Follower, cursor: Cursor | None) -> AsyncGenerator[Batch]:
+    """Yield batches for as long as they are taken: the first one at once, and never none for longer than 15 seconds.
 
     Without a cursor it begins now. Each batch has the cursor that goes on after it.
 

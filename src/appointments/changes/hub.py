@@ -1,6 +1,6 @@
 """One reader of the log in each process, which hands every entry to those who follow its calendar.
 
-It asks the database twenty times a second where the log ends, and at once after a batch of its own process, while
+It asks the database thirty times a second where the log ends, and at once after a batch of its own process, while
 anybody follows; never once for each follower. What an entry is about is read once for all of them.
 
 A follower's entries wait in a queue of their own. Who does not take them is told so, and their queue is given up.
@@ -22,7 +22,7 @@ from appointments.changes.reading import Entry, Head
 from appointments.db import Database
 from appointments.errors import Fault, Unavailable
 
-POLL_SECONDS = 0.05
+POLL_SECONDS = 0.03
 AWAY_SECONDS = 0.5
 """How long to leave a database alone that has not answered."""
 

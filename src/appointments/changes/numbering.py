@@ -18,7 +18,7 @@ from appointments.errors import Unavailable
 TICK_SECONDS = 0.25
 """How long a change waits for its position if the process that made it died."""
 
-GATHER_SECONDS = 0.01
+GATHER_SECONDS = 0.02
 """How long others may join the batch of a change."""
 
 TRY_AGAIN_SECONDS = 0.005
@@ -131,7 +131,7 @@ NUMBER = Statement(
     SELECT EXISTS (SELECT FROM waiting), EXISTS (SELECT FROM head), (SELECT count(*) FROM numbered),
            coalesce((SELECT last_position FROM advanced), 0),
            pg_snapshot_xmin(pg_current_snapshot())::text::bigint, pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
-           (SELECT last_value FROM new_changes_id_seq)
+           (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM new_changes_id_seq)
     """
 )
 

@@ -34,6 +34,7 @@ from appointments.api.origin import Origins
 from appointments.api.resources import ResourceService
 from appointments.api.rest import cookies, site
 from appointments.api.rest.dev_mail import DevelopmentMail
+from appointments.api.rest.events import Events
 from appointments.api.rpc import Policy
 from appointments.api.series import SeriesService
 from appointments.auth import Auth, Passwords
@@ -199,11 +200,18 @@ def _build(
     share_port: bool,
 ) -> Servers:
     origins, readiness = Origins(settings.allowed_origins), Readiness(db)
+    policy = Policy(
+        identities.authenticator,
+        trusted_proxy_hops=settings.trusted_proxy_hops,
+        note_write=db.note_write if settings.database_replica_url else None,
+    )
+    changes = ChangeService(db, hub)
     rest = site.build(
         identities,
         limiter,
         origins,
         readiness,
+        events=Events(changes, policy, origins, production=settings.production),
         production=settings.production,
         trusted_proxy_hops=settings.trusted_proxy_hops,
         mail=mail.state,
@@ -212,18 +220,13 @@ def _build(
     )
     native = transport.build(settings, share_port=share_port)
     front = Front(bounded(rest), origins=origins, credentials=_cookie_token(settings.production))
-    policy = Policy(
-        identities.authenticator,
-        trusted_proxy_hops=settings.trusted_proxy_hops,
-        note_write=db.note_write if settings.database_replica_url else None,
-    )
     limits = Limits(per_day=settings.invitations_per_day, when_new=settings.invitations_per_day_new)
     policy.register(APPOINTMENTS, AppointmentService(db, limits if mail.carrier else None), native, front)
     policy.register(RESOURCES, ResourceService(db, creation=settings.resource_creation), native, front)
     series = SeriesService(db, horizon=timedelta(days=settings.series_horizon_days))
     policy.register(SERIES, series, native, front)
     policy.register(AVAILABILITY, AvailabilityService(db, people=settings.free_busy), native, front)
-    policy.register(CHANGES, ChangeService(db, hub), native, front)
+    policy.register(CHANGES, changes, native, front)
     account = AccountService(identities.accounts, identities.sessions, identities.proofs, limiter)
     policy.register(ACCOUNT, account, native, front)
     policy.register(KEYS, KeyService(identities.keys), native, front)

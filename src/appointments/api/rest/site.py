@@ -10,6 +10,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
+from starlette.types import ASGIApp
 
 from appointments.api.origin import Origins
 from appointments.api.rest import page, plain, problems
@@ -34,6 +35,7 @@ def build(
     origins: Origins,
     ready: Ready,
     *,
+    events: ASGIApp | None = None,
     production: bool = False,
     trusted_proxy_hops: int = 0,
     answers: Answers | None = None,
@@ -44,7 +46,8 @@ def build(
 ) -> Starlette:
     """Build the application. ``ready`` says whether requests can be served; ``now`` is the clock of the cookies.
 
-    ``mail`` is what ``/readyz`` says of mail; ``kept_mail`` shows what development keeps.
+    ``events`` serves the stream of changes. ``mail`` is what ``/readyz`` says of mail; ``kept_mail`` shows what
+    development keeps.
     ``answers`` is what the links in invitations lead to.
     """
     endpoints = AuthEndpoints(
@@ -53,6 +56,7 @@ def build(
     app = Starlette(
         routes=[
             Mount("/auth", app=endpoints.router()),
+            *((Route("/events", events, methods=["GET"]),) if events else ()),
             Route("/healthz", _alive, methods=["GET"]),
             Route("/readyz", _readiness(ready, mail), methods=["GET"]),
             *AccountLinks(auth.proofs, limiter, trusted_proxy_hops=trusted_proxy_hops).routes(),
