@@ -28,7 +28,7 @@ def growth(
         for where in stages.values():
             for kind in KINDS:
                 case(where, kind)
-        # The sizes of one kind come one after the other, so that they share the machine's moods.
+        # The sizes of one kind come one after the other, so that the machine's load is the same for all.
         cases = {
             f"{kind}, {size:,} appointments": partial(case, where, kind)
             for kind in KINDS

@@ -1,8 +1,7 @@
 """Just enough of both protocols to load a server without costing more than it does.
 
-A client library would take most of the machine that the server is to be measured on. So the requests' headers are
-encoded once, as a library's would be from its second request on, and of a response only what says how it ended is
-looked at. The servers cannot tell the difference.
+A client library would take most of the machine that the server is measured on. So the headers of the requests are
+encoded once, and of a response only its end is read. The servers cannot tell the difference.
 """
 
 import asyncio

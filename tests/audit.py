@@ -1,4 +1,4 @@
-"""What must be true of every database, whatever raced in it."""
+"""The invariants of every database, checked after races."""
 
 import psycopg
 

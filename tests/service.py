@@ -20,7 +20,7 @@ START_SECONDS = 60.0
 
 @dataclass(kw_only=True)
 class Target:
-    """A service that is there: whose it is, its ports do not tell."""
+    """The ports of a running service, which may be somebody else's."""
 
     grpc: str
     http: str
@@ -31,7 +31,7 @@ class Target:
         return f"http://{self.http}"
 
     def log(self) -> str:
-        """What of its log can be read from here: nothing."""
+        """Its log, which cannot be read from here."""
         return ""
 
 

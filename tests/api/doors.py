@@ -1,4 +1,4 @@
-"""The two ports as four doors, each taking the bytes of a request and giving what a client can see of the answer."""
+"""Four ways to call the two ports. Each takes the bytes of a request, and returns what a client sees of the answer."""
 
 import base64
 import itertools
@@ -29,7 +29,7 @@ OF_THE_TRANSPORT |= {"grpc-encoding", "vary", "x-content-type-options"}
 
 @dataclass
 class Raw:
-    """An answer as it came: a body is bytes, metadata is all that is no header of the transport's own."""
+    """An answer. The body is bytes. Metadata is every header that is not the transport's own."""
 
     code: grpc.StatusCode
     message: str
@@ -100,7 +100,7 @@ def taken_apart(answer: httpx.Response, *, text: bool) -> Raw:
 
 
 def own(metadata: Iterable[tuple[str, str | bytes]]) -> list[tuple[str, str | bytes]]:
-    """What of it the service, and not the transport, says."""
+    """The part of the answer that comes from the service, and not from the transport."""
     return [
         (key, value)
         for key, value in metadata
@@ -118,14 +118,14 @@ DOORS: dict[str, Callable[[Target], AbstractAsyncContextManager[Call]]] = {
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 NAMED = {"secret": "secret", "etag": "etag", "email": "email", "nextPageToken": "token", "ipAddress": "address"}
 NAMED |= {"userAgent": "agent"}
-"""What differs from person to person: it gets the number under which it was seen first."""
+"""Names of values that differ from person to person. Each value is replaced by a number."""
 NOW = {"createTime", "updateTime", "deleteTime", "lastUseTime", "expireTime", "retryDelay"}
 """What depends on the clock."""
 
 
 @dataclass
 class Recorder:
-    """Makes calls through a door and keeps what was seen, with names for what cannot be equal."""
+    """Makes calls through a door, and records the answers, with numbers for what cannot be equal."""
 
     door: Call
     seen: list[dict[str, Any]] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""A browser of a kind, for the tests of the REST door: cookies, an address of its own, no other site's page."""
+"""A client for the tests of REST that behaves like a browser: it keeps cookies and has an address of its own."""
 
 import itertools
 from typing import Any
@@ -27,7 +27,7 @@ async def sign_up(client: httpx.AsyncClient, **fields: Any) -> str:
 
 
 def problem(response: httpx.Response) -> tuple[int, str]:
-    """Status and reason of an answer that must be a problem, and in every part of the shape."""
+    """Status and reason of an answer that must be a well-formed problem."""
     assert response.headers["content-type"] == "application/problem+json"
     content = response.json()
     assert content["status"] == response.status_code

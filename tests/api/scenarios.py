@@ -1,4 +1,4 @@
-"""For every RPC of both ports: what people do with it, well and badly, and the status that each step has to have."""
+"""For every RPC of both ports: good and bad calls, and the status that each of them must have."""
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -36,16 +36,16 @@ METHODS: dict[str, MethodDescriptor] = {
     for method in service.methods
 }
 GARBAGE = b"\x0a\xff"
-"""A field that is longer than the message: no message of any type."""
+"""A field that is longer than the message, so that it is not a message of any type."""
 NOBODYS = str(UUID(int=7, version=4))
 MALFORMED = ("", "x", NOBODYS.replace("-", ""), "größer")
 NIGHT = timestamp(TEN + timedelta(days=10**5))
 OFFICE = rooms.Hours(week=[rooms.DayHours(weekday=3, start_minute=0, end_minute=1200)])
-"""Of Wednesdays, in Zurich."""
+"""Opening hours on Wednesdays, in Zurich."""
 
 
 class Scene:
-    """Ada, who acts, and Bob, behind one door."""
+    """Ada, who makes the calls, and Bob, behind one door."""
 
     def __init__(self, recorder: Recorder, ada: Person, bob: Person) -> None:
         self.ada = ada
@@ -53,31 +53,31 @@ class Scene:
         self._recorder = recorder
 
     async def send(self, method: MethodDescriptor, data: bytes, *, expect: Code, token: str | None = "") -> Raw:
-        """Send bytes; ``token`` is ada's unless it is given."""
+        """Send bytes. Ada's token is used unless another is given."""
         raw = await self._recorder.call(method, data, self.ada.tokens.access_token if token == "" else token)
         assert expect == raw.code, f"{method.name}: {raw.message}"
         return raw
 
     async def do(self, request: Message, expect: Code = OK) -> Any:
-        """Make the call that a request belongs to; returns the response, if there is one."""
+        """Make the call that a request belongs to. Returns the response, if there is one."""
         method = METHODS[request.DESCRIPTOR.name.removesuffix("Request")]
         raw = await self.send(method, request.SerializeToString(), expect=expect)
         return raw.body is not None and GetMessageClass(method.output_type).FromString(raw.body)
 
     async def book(self, *arguments: Any, **fields: Any) -> pb.Appointment:
-        """Ada books a time."""
+        """Create an appointment of Ada's."""
         request = pb.CreateAppointmentRequest(appointment=appointment(*arguments, **fields))
         booked: pb.Appointment = (await self.do(request)).appointment
         return booked
 
     async def room(self, expect: Code = OK, **fields: Any) -> rooms.Resource:
-        """Ada adds a room."""
+        """Create a room of Ada's."""
         response = await self.do(rooms.CreateResourceRequest(resource=room(**fields)), expect)
         added: rooms.Resource = response and response.resource
         return added
 
     async def others_room(self, role: int = 0) -> str:
-        """A room of Bob's on which Ada has this role."""
+        """Create a room of Bob's on which Ada has this role."""
         service = self.bob.resources
         request = rooms.CreateResourceRequest(resource=room())
         added = (await service.CreateResource(request, metadata=self.bob.metadata)).resource
@@ -87,11 +87,11 @@ class Scene:
         return str(added.id)
 
     async def others(self) -> pb.Appointment:
-        """An appointment of Bob's."""
+        """Create an appointment of Bob's."""
         return await self.bob.create()
 
     async def elsewhere(self) -> str:
-        """Ada signs in on another device; returns the token that she has there."""
+        """Sign Ada in on another device. Returns the token that she has there."""
         request = auth_pb2.LoginRequest(email=self.ada.email, password=PASSWORD)
         answer = await self.ada.auth.Login(request, metadata=new_address())
         return str(answer.tokens.access_token)
@@ -104,7 +104,7 @@ def room(**fields: Any) -> rooms.Resource:
 
 
 async def create(scene: Scene) -> None:
-    """Book; what is in the way is named; a retry is no second booking."""
+    """An appointment is booked. A collision is named. A retry does not book again."""
     guests = [pb.Attendee(email="eve@example.com", response=pb.ATTENDEE_RESPONSE_TENTATIVE)]
     first = await scene.book(description="約束", location="Zürich", attendees=guests)
     await scene.book(TEN + HOUR)
@@ -135,7 +135,7 @@ async def create(scene: Scene) -> None:
 
 
 async def _rooms(scene: Scene) -> None:
-    """Rooms: free, taken, of others, and of nobody."""
+    """Appointments take free rooms; rooms may be taken, somebody else's, or nobody's."""
     mine = await scene.room()
     asked: dict[str, Any] = {"resource_ids": [mine.id.upper()], "buffer_before": Duration(seconds=60)}
     await scene.book(TEN + 9 * HOUR, **asked)
@@ -154,7 +154,7 @@ async def _rooms(scene: Scene) -> None:
 
 
 async def confirm(scene: Scene) -> None:
-    """A hold, once and again; not what is gone, and not with a stale etag."""
+    """A hold is confirmed, also twice, but not after it has gone, nor with a stale etag."""
     held, others = await scene.book(ttl=Duration(seconds=600)), await scene.others()
     await scene.do(pb.ConfirmAppointmentRequest(id=held.id, etag="stale"), Code.ABORTED)
     await scene.do(pb.ConfirmAppointmentRequest(id=held.id, etag=held.etag))
@@ -167,7 +167,7 @@ async def confirm(scene: Scene) -> None:
 
 
 async def get(scene: Scene) -> None:
-    """Read what is one's own, deleted or not."""
+    """Ada reads her own appointments, deleted ones too."""
     mine, others = await scene.book(), await scene.others()
     await scene.do(pb.GetAppointmentRequest(id=mine.id))
     await scene.do(pb.GetAppointmentRequest(id=mine.id.upper()))
@@ -177,7 +177,7 @@ async def get(scene: Scene) -> None:
 
 
 async def list_(scene: Scene) -> None:
-    """Windows, pages, and tokens that are none."""
+    """A list has a window and pages. Bad tokens are refused."""
     await scene.others()
     booked = [await scene.book(TEN + index * HOUR) for index in range(3)]
     window: dict[str, Any] = {"start_time": timestamp(TEN), "end_time": timestamp(TEN + 2 * HOUR)}
@@ -195,7 +195,7 @@ async def list_(scene: Scene) -> None:
 
 
 async def update(scene: Scene) -> None:
-    """Masks, etags, and times that are taken."""
+    """An update has a mask and an etag. A taken time is refused."""
     mine, taken, others = await scene.book(), await scene.book(TEN + HOUR), await scene.others()
 
     async def change(expect: Code, *paths: str, **fields: Any) -> None:
@@ -221,7 +221,7 @@ async def update(scene: Scene) -> None:
 
 
 async def delete(scene: Scene) -> None:
-    """Once, and with the current etag if with one."""
+    """An appointment is deleted once. An etag, if given, must be the current one."""
     mine, others = await scene.book(), await scene.others()
     await scene.do(pb.DeleteAppointmentRequest(id=mine.id, etag="stale"), Code.ABORTED)
     await scene.do(pb.DeleteAppointmentRequest(id=mine.id, etag=mine.etag))
@@ -230,7 +230,7 @@ async def delete(scene: Scene) -> None:
 
 
 async def undelete(scene: Scene) -> None:
-    """If it is deleted, and if its time is still free."""
+    """A deleted appointment is restored if its time is still free."""
     mine, others = await scene.book(), await scene.others()
     await scene.do(pb.UndeleteAppointmentRequest(id=mine.id), Code.ALREADY_EXISTS)
     await scene.do(pb.DeleteAppointmentRequest(id=mine.id))
@@ -242,12 +242,12 @@ async def undelete(scene: Scene) -> None:
 
 
 async def get_user(scene: Scene) -> None:
-    """Who am I?"""
+    """Ada reads her own account."""
     await scene.do(account.GetCurrentUserRequest())
 
 
 async def update_user(scene: Scene) -> None:
-    """Name and time zone, and nothing else."""
+    """Name and time zone can be changed, and nothing else."""
 
     async def change(expect: Code, *paths: str, **fields: Any) -> None:
         mask = FieldMask(paths=paths)
@@ -260,14 +260,14 @@ async def update_user(scene: Scene) -> None:
 
 
 async def list_sessions(scene: Scene) -> None:
-    """One's own, of all devices."""
+    """Ada lists her own sessions, of all devices."""
     await scene.do(account.ListSessionsRequest())
     await scene.elsewhere()
     assert 2 == len((await scene.do(account.ListSessionsRequest())).sessions)
 
 
 async def revoke_session(scene: Scene) -> None:
-    """One's own, another's, and one's last."""
+    """Ada ends her own sessions, also the one that she uses, but nobody else's."""
     await scene.elsewhere()
     sessions = (await scene.do(account.ListSessionsRequest())).sessions
     other = next(session for session in sessions if not session.current)
@@ -279,7 +279,7 @@ async def revoke_session(scene: Scene) -> None:
 
 
 async def change_password(scene: Scene) -> None:
-    """Only who knows the old one, and to one that is within bounds."""
+    """The old password is needed, and the new one must be within bounds."""
     new = "another correct horse"
     await scene.do(account.ChangePasswordRequest(current_password="größer", new_password=new), INVALID)
     await scene.do(account.ChangePasswordRequest(current_password=PASSWORD, new_password="short"), INVALID)
@@ -291,13 +291,13 @@ async def change_password(scene: Scene) -> None:
 
 
 async def request_verification(scene: Scene) -> None:
-    """As often as one likes, within limits."""
+    """It can be asked for repeatedly, within limits."""
     for _ in range(2):
         await scene.do(account.RequestEmailVerificationRequest())
 
 
 async def change_email(scene: Scene) -> None:
-    """Only who knows the password, and not to what is none, one's own or somebody's."""
+    """The password is needed. The new address must be valid, another one, and nobody else's."""
     email = new_email()
     for bad in (
         {"email": "x", "password": PASSWORD},
@@ -311,7 +311,7 @@ async def change_email(scene: Scene) -> None:
 
 
 async def delete_account(scene: Scene) -> None:
-    """Only who knows the password; after that there is nobody."""
+    """The password is needed. After that the account is gone."""
     await scene.book()
     await scene.do(account.DeleteAccountRequest(password="größer"), INVALID)
     await scene.do(account.DeleteAccountRequest(password=PASSWORD))
@@ -320,7 +320,7 @@ async def delete_account(scene: Scene) -> None:
 
 
 async def create_resource(scene: Scene) -> None:
-    """Within bounds; a retry is no second one."""
+    """A resource is created if it is within bounds. A retry does not create another."""
     decided: dict[str, Any] = {"description": "約束", "location": "Zürich", "seats": 9, "units": 3, "default_role": 2}
     await scene.room(**decided, buffer_before=Duration(seconds=60), buffer_after=Duration(seconds=86_400))
     retried = rooms.CreateResourceRequest(resource=room(), request_id=NOBODYS)
@@ -339,7 +339,7 @@ async def create_resource(scene: Scene) -> None:
 
 
 async def get_resource(scene: Scene) -> None:
-    """One's own, deleted or not, and what one has a role on."""
+    """Ada reads her own resources, deleted ones too, and those that she has a role on."""
     mine = await scene.room()
     await scene.do(rooms.GetResourceRequest(id=mine.id.upper()))
     await scene.do(rooms.DeleteResourceRequest(id=mine.id))
@@ -349,7 +349,7 @@ async def get_resource(scene: Scene) -> None:
 
 
 async def list_resources(scene: Scene) -> None:
-    """By name, page by page, and filtered."""
+    """Resources are listed by name, in pages, and filtered."""
     await scene.others_room()
     large: dict[str, Any] = {"seats": 99_000}  # what everybody may see of other scenes is smaller
     for name in "bac":
@@ -367,7 +367,7 @@ async def list_resources(scene: Scene) -> None:
 
 
 async def update_resource(scene: Scene) -> None:
-    """Masks, etags, and units that are in use."""
+    """An update has a mask and an etag. Units that are in use stay."""
     mine = await scene.room(units=2)
     await scene.book(resource_ids=[mine.id])
 
@@ -393,7 +393,7 @@ async def update_resource(scene: Scene) -> None:
 
 
 async def delete_resource(scene: Scene) -> None:
-    """Once, with the current etag if with one, and by force if it is in use."""
+    """A resource is deleted once. An etag, if given, must be current. One in use needs force."""
     mine = await scene.room()
     booked = await scene.book(resource_ids=[mine.id])
     await scene.do(rooms.DeleteResourceRequest(id=mine.id, etag="stale"), Code.ABORTED)
@@ -407,7 +407,7 @@ async def delete_resource(scene: Scene) -> None:
 
 
 async def undelete_resource(scene: Scene) -> None:
-    """If it is deleted, and one's own."""
+    """A deleted resource is restored by its manager."""
     mine = await scene.room()
     await scene.do(rooms.UndeleteResourceRequest(id=mine.id), Code.ALREADY_EXISTS)
     await scene.do(rooms.DeleteResourceRequest(id=mine.id))
@@ -417,7 +417,7 @@ async def undelete_resource(scene: Scene) -> None:
 
 
 async def set_access(scene: Scene) -> None:
-    """Managers say who may what, and one of them stays."""
+    """Managers give and take roles. One manager must stay."""
     mine = await scene.room()
 
     async def grant(email: str, role: int, expect: Code = OK) -> None:
@@ -439,7 +439,7 @@ async def set_access(scene: Scene) -> None:
 
 
 async def list_access(scene: Scene) -> None:
-    """Managers see everybody's, others nothing."""
+    """Managers see all roles, and others see none."""
     mine = await scene.room()
     await scene.do(rooms.SetResourceAccessRequest(id=mine.id, email=scene.bob.email, role=rooms.RESOURCE_ROLE_VIEWER))
     assert 2 == len((await scene.do(rooms.ListResourceAccessRequest(id=mine.id))).access)
@@ -449,7 +449,7 @@ async def list_access(scene: Scene) -> None:
 
 
 async def query_free_busy(scene: Scene) -> None:
-    """Others' time, by id and by address; closed hours; and what cannot be asked for."""
+    """The time of others is read by id and by address, with closed hours. Bad requests are refused."""
     await scene.book()
     await scene.others()
     mine = await scene.room(hours=OFFICE)
@@ -470,7 +470,7 @@ async def query_free_busy(scene: Scene) -> None:
 
 
 async def search_slots(scene: Scene) -> None:
-    """Page by page; an empty answer says why; and searches that are none."""
+    """Slots come in pages. An empty answer says why. Bad searches are refused."""
     mine = await scene.room(hours=OFFICE, units=2)
     requirements = [
         times.SlotRequirement(any_of_subject_ids=[scene.ada.user_id], any_of_emails=[scene.bob.email]),
@@ -503,7 +503,7 @@ async def search_slots(scene: Scene) -> None:
 
 
 async def create_key(scene: Scene) -> None:
-    """For oneself, within bounds; the secret is told once."""
+    """Ada creates a key for herself. Its secret is shown once."""
     good = keys.Key(display_name="Größer", scopes=["appointments.read", "resources.write"], expire_time=NIGHT)
     made = await scene.do(keys.CreateKeyRequest(key=good))
     assert made.secret.startswith("apt_")
@@ -515,7 +515,7 @@ async def create_key(scene: Scene) -> None:
 
 
 async def list_keys(scene: Scene) -> None:
-    """One's own, without their secrets."""
+    """Ada lists her own keys, without their secrets."""
     await scene.do(keys.ListKeysRequest())
     for name in ("first", "second"):
         key = keys.Key(display_name=name, scopes=["appointments.write"])
@@ -527,7 +527,7 @@ async def list_keys(scene: Scene) -> None:
 
 
 async def revoke_key(scene: Scene) -> None:
-    """One's own, once."""
+    """Ada revokes her own key, once."""
     made = await scene.do(keys.CreateKeyRequest(key=keys.Key(display_name="x", scopes=["appointments.read"])))
     await scene.do(keys.RevokeKeyRequest(id=made.key.id))
     await scene.do(keys.RevokeKeyRequest(id=made.key.id), NOT_FOUND)
@@ -651,7 +651,7 @@ async def undelete_series(scene: Scene) -> None:
 
 
 async def _not_mine(scene: Scene, request: Callable[[str], Message], others: str) -> None:
-    """Somebody else's is like nobody's, and what is no id is never looked up."""
+    """What is somebody else's is NOT_FOUND, and so is what does not exist. A bad id is never looked up."""
     for id_ in (others, NOBODYS):
         await scene.do(request(id_), NOT_FOUND)
     for id_ in MALFORMED:
