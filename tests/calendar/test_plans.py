@@ -9,10 +9,11 @@ import psycopg
 import pytest
 from psycopg import ClientCursor
 
-from appointments.calendar import booking, conflicts
+from appointments.calendar import availability, booking, conflicts, holds, ruling
 from appointments.calendar import listing as agenda
 from appointments.calendar.appointment import to_values
 from appointments.calendar.log import BY_OWNER
+from appointments.calendar.placing import span_values
 from appointments.calendar.rules import LONGEST_DAYS
 from appointments.db.statement import Statement, Values
 from bench.data import BUSY, FIRST, Person, add_busy_people, add_rooms, settle
@@ -150,6 +151,40 @@ def test_free_units_are_found_unit_by_unit(full: tuple[str, Person], case: str, 
     asked = [node["Index Cond"] for node in nodes if node.get("Index Name") == "bookings_no_overlap"]
     assert asked
     assert all("subject_id = resource_units" in condition for condition in asked)
+
+
+def _looking_for_time(dsn: str, person: Person) -> dict[str, tuple[Statement, Values]]:
+    """What free time, rules and holds are asked for: by twenty people and three rooms."""
+    with psycopg.connect(dsn) as connection:
+        people = [row[0] for row in connection.execute("SELECT id FROM users LIMIT 20")]
+    rooms = [UUID(room) for room in person.rooms]
+    middle = FIRST + timedelta(days=400)
+    window = {"since": middle, "until": middle + timedelta(days=42), "person_ids": people, "resource_ids": rooms}
+    alone = {"owner_id": person.user_id, "user_id": person.user_id}
+    return {
+        "what is taken of them": (availability.TAKEN, window),
+        "how many a day": (ruling.STARTS, window | {"besides": agenda.NO_ID}),
+        "who they are": (availability.SUBJECTS, alone | {"ids": people + rooms}),
+        "whose rules": (ruling.RULED, alone | {"resource_ids": rooms, "acted": True}),
+        "open holds": (holds.OPEN, alone | {"limit": 11}),
+        "expired holds": (holds.EXPIRED, {"limit": 100}),
+        "expired holds in the way": (holds.CLEAR, alone | span_values(spec())),
+    }
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+def test_free_time_is_found_subject_by_subject(full: tuple[str, Person], mode: str) -> None:
+    """Only the few people and rooms may be looked through, never what is booked."""
+    dsn, person = full
+    for case, (statement, values) in _looking_for_time(dsn, person).items():
+        nodes = list(explained(dsn, statement, values, mode))
+        read = {node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan"}
+        assert {"users", "resources", "resource_units", "resource_grants", "subjects"} >= read, case
+    nodes = list(explained(dsn, *_looking_for_time(dsn, person)["what is taken of them"], mode))
+    asked = [node["Index Cond"] for node in nodes if node.get("Index Name") == "bookings_no_overlap"]
+    assert asked
+    assert all("subject_id =" in condition and "during &&" in condition for condition in asked)
 
 
 def test_a_create_with_rooms_is_planned_once(full: tuple[str, Person]) -> None:

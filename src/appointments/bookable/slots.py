@@ -140,8 +140,11 @@ def _left(subject: Subject, starts: Sequence[Micros], length: Micros, now: Micro
             rules &= mask
     busy = buffered = 0
     for taken in subject.units:
-        busy |= free(starts, length, taken)
-        buffered |= free(starts, length, taken, before=subject.before, after=subject.after)
+        mask = free(starts, length, taken)
+        busy |= mask
+        if subject.before or subject.after:
+            mask = free(starts, length, taken, before=subject.before, after=subject.after)
+        buffered |= mask
     return list(accumulate([hours, notice, rules, busy, buffered], int.__and__))
 
 

@@ -4,7 +4,9 @@ A span is ``(first, end)``, the end exclusive, in microseconds as PostgreSQL cou
 in order that neither overlap nor touch.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
 from appointments.db import Micros
 
@@ -35,13 +37,16 @@ def at_least(count: int, sets: Sequence[Sequence[Span]]) -> list[Span]:
     return union(covered)
 
 
-def gaps(spans: Iterable[Span], first: Micros, end: Micros) -> list[Span]:
+def gaps(spans: Sequence[Span], first: Micros, end: Micros) -> list[Span]:
     """What of ``[first, end)`` a set leaves out."""
     left = []
-    for start, stop in spans:
+    begin = max(0, bisect_left(spans, (first, first)) - 1)
+    for start, stop in islice(spans, begin, None):
+        if start >= end:
+            break
         if start > first:
-            left.append((first, min(start, end)))
+            left.append((first, start))
         first = max(first, stop)
-        if first >= end:
-            return left
-    return [*left, (first, end)] if first < end else left
+    if first < end:
+        left.append((first, end))
+    return left

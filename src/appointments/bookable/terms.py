@@ -68,11 +68,13 @@ def changeable(rules: BookingRules, start: Micros, now: Micros) -> str | None:
 
 
 def free(
-    starts: Sequence[Micros], length: Micros, taken: Iterable[Span], *, before: Micros = 0, after: Micros = 0
+    starts: Sequence[Micros], length: Micros, taken: Sequence[Span], *, before: Micros = 0, after: Micros = 0
 ) -> int:
     """At which starts nothing is taken, from ``before`` each until ``after`` its end: a mask."""
     between = gaps(taken, starts[0] - before, starts[-1] + length + after)
-    return starting_in(starts, [(first + before, end - after) for first, end in between], length)
+    if before or after:
+        between = [(first + before, end - after) for first, end in between]
+    return starting_in(starts, between, length)
 
 
 def starting_in(starts: Sequence[Micros], spans: Iterable[Span], length: Micros) -> int:

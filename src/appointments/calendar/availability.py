@@ -15,7 +15,7 @@ from appointments.bookable import slots
 from appointments.bookable.hours import DAY, Hours, opened
 from appointments.bookable.rules import NO_RULES, BookingRules
 from appointments.bookable.slots import AROUND, Obstacles, Requirement, Slot, Subject
-from appointments.bookable.spans import Span, at_least, gaps, union
+from appointments.bookable.spans import Span, at_least, gaps
 from appointments.bookable.terms import Terms
 from appointments.calendar.appointment import MICROSECOND, NO_TIME, UNSET
 from appointments.calendar.listing import page_size
@@ -34,7 +34,7 @@ LONGEST_STEP = timedelta(days=1)
 
 _CHUNK: Micros = 14 * DAY
 _MOST_STARTS = 5000
-"""How much of a window is looked at at once."""
+"""How much of a window is looked at at first, and how much at most at once: each time twice as much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,8 +222,10 @@ async def _find(
     found: list[tuple[Slot, list[UUID]]] = []
     why = Obstacles()
     end += 1 - length
+    chunk = _CHUNK
     while first < end and len(found) < limit:
-        stop = min(first + min(_CHUNK, _MOST_STARTS * step), end)
+        stop = min(first + min(chunk, _MOST_STARTS * step), end)
+        chunk *= 2
         taken = await _taken(db, rows, first - margin, stop + length + margin)
         full = await full_days(
             db.fetch, [(row.id, row.is_person, each) for row, each in zip(rows, terms, strict=True)], (first, stop)
@@ -364,29 +366,33 @@ SUBJECTS = Statement(
 
 async def _taken(db: Database, subjects: Sequence[_Row], first: Micros, end: Micros) -> list[list[list[Span]]]:
     """When each unit of each subject is taken, as sets that cover at least ``[first, end)``."""
-    numbers = {subject.id: number for number, subject in enumerate(subjects)}
+    people = [number for number, subject in enumerate(subjects) if subject.is_person]
+    resources = [number for number, subject in enumerate(subjects) if not subject.is_person]
     values = {
-        "person_ids": [subject.id for subject in subjects if subject.is_person],
-        "resource_ids": [subject.id for subject in subjects if not subject.is_person],
+        "person_ids": [subjects[number].id for number in people],
+        "resource_ids": [subjects[number].id for number in resources],
         "since": instant(first),
         "until": instant(end),
     }
     taken: list[list[list[Span]]] = [[[] for _ in range(subject.units)] for subject in subjects]
-    for subject_id, unit, begin, stop in await db.fetch(TAKEN, values):
-        units = taken[numbers[subject_id]]
+    for person, resource, unit, begin, stop in await db.fetch(TAKEN, values):
+        units = taken[people[person - 1] if person else resources[resource - 1]]
         if unit <= len(units):
             units[unit - 1].append((begin, stop))
-    return [[union(spans) for spans in units] for units in taken]
+    return taken
 
 
-# By the index of the constraint, a scan for each unit. An expired hold takes nothing.
+# By the index of the constraint, a scan for each unit. An expired hold takes nothing. The spans of a unit are in order.
 TAKEN = Statement(
     """
-    SELECT asked_id, unit, lower(span), upper(span)
+    SELECT person, resource, unit, lower(span), upper(span)
     FROM (
-        SELECT asked_id, asked_id AS unit_id, 1 AS unit FROM unnest(%(person_ids)s::uuid[]) AS asked_id
+        SELECT person, 0::bigint AS resource, person_id AS unit_id, 1 AS unit
+        FROM unnest(%(person_ids)s::uuid[]) WITH ORDINALITY AS people (person_id, person)
         UNION ALL
-        SELECT resource_id, subject_id, unit FROM resource_units WHERE resource_id = ANY (%(resource_ids)s::uuid[])
+        SELECT 0, resource, subject_id, unit
+        FROM unnest(%(resource_ids)s::uuid[]) WITH ORDINALITY AS rooms (room_id, resource)
+        JOIN resource_units ON resource_id = room_id
     ) AS units CROSS JOIN LATERAL (
         SELECT unnest(range_agg(during)) AS span FROM bookings
         WHERE subject_id = unit_id
