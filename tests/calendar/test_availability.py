@@ -1,19 +1,21 @@
 """Free and busy, and slots, on a database: what is asked for, of whom, and that what is offered can be booked."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
 from appointments.bookable.hours import ALWAYS, DayHours, Hours, SpecialDay
-from appointments.calendar import amending, availability, booking, resources
+from appointments.calendar import amending, availability, booking, recurring, resources
 from appointments.calendar.appointment import Spec
 from appointments.calendar.availability import Asker, Offer, Search, Wanted
 from appointments.calendar.resource import Role
+from appointments.calendar.series import SeriesSpec
 from appointments.db import Database, instant, micros
 from appointments.errors import Conflict, Invalid, NotFound
+from tests.audit import audit
 from tests.people import HOUR, TEN, add_room, add_user, shared, spec
 
 DAY = timedelta(days=1)
@@ -259,3 +261,25 @@ async def test_the_night_in_which_the_clock_is_changed(db: Database, owner: UUID
     assert 4 == len(await find(db, owner, any_of(owner), since=spring, until=spring + 2 * DAY))
     await set_hours(db, owner, ALWAYS, "Europe/Zurich")
     assert 48 == len(await find(db, owner, any_of(owner), since=spring, until=spring + 2 * DAY))
+
+
+async def test_series_without_an_end_take_what_they_take_and_no_more(db: Database, owner: UUID, stranger: UUID) -> None:
+    """Also in a window that none of their rows reaches; beyond ten years everything stays taken, as a booking finds."""
+    room = await add_room(db, stranger, units=2)
+    start = datetime.now(UTC).replace(hour=9, minute=0, second=0, microsecond=0) + DAY
+    for person in (owner, stranger):  # each has a unit
+        first = shared(room, start=start, end_at=start + HOUR, time_zone="UTC")
+        await recurring.create(db, person, SeriesSpec(first, "FREQ=DAILY"))
+    until = (start + 5 * 365 * DAY).replace(hour=0)
+    for subject, since in ((owner, until - DAY), (room, until - DAY), (owner, until), (room, until + 40 * DAY)):
+        offers = await find(db, owner, any_of(subject), since=since, until=since + DAY)
+        assert [at for at in range(24) if at != 9] == [instant(each.start).hour for each in offers]
+        found = await availability.free_busy(db, Asker(owner), [str(subject)], since, since + DAY)
+        assert [[(micros(since + 9 * HOUR), micros(since + 10 * HOUR))]] == [each.busy for each in found]
+    await booking.create(db, owner, shared(room, start=until + 8 * HOUR, end_at=until + 9 * HOUR))
+    late = until + 6 * 365 * DAY
+    page = await availability.search(db, Asker(owner), Search((any_of(owner),), HOUR, late, late + DAY))
+    assert ([], (24, 0, 0, 0, 24, 0)) == (page.offers, page.why)
+    with pytest.raises(Conflict):
+        await booking.create(db, owner, spec(late))
+    assert 0 == await audit(db)

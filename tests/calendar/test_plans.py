@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg import ClientCursor
 
-from appointments.calendar import availability, booking, conflicts, holds, ruling
+from appointments.calendar import availability, booking, conflicts, frontiers, holds, ruling
 from appointments.calendar import listing as agenda
 from appointments.calendar.appointment import to_values
 from appointments.calendar.log import BY_OWNER
@@ -168,6 +168,7 @@ def _looking_for_time(dsn: str, person: Person) -> dict[str, tuple[Statement, Va
         "whose rules": (ruling.RULED, alone | {"resource_ids": rooms, "acted": True}),
         "open holds": (holds.OPEN, alone | {"limit": 11}),
         "expired holds": (holds.EXPIRED, {"limit": 100}),
+        "tails": (frontiers.SHORT, window),
         "expired holds in the way": (holds.CLEAR, alone | span_values(spec())),
     }
 

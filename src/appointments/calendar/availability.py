@@ -17,10 +17,11 @@ from appointments.bookable.rules import NO_RULES, BookingRules
 from appointments.bookable.slots import AROUND, Obstacles, Requirement, Slot, Subject
 from appointments.bookable.spans import Span, at_least, gaps
 from appointments.bookable.terms import Terms
+from appointments.calendar import frontiers
 from appointments.calendar.appointment import MICROSECOND, NO_TIME, UNSET
 from appointments.calendar.listing import page_size
 from appointments.calendar.resource import ROLE, Role
-from appointments.calendar.rules import EARLIEST, LATEST, LONGEST, buffer_problem
+from appointments.calendar.rules import EARLIEST, LATEST, LONGEST, LONGEST_BUFFER, buffer_problem
 from appointments.calendar.ruling import full_days
 from appointments.db import Database, Micros, Statement, instant, micros, paging
 from appointments.errors import Invalid, NotFound, Violation
@@ -105,6 +106,7 @@ async def free_busy(
     first, end = micros(since), micros(until)
     ids = list(map(UUID, subject_ids)) + await _by_email(db, asker, emails)
     subjects = await _look(db, asker, ids)
+    await _open(db, subjects, until)
     taken = await _taken(db, subjects, first, end)
     return [
         Busy(
@@ -219,6 +221,7 @@ async def _find(
     ]
     has_choice = any(each.count < len(each.subjects) for each in requirements)
     margin = max(AROUND if has_choice else 0, *map(max, buffers))
+    await _open(db, rows, wanted.until + 2 * LONGEST_BUFFER)
     found: list[tuple[Slot, list[UUID]]] = []
     why = Obstacles()
     end += 1 - length
@@ -362,6 +365,16 @@ SUBJECTS = Statement(
     WHERE id = ANY (%(ids)s::uuid[]) AND deleted_at IS NULL
     """
 )
+
+
+async def _open(db: Database, subjects: Sequence[_Row], until: datetime) -> None:
+    """Let series without an end take until then what they take, and no more, as a booking would."""
+    await frontiers.open_until(
+        db,
+        [subject.id for subject in subjects if subject.is_person],
+        [subject.id for subject in subjects if not subject.is_person],
+        until,
+    )
 
 
 async def _taken(db: Database, subjects: Sequence[_Row], first: Micros, end: Micros) -> list[list[list[Span]]]:

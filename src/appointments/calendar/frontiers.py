@@ -394,6 +394,38 @@ async def make_way_alone(db: Database, owner_id: UUID, spec: Spec) -> None:
 LOCK_OWNER = Statement("SELECT id FROM subjects WHERE id = %(owner_id)s::uuid FOR NO KEY UPDATE")
 
 
+async def open_until(db: Database, person_ids: Sequence[UUID], resource_ids: Sequence[UUID], until: datetime) -> None:
+    """Move the frontiers of people, and of every unit of resources, past ``until``, so that free time shows as free.
+
+    Where frontiers do not go as far, time stays taken.
+    """
+    values = {"person_ids": person_ids, "resource_ids": resource_ids, "until": until}
+    for (subject_id,) in await db.fetch(SHORT, values):
+
+        async def work(connection: Connection, subject_id: UUID = subject_id) -> None:
+            await connection.fetch(LOCK_OWNER, {"owner_id": subject_id})
+            await extend(connection, subject_id, until, datetime.now(UTC))
+
+        await db.transact(work)
+
+
+# Only a tail reaches to the end of time.
+SHORT = Statement(
+    """
+    SELECT unit_id FROM (
+        SELECT unnest(%(person_ids)s::uuid[]) AS unit_id
+        UNION ALL
+        SELECT resource_units.subject_id FROM resource_units WHERE resource_id = ANY (%(resource_ids)s::uuid[])
+    ) AS units
+    WHERE EXISTS (
+        SELECT FROM bookings
+        WHERE subject_id = unit_id AND during @> '2101-12-31 00:00:00+00'::timestamptz
+          AND lower(during) < %(until)s::timestamptz
+    )
+    """
+)
+
+
 async def extend_due(db: Database, horizon: timedelta, now: datetime | None = None) -> int:
     """Move every frontier that is nearer than the horizon, each in a short transaction; return how many were.
 
