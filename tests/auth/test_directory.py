@@ -1,6 +1,7 @@
 """The users that admins see to: managed users, service accounts, roles, and who is shut out."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,12 +12,13 @@ from appointments.auth import Auth
 from appointments.auth.directory import grant_admin
 from appointments.auth.keys import SCOPES, KeySpec
 from appointments.auth.user import User
-from appointments.calendar import booking, resources
+from appointments.calendar import booking, recurring, resources
+from appointments.calendar.series import SeriesSpec
 from appointments.db import Database
-from appointments.errors import Fault, Invalid, NotFound, Taken, Unauthenticated, Unmet
+from appointments.errors import Conflict, Fault, Invalid, NotFound, Taken, Unauthenticated, Unmet
 from tests.audit import audit
 from tests.auth.signing_in import EMAIL, Clock, is_signed_in, login, process, register, sign_out_within_five_seconds
-from tests.people import add_room, shared, spec
+from tests.people import TEN, add_room, shared, spec
 
 KEY = KeySpec("Backend", SCOPES)
 
@@ -258,6 +260,21 @@ async def test_a_deleted_user_takes_everything_along(db: Database, stranger: UUI
             await gone()
     await booking.create(db, stranger, shared(mine, others))
     assert 3 == (await resources.get(db, stranger, mine, is_admin=True)).role
+    assert 0 == await audit(db)
+
+
+async def test_a_deleted_users_series_leave_the_room(db: Database, stranger: UUID) -> None:
+    """One without an end closes the room's time for ever; it is open again where somebody books."""
+    house = process(db)
+    made, room = await manage(house), await add_room(db, stranger)
+    await recurring.create(db, made.id, SeriesSpec(shared(room), "FREQ=WEEKLY"))
+    in_two_years = shared(room, start=TEN + timedelta(weeks=104))
+    with pytest.raises(Conflict):
+        await booking.create(db, stranger, in_two_years)
+    await house.directory.delete(made.id, actor_id=stranger)
+    await booking.create(db, stranger, in_two_years)
+    await booking.create(db, stranger, shared(room))
+    await booking.create(db, stranger, shared(room, start=TEN + timedelta(weeks=208)))
     assert 0 == await audit(db)
 
 
