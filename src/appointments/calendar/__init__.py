@@ -1,1 +1,1 @@
-"""Appointments: what they are, what rules they keep, how they are booked and listed."""
+"""Appointments and resources: what they are, the rules for them, and how they are booked and listed."""

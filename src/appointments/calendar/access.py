@@ -1,4 +1,4 @@
-"""Who may see, book or manage a resource. Only its managers are told, and one of them always stays."""
+"""Who may see, book or manage a resource. Only its managers can read that, and it always has a manager."""
 
 from typing import NamedTuple
 from uuid import UUID
@@ -12,7 +12,7 @@ from appointments.validation import email_problem, fold_email
 
 
 class Access(NamedTuple):
-    """One person's own role, beside what everybody may do. ``email`` is "" for an account without an address."""
+    """The role of one person, besides what everybody may do. ``email`` is "" for an account without an address."""
 
     user_id: UUID
     email: str
@@ -55,7 +55,7 @@ async def grant(
 ) -> None:
     """Give somebody, by address or by id, a role of their own; NONE takes it away.
 
-    Whoever is told of an id could learn the name and the address behind it so. So ids are for callers who see to users.
+    With an id a caller could learn the name and address behind it. So only callers who administer users may give one.
 
     Raises:
         Invalid: the role is unknown, or nobody has that address or id.

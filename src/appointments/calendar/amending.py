@@ -1,8 +1,8 @@
 """Changing, deleting and restoring appointments, under the overlap rule of :mod:`~appointments.calendar.booking`.
 
-The way without waiting comes first: a single statement that takes the appointment at the version just read. Only where
-somebody else was faster, or resources are booked anew, a transaction locks first and then reads again. ``cause`` is who
-acts for the owner, if it is not the owner, and by which request.
+A change first tries a single statement that applies to the version that was just read. If somebody else was faster, or
+if resources have to be booked anew, a transaction takes the locks and then reads again. ``cause`` is who acts for the
+owner, if it is not the owner, and by which request.
 """
 
 from collections.abc import Callable
@@ -80,7 +80,7 @@ async def update(
 
 
 async def _amend_at_once(db: Database, current: Appointment, spec: Spec, cause: Cause) -> list[Row]:
-    """Change what needs one statement alone. No rows: somebody was faster, or it needs more than that."""
+    """Change what a single statement can change. No rows: somebody was faster, or it takes more than that."""
     values = _rewriting(current, spec, cause)
     if not _is_retimed(spec, current) and not _is_reassigned(spec, current):
         return await db.fetch(REWRITE, values)
@@ -120,8 +120,8 @@ REWRITE = Statement(
     """
 )
 
-# The subject first and then the appointment. At this version its booking is the one that the statement sees: whatever
-# changes a booking changes the version.
+# The subject is locked first, and then the appointment. Whatever changes a booking changes the version. So at this
+# version the booking is the one that the statement sees.
 MOVE = Statement(
     f"""
     WITH subject AS MATERIALIZED (
@@ -151,7 +151,7 @@ MOVE = Statement(
     """
 )
 
-# The subject first and then the appointment, always in this order.
+# The subject is locked first, and then the appointment.
 LOCK = Statement(
     f"""
     WITH subject AS MATERIALIZED (
@@ -218,7 +218,7 @@ def _rewriting(current: Appointment, spec: Spec, cause: Cause) -> dict[str, Any]
 
 
 def _is_retimed(spec: Spec, current: Appointment) -> bool:
-    """Whether other time is taken: another span, other buffers, or time at all."""
+    """Whether the time that is taken changes: its span, its buffers, or whether there is any."""
     taken = (micros(spec.start_at), micros(spec.end_at), spec.buffer_before, spec.buffer_after, spec.transparent)
     old = current.spec
     return taken != (current.start_at, current.end_at, old.buffer_before, old.buffer_after, old.transparent)
@@ -231,7 +231,7 @@ def _is_reassigned(spec: Spec, current: Appointment) -> bool:
 async def confirm(
     db: Database, owner_id: UUID, appointment_id: UUID, *, etag: str = "", cause: Cause = BY_OWNER
 ) -> Appointment:
-    """Make a hold the appointment that it stands for; one that is confirmed already is returned as it is.
+    """Turn a hold into an appointment. One that is confirmed already is returned as it is.
 
     Raises:
         NotFound: the owner has no such live appointment, or the hold has expired.
@@ -283,8 +283,8 @@ async def delete(
         # Somebody else has changed it since it was read.
 
 
-# At this version its bookings are those that the statement sees, however long it waits for the locks. At another one
-# that an undelete had put there meanwhile would be missed, and its time would stay taken by nothing.
+# At this version the bookings are those that the statement sees, however long it waits for the locks. At a later
+# version an undelete might have added a booking. The statement would miss it, and the time would stay taken by nothing.
 DELETE = Statement(
     f"""
     WITH subject AS MATERIALIZED (
@@ -352,8 +352,8 @@ async def undelete(
         # What was in the way has gone in the meantime.
 
 
-# Of a person alone. The booking's foreign key would lock the subject in the end. Here that comes first, as it does for
-# whoever erases an account.
+# For an appointment without resources. The booking's foreign key would lock the subject at the end. That lock is taken
+# first here, as it is when an account is erased.
 UNDELETE = Statement(
     f"""
     WITH subject AS MATERIALIZED (
@@ -405,7 +405,7 @@ async def _restore(
     return rows
 
 
-# The row alone: it takes no time, or its bookings come in the same transaction.
+# The appointment's row alone. Either it takes no time, or its bookings follow in the same transaction.
 RESTORE = Statement(
     f"""
     WITH amended AS (

@@ -1,12 +1,13 @@
 """Appointments and the overlap rule.
 
-The promise: no two live appointments take one subject's time at once, whatever races. An appointment says what. Its
-rows in ``bookings`` say who and what is taken when: one for its owner, one for each of its resources. The constraint
-``bookings_no_overlap`` refuses a second row of one subject that overlaps. Every function takes the owner; what belongs
-to somebody else is :class:`NotFound`, exactly as if it had never been. ``cause`` is who acts for the owner, and by
-which request: the log of changes has it.
+The promise: no two live appointments take the time of one subject at once, whatever races. The row of an appointment
+says what it is. Its rows in ``bookings`` say who and what is taken when: one for its owner, and one for each of its
+resources. The constraint ``bookings_no_overlap`` refuses a second row of one subject that overlaps.
 
-docs/booking.md draws how a create is booked, and has what every path locks in which order.
+Every function takes the owner. What belongs to somebody else is :class:`NotFound`, exactly as if it did not exist.
+``cause`` is who acts for the owner, and by which request. It goes into the log of changes.
+
+docs/booking.md draws how a create is booked, and lists what every path locks in which order.
 """
 
 import hashlib
@@ -92,13 +93,13 @@ async def create(
                 await holds.clear(connection, owner_id, spec)
         if not spec.resource_ids and not under_locks:
             await frontiers.make_way_alone(db, owner_id, spec)
-        # Whatever was in the way has gone in the meantime, so the time may be free now. Of resources another unit may
-        # be: this time it is chosen under their locks, so that nobody can be faster again.
+        # What was in the way has gone in the meantime, so the time may be free now. Of a resource another unit may be
+        # free. This time the units are chosen under their locks, so that nobody can be faster again.
         under_locks = under_locks or bool(spec.resource_ids)
 
 
-# The booking comes first: where the time is taken it yields no row, and so there is no appointment. Its foreign keys
-# are checked when the statement ends.
+# The booking is inserted first. If the time is taken it yields no row, and so no appointment is inserted. The booking's
+# foreign keys are checked when the statement ends.
 CREATE = Statement(
     f"""
     WITH taken AS (
@@ -126,9 +127,10 @@ CREATE = Statement(
 )
 
 
-# The same for several at once. It gives up soon on a lock: whoever needs one that is held waits alone. In the order of
-# subjects and starts two such statements cannot wait for each other. An owner of several rows is locked first, because
-# a booking that moves could wait for one of the rows while another row waits for it.
+# The same for several appointments at once. It gives up soon on a lock, because a request that has to wait for one
+# waits alone. Two such statements cannot wait for each other, because the rows are inserted in the order of subjects
+# and starts. An owner of several rows is locked first: a booking that moves could wait for one of the rows while
+# another waits for it.
 CREATE_MANY = Statement(
     f"""
     WITH impatient AS MATERIALIZED (
@@ -176,11 +178,11 @@ CREATE_MANY = Statement(
     """
 )
 
-# The owner and a unit of each resource, all of them or nothing; but resources with rules are booked under locks. The
-# resources are held, the subjects locked by id, and the bookings inserted in that order. If some of the subjects were
-# taken, no appointment is inserted; then the foreign key of the other bookings fails at the end of the statement, and
-# undoes them. Of ids that come out of a subquery the planner does not know how many there are, so it plans once for all
-# calls: that takes as long as everything else.
+# Books the owner and a unit of each resource, all of them or nothing. Resources with rules are booked under locks
+# instead. The resources are held, the subjects are locked by id, and the bookings are inserted in that order. If some
+# of the subjects were taken, no appointment is inserted. Then the foreign key of the other bookings fails at the end of
+# the statement and undoes them. The ids come out of a subquery, so the planner does not know how many there are, and
+# plans once for all calls. Planning each call would take as long as everything else.
 CREATE_WITH_RESOURCES = Statement(
     f"""
     WITH held AS MATERIALIZED (
@@ -226,7 +228,7 @@ CREATE_WITH_RESOURCES = Statement(
     """
 )
 
-# The appointment alone: its bookings are none, or come in the same transaction.
+# The appointment's row alone. Either it has no bookings, or they follow in the same transaction.
 CREATE_UNBOOKED = Statement(
     f"""
     WITH created AS (
@@ -250,7 +252,7 @@ CREATE_UNBOOKED = Statement(
 
 
 class _Created(NamedTuple):
-    """When it was, and which rules were overridden for it."""
+    """When it was booked, and which rules were overridden for it."""
 
     at: Micros
     overridden: Sequence[str] = ()
@@ -287,7 +289,7 @@ async def _insert_under_locks(connection: Connection, values: Values, spec: Spec
         placing.check_bookable(await placing.hold(connection, owner_id, resource_ids), resource_ids)
     await placing.lock(connection, owner_id, resource_ids)
     await frontiers.make_way(connection, owner_id, spec)
-    # First of all, so that a request id that was used before is known for that.
+    # Checked first, so that a request id that was used before is answered as such.
     created_at = (await connection.fetch(CREATE_UNBOOKED, values | {"transparent": False}))[0][2]
     overridden = await ruling.check(
         connection,

@@ -1,6 +1,6 @@
-"""What is in the way of an appointment: read only after the constraint has refused it, to say so kindly.
+"""What is in the way of an appointment. It is read only after the constraint has refused one, to name the collisions.
 
-Of appointments only the owner's own are named. Of a resource it is told that it is taken, never by whom. A hold that
+Only the owner's own appointments are named. Of a resource it is only said that it is taken, never by whom. A hold that
 has expired is in nobody's way; neither is the tail of endless series, which moves
 (:mod:`~appointments.calendar.frontiers`).
 """
@@ -17,7 +17,7 @@ NO_ID = UUID(int=0)
 
 
 async def find(connection: Connection, owner_id: UUID, spec: Spec, *, besides: UUID = NO_ID) -> Conflict | None:
-    """What a spec collides with; the appointment ``besides`` is not in its own way. None: nothing, any more."""
+    """Return what a spec collides with, besides the appointment ``besides`` itself; None if nothing does any more."""
     values = {"owner_id": owner_id, "besides": besides, **span_values(spec)}
     rows = await connection.fetch(COLLISIONS, values | {"limit": MAX_COLLISIONS})
     taken: list[tuple[UUID]] = []
@@ -30,7 +30,7 @@ async def find(connection: Connection, owner_id: UUID, spec: Spec, *, besides: U
 
 
 async def found(connection: Connection, owner_id: UUID, spec: Spec, *, besides: UUID) -> Conflict:
-    """The same where something was in the way: if it has just gone, what it was cannot be named any more."""
+    """Return the same when something was in the way. If it has just gone, the conflict names nothing."""
     return await find(connection, owner_id, spec, besides=besides) or Conflict([])
 
 

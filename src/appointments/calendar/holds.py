@@ -1,8 +1,8 @@
 """Holds (AIP-214): appointments that take their time until they expire, unless they are confirmed.
 
-The constraint on bookings knows no clock. So the bookings of an expired hold stand there until somebody runs into them
-and deletes them, under the lock of their subject alone, or until :func:`sweep` comes. Everybody else looks past them,
-and past the appointment. A hold that is confirmed keeps its bookings where they are: nobody can come in between.
+The constraint on bookings knows no clock. So the bookings of an expired hold stay until a request that they are in the
+way of deletes them, under the lock of their subject, or until :func:`sweep` does. Every query ignores them, and the
+appointment too. A hold that is confirmed keeps its bookings, so nobody can come in between.
 """
 
 from collections import Counter
@@ -29,7 +29,7 @@ BY_ITSELF = {"x_request_id": None}
 
 
 def violations(ttl: timedelta | None, spec: Spec) -> list[Violation]:
-    """What is wrong with the length of a hold; None is no hold."""
+    """List what is wrong with the length of a hold. None is no hold."""
     if ttl is None:
         return []
     if not NO_TIME < ttl <= LONGEST:
@@ -80,8 +80,8 @@ async def confirm(connection: Connection, values: dict[str, Any]) -> list[Row]:
     return rows
 
 
-# By now whoever clears expired holds has committed or waits. It did so by a clock that had passed the end of the hold,
-# so this clock has passed it too.
+# With these locks, every transaction that clears expired holds has committed, or waits. If one has committed, its clock
+# had passed the end of the hold, and so has ours.
 LOCK = Statement(
     """
     SELECT subjects.id FROM subjects

@@ -1,6 +1,6 @@
 """Lists of appointments: those that overlap a window, in the order of their start, page by page.
 
-A page goes on after the last row's key, so that pages neither skip nor repeat while rows are added.
+A page goes on after the key of the last row. So pages neither skip nor repeat a row while others are added.
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,7 @@
-"""The log of changes, as those who write see it: one row for each calendar that shows what has changed.
+"""Writing the log of changes: one row for each calendar that shows what has changed.
 
-The statement that makes a change also writes its rows, so that neither is there without the other. A calendar is a
-person's or a resource's. Losing sight of something is a change too: of an appointment that no longer takes a room, the
-room's followers are told so.
+The statement that makes a change also writes its rows, so neither is there without the other. A calendar is a person's
+or a resource's. When an appointment no longer takes a room, the followers of the room are told that, too.
 
 Rows wait in ``new_changes`` for their position (:mod:`appointments.changes`). They are written after the changed row is
 locked, so that their ids are in the order of its versions.

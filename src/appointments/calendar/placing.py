@@ -1,7 +1,8 @@
 """Which subjects an appointment takes beside its owner: a unit of each of its resources.
 
-Whoever books a resource holds its row KEY SHARE, so that neither its number of units nor its end can come in between;
-then the subjects in the order of their ids; and inserts bookings in that order. docs/booking.md has the whole order.
+Whoever books a resource first locks its row KEY SHARE, so that its number of units cannot change meanwhile, nor can it
+be deleted. Then the subjects are locked in the order of their ids, and the bookings are inserted in that order.
+docs/booking.md has the lock order of every path.
 
 Bookings of holds that have expired are in nobody's way: whoever has the lock of their subject deletes them.
 """
