@@ -117,7 +117,7 @@ DOORS: dict[str, Callable[[Target], AbstractAsyncContextManager[Call]]] = {
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 NAMED = {"secret": "secret", "etag": "etag", "email": "email", "nextPageToken": "token", "ipAddress": "address"}
-NAMED |= {"userAgent": "agent"}
+NAMED |= {"userAgent": "agent", "url": "url"}
 """Names of values that differ from person to person. Each value is replaced by a number."""
 NOW = {"createTime", "updateTime", "deleteTime", "lastUseTime", "expireTime", "retryDelay"}
 """What depends on the clock."""

@@ -17,6 +17,7 @@ from appointments.v1 import account_pb2 as account
 from appointments.v1 import appointments_pb2 as pb
 from appointments.v1 import auth_pb2
 from appointments.v1 import availability_pb2 as times
+from appointments.v1 import feeds_pb2 as feeds
 from appointments.v1 import keys_pb2 as keys
 from appointments.v1 import resources_pb2 as rooms
 from appointments.v1 import series_pb2 as series
@@ -27,7 +28,8 @@ Code = grpc.StatusCode
 OK, INVALID, NOT_FOUND = Code.OK, Code.INVALID_ARGUMENT, Code.NOT_FOUND
 
 BOTH_PORTS: tuple[Any, ...] = (
-    pb.DESCRIPTOR, account.DESCRIPTOR, keys.DESCRIPTOR, rooms.DESCRIPTOR, series.DESCRIPTOR, times.DESCRIPTOR,
+    pb.DESCRIPTOR, account.DESCRIPTOR, feeds.DESCRIPTOR, keys.DESCRIPTOR, rooms.DESCRIPTOR, series.DESCRIPTOR,
+    times.DESCRIPTOR,
 )  # fmt: skip
 METHODS: dict[str, MethodDescriptor] = {
     method.name: method
@@ -650,6 +652,31 @@ async def undelete_series(scene: Scene) -> None:
     await _not_mine(scene, lambda id_: series.UndeleteSeriesRequest(id=id_), NOBODYS)
 
 
+async def create_feed(scene: Scene) -> None:
+    """With a name; its address is told once."""
+    made = await scene.do(feeds.CreateFeedRequest(feed=feeds.Feed(display_name="Größer", busy_only=True)))
+    assert made.url.endswith(".ics")
+    for bad in ("", " ", "x" * 201, "\x00"):
+        await scene.do(feeds.CreateFeedRequest(feed=feeds.Feed(display_name=bad)), INVALID)
+
+
+async def list_feeds(scene: Scene) -> None:
+    """One's own, without their addresses."""
+    await scene.do(feeds.ListFeedsRequest())
+    for name in ("first", "second"):
+        await scene.do(feeds.CreateFeedRequest(feed=feeds.Feed(display_name=name)))
+    listed = (await scene.do(feeds.ListFeedsRequest())).feeds
+    assert ["second", "first"] == [feed.display_name for feed in listed]
+
+
+async def delete_feed(scene: Scene) -> None:
+    """One's own, once."""
+    made = await scene.do(feeds.CreateFeedRequest(feed=feeds.Feed(display_name="x")))
+    await scene.do(feeds.DeleteFeedRequest(id=made.feed.id))
+    await scene.do(feeds.DeleteFeedRequest(id=made.feed.id), NOT_FOUND)
+    await _not_mine(scene, lambda id_: feeds.DeleteFeedRequest(id=id_), NOBODYS)
+
+
 async def _not_mine(scene: Scene, request: Callable[[str], Message], others: str) -> None:
     """What is somebody else's is NOT_FOUND, and so is what does not exist. A bad id is never looked up."""
     for id_ in (others, NOBODYS):
@@ -693,4 +720,7 @@ SCENARIOS: dict[str, Callable[[Scene], Awaitable[None]]] = {
     "CreateKey": create_key,
     "ListKeys": list_keys,
     "RevokeKey": revoke_key,
+    "CreateFeed": create_feed,
+    "ListFeeds": list_feeds,
+    "DeleteFeed": delete_feed,
 }

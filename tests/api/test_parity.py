@@ -23,6 +23,7 @@ from tests.service import Target
 Code = grpc.StatusCode
 
 TAKES_NOTHING = {"GetCurrentUser", "ListAppointments", "ListKeys", "ListResources", "ListSeries", "ListSessions"} | {
+    "ListFeeds",
     "RequestEmailVerification",
     "UpdateCurrentUser",
 }

@@ -100,6 +100,11 @@ RULES: dict[str, Mapping[str, Rule]] = {
         "ChangeEmail": PEOPLE,
         "DeleteAccount": PEOPLE,
     },
+    "appointments.v1.FeedService": {
+        "CreateFeed": PEOPLE,
+        "ListFeeds": PEOPLE,
+        "DeleteFeed": PEOPLE,
+    },
     "appointments.v1.KeyService": {
         "CreateKey": PEOPLE,
         "ListKeys": PEOPLE,

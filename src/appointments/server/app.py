@@ -27,12 +27,14 @@ from appointments.api.auth import AuthService
 from appointments.api.availability import AvailabilityService
 from appointments.api.changes import ChangeService
 from appointments.api.exchange import bounded
+from appointments.api.feeds import FeedService
 from appointments.api.grpcweb.front import Front
 from appointments.api.health import Health, Readiness
 from appointments.api.keys import KeyService
 from appointments.api.origin import Origins
 from appointments.api.resources import ResourceService
 from appointments.api.rest import cookies, site
+from appointments.api.rest.calendars import Calendars
 from appointments.api.rest.dev_mail import DevelopmentMail
 from appointments.api.rest.events import Events
 from appointments.api.rpc import Policy
@@ -46,6 +48,7 @@ from appointments.changes.numbering import Sequencer
 from appointments.db import Database
 from appointments.db.migrate import migrate
 from appointments.errors import Malformed, Unavailable
+from appointments.feeds import Feeds
 from appointments.invitations import Limits
 from appointments.server import background, exposition, listener, ports, transport
 from appointments.server.background import Office
@@ -59,6 +62,7 @@ from appointments.v1 import (
     auth_pb2,
     availability_pb2,
     changes_pb2,
+    feeds_pb2,
     keys_pb2,
     resources_pb2,
     series_pb2,
@@ -68,12 +72,13 @@ APPOINTMENTS = appointments_pb2.DESCRIPTOR.services_by_name["AppointmentService"
 RESOURCES = resources_pb2.DESCRIPTOR.services_by_name["ResourceService"]
 AVAILABILITY = availability_pb2.DESCRIPTOR.services_by_name["AvailabilityService"]
 ACCOUNT = account_pb2.DESCRIPTOR.services_by_name["AccountService"]
+FEEDS = feeds_pb2.DESCRIPTOR.services_by_name["FeedService"]
 KEYS = keys_pb2.DESCRIPTOR.services_by_name["KeyService"]
 ADMIN = admin_pb2.DESCRIPTOR.services_by_name["AdminService"]
 AUTH = auth_pb2.DESCRIPTOR.services_by_name["AuthService"]
 SERIES = series_pb2.DESCRIPTOR.services_by_name["SeriesService"]
 CHANGES = changes_pb2.DESCRIPTOR.services_by_name["ChangeService"]
-SERVICES = (APPOINTMENTS, SERIES, RESOURCES, AVAILABILITY, CHANGES, ACCOUNT, KEYS, ADMIN, AUTH)
+SERVICES = (APPOINTMENTS, SERIES, RESOURCES, AVAILABILITY, CHANGES, ACCOUNT, FEEDS, KEYS, ADMIN, AUTH)
 
 HOUSEKEEPING_SECONDS = 3600.0
 
@@ -206,6 +211,7 @@ def _build(
         note_write=db.note_write if settings.database_replica_url else None,
     )
     changes = ChangeService(db, hub)
+    feeds = Feeds(db, mail.links)
     rest = site.build(
         identities,
         limiter,
@@ -216,6 +222,7 @@ def _build(
         trusted_proxy_hops=settings.trusted_proxy_hops,
         mail=mail.state,
         answers=mail.answers(db),
+        calendars=Calendars(db, feeds, identities.authenticator, limiter, production=settings.production),
         kept_mail=DevelopmentMail(mail.folder, mail.links.public_url) if mail.folder else None,
     )
     native = transport.build(settings, share_port=share_port)
@@ -229,6 +236,7 @@ def _build(
     policy.register(CHANGES, changes, native, front)
     account = AccountService(identities.accounts, identities.sessions, identities.proofs, limiter)
     policy.register(ACCOUNT, account, native, front)
+    policy.register(FEEDS, FeedService(feeds), native, front)
     policy.register(KEYS, KeyService(identities.keys), native, front)
     policy.register(ADMIN, AdminService(identities.directory), native)
     signing_in = AuthService(identities.accounts, identities.sessions, identities.rotation, limiter)

@@ -16,6 +16,7 @@ from appointments.api.origin import Origins
 from appointments.api.rest import page, plain, problems
 from appointments.api.rest.account_links import AccountLinks
 from appointments.api.rest.auth import AuthEndpoints
+from appointments.api.rest.calendars import Calendars
 from appointments.api.rest.dev_mail import DevelopmentMail
 from appointments.api.rest.headers import CrossOrigin, SecurityHeaders
 from appointments.api.rest.invitation_pages import InvitationPages
@@ -39,6 +40,7 @@ def build(
     production: bool = False,
     trusted_proxy_hops: int = 0,
     answers: Answers | None = None,
+    calendars: Calendars | None = None,
     mail: str = "off",
     kept_mail: DevelopmentMail | None = None,
     page_folder: Path = page.FOLDER,
@@ -47,8 +49,7 @@ def build(
     """Build the application. ``ready`` says whether requests can be served; ``now`` is the clock of the cookies.
 
     ``events`` serves the stream of changes. ``mail`` is what ``/readyz`` says of mail; ``kept_mail`` shows what
-    development keeps.
-    ``answers`` is what the links in invitations lead to.
+    development keeps. ``answers`` is what the links in invitations lead to, ``calendars`` are feeds and exports.
     """
     endpoints = AuthEndpoints(
         auth, limiter, origins, production=production, trusted_proxy_hops=trusted_proxy_hops, now=now
@@ -61,6 +62,7 @@ def build(
             Route("/readyz", _readiness(ready, mail), methods=["GET"]),
             *AccountLinks(auth.proofs, limiter, trusted_proxy_hops=trusted_proxy_hops).routes(),
             *(InvitationPages(answers, limiter, trusted_proxy_hops=trusted_proxy_hops).routes() if answers else ()),
+            *(calendars.routes() if calendars else ()),
             *(kept_mail.routes() if kept_mail else ()),
             plain.STYLE_ROUTE,
             # Not a Mount: that would take over requests that have a wrong method for one of the other routes.
