@@ -14,8 +14,11 @@ import psycopg
 import pytest
 import vobject
 
-from appointments.calendar import amending, booking
+from appointments import jobs
+from appointments.auth.proofs import VERIFIED_JOB
+from appointments.calendar import amending, booking, recurring
 from appointments.calendar.appointment import Appointment, Attendee, Spec, to_values, with_answers
+from appointments.calendar.series import SeriesSpec
 from appointments.changes.numbering import Sequencer
 from appointments.db import Database
 from appointments.errors import Invalid, NotFound, TooMany, Unmet
@@ -439,3 +442,17 @@ def test_answers_are_stored_as_before() -> None:
     assert [{"email", "display_name", "response"}, {"email", "display_name", "response", "comment"}] == [
         set(guest) for guest in stored
     ]
+
+
+async def test_occurrences_of_a_series_are_not_mailed_one_by_one(house: House, db: Database) -> None:
+    """Not when they are booked, not when one is changed, and not when the organizer's address is confirmed."""
+    wanted = SeriesSpec(replace(spec(title="Chess"), attendees=TWO), "FREQ=DAILY;COUNT=3")
+    booked = await recurring.create(db, house.owner, wanted)
+    async with db.connection() as connection:
+        cursor = await connection.execute(
+            "SELECT id FROM appointments WHERE series_id = %(id)s ORDER BY start_at LIMIT 1", {"id": booked.series.id}
+        )
+        (first,) = await cursor.fetchone() or (None,)
+        await jobs.defer(connection, VERIFIED_JOB, payload={"user_id": str(house.owner)})
+    await house.change(await booking.get(db, house.owner, first), location="Park")
+    assert {} == await house.told()

@@ -29,7 +29,7 @@ FOLLOW = Statement(
         SELECT appointments.id, min(entries.changed_at) AS changed_at
         FROM entries
         JOIN appointments ON appointments.id = entries.item_id AND appointments.owner_id = entries.calendar_id
-        WHERE entries.kind LIKE 'appointment.%%' AND (
+        WHERE entries.kind LIKE 'appointment.%%' AND appointments.series_id IS NULL AND (
             appointments.attendees <> '[]'
             OR EXISTS (SELECT FROM invitations WHERE invitations.appointment_id = appointments.id)
         )

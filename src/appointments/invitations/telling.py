@@ -227,6 +227,7 @@ CATCH_UP = Statement(
     INSERT INTO jobs (kind, key, payload, due_at, deferred_at)
     SELECT 'invitations', id::text, '{}', now(), now() FROM appointments
     WHERE owner_id = %(user_id)s::uuid AND start_at > now() AND deleted_at IS NULL AND attendees <> '[]'
+      AND series_id IS NULL
     ORDER BY id LIMIT 1000
     ON CONFLICT ON CONSTRAINT jobs_once DO NOTHING
     """
