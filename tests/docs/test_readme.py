@@ -1,6 +1,7 @@
 """The README says what the code does."""
 
 import re
+from collections import Counter
 
 from appointments.server.settings import Settings
 from tests.service import ROOT
@@ -23,3 +24,9 @@ def test_every_link_leads_somewhere() -> None:
     for page in [*pages, *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\((?!http|#)([^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+def test_every_decision_has_a_number_of_its_own() -> None:
+    """Pages refer to decisions by number."""
+    numbers = Counter(path.name[:4] for path in (ROOT / "docs" / "adr").glob("*.md"))
+    assert [] == [number for number, count in numbers.items() if count > 1]
