@@ -11,7 +11,17 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from appointments.calendar import amending, booking, frontiers, listing, recurring, reshaping, resources
+from appointments.calendar import (
+    amending,
+    availability,
+    booking,
+    clocks,
+    frontiers,
+    listing,
+    recurring,
+    reshaping,
+    resources,
+)
 from appointments.calendar.appointment import Appointment, Spec
 from appointments.calendar.series import SeriesSpec, shifted
 from appointments.calendar.settling import Booked, Terms
@@ -477,6 +487,67 @@ async def test_frontiers_are_moved_as_time_goes_by(db: Database, owner: UUID, ro
     await frontiers.extend_due(db, timedelta(days=120), later)
     assert before + 90 <= len(await occurrences(db, owner, booked.series.id))
     assert (0, 0) == (await frontiers.extend_due(db, timedelta(days=120), later), await audit(db))
+
+
+async def test_a_split_keeps_what_one_subject_has_no_rows_of_yet(db: Database, owner: UUID, room: UUID) -> None:
+    """The half that ends is booked for all of its subjects, though the owner's tail stood for some of it."""
+    booked = await recurring.create(db, owner, recurs("FREQ=WEEKLY", MONDAY, room))
+    far = (MONDAY + 60 * WEEK).astimezone(ZURICH).replace(hour=14)
+    await booking.create(db, await add_user(db), at(far, room))
+    late = (await occurrences(db, owner, booked.series.id))[55]
+    await reshaping.update(db, owner, booked.series.id, titled("Later"), from_id=late.id)
+    assert 0 == await audit(db)
+    other = (await occurrences(db, owner, booked.series.id))[50]
+    await reshaping.delete(db, owner, booked.series.id, from_id=other.id)
+    await frontiers.extend_due(db, timedelta(days=700))
+    assert 0 == await audit(db)
+    with pytest.raises(Conflict):
+        await booking.create(db, owner, at((MONDAY + 45 * WEEK).astimezone(ZURICH).replace(hour=9)))
+
+
+async def test_a_room_opens_when_the_account_of_its_series_is_gone(db: Database, owner: UUID, room: UUID) -> None:
+    """Whoever runs into the tail finds that it stands for nothing; so does the task."""
+    await recurring.create(db, owner, recurs("FREQ=DAILY", MONDAY, room))
+    async with db.connection() as connection:
+        await connection.execute("DELETE FROM subjects WHERE id = %s", [owner])
+    assert 1 == await tails(db)
+    await booking.create(db, await add_user(db), at((MONDAY + 300 * DAY).astimezone(ZURICH).replace(hour=9), room))
+    assert (0, 0) == (await tails(db), await audit(db))
+
+
+async def test_when_clocks_change_series_keep_their_wall_time(db: Database, owner: UUID, room: UUID) -> None:
+    """What new rules of a zone would move is told, and moved; what finds no place there is skipped."""
+    booked = await recurring.create(db, owner, recurs("FREQ=WEEKLY", MONDAY, room))
+    assert [] == await clocks.drifts(db)
+    async with db.connection() as connection:  # as if the rows were made by rules that have summer time all year
+        for change in (
+            "DELETE FROM bookings WHERE appointment_id IS NOT NULL",
+            "UPDATE appointments SET start_at = start_at - interval '1 hour', end_at = end_at - interval '1 hour',"
+            " original_start_at = original_start_at - interval '1 hour'",
+            "INSERT INTO bookings (appointment_id, subject_id, during, resource_id, start_at)"
+            " SELECT appointments.id, subject_id, tstzrange(start_at, end_at), resource_id,"
+            " CASE WHEN resource_id IS NOT NULL THEN start_at END"
+            " FROM appointments JOIN series_subjects USING (series_id)",
+        ):
+            await connection.execute(change)
+    in_the_way = await booking.create(
+        db, owner, at(MONDAY + WEEK + timedelta(minutes=30), length=timedelta(minutes=15))
+    )
+    found = await clocks.drifts(db)
+    assert (MONDAY - HOUR, MONDAY) == (found[0].stands_at, found[0].belongs_at)
+    (moved,) = await clocks.move(db, found, Terms())
+    assert [in_the_way.id] == [each.id for miss in moved.misses.named for each in miss.collisions]
+    assert [MONDAY, MONDAY + 2 * WEEK] == (await starts(db, owner, booked.series.id))[:2]
+    assert ([], 0) == (await clocks.drifts(db), await audit(db))
+
+
+async def test_free_time_is_found_beyond_a_frontier(db: Database, owner: UUID) -> None:
+    """Looking moves it, as booking would: a tail does not hide what is free."""
+    await recurring.create(db, owner, recurs("FREQ=WEEKLY"))
+    since = (MONDAY + 52 * WEEK).astimezone(ZURICH).replace(hour=0).astimezone(UTC)
+    asker = availability.Asker(owner)
+    (found,) = await availability.free_busy(db, asker, [str(owner)], since, since + DAY)
+    assert [(since + 9 * HOUR, since + 10 * HOUR)] == [(instant(begin), instant(end)) for begin, end in found.busy]
 
 
 async def test_one_of_many_wins_each_slot(db: Database, dsn: str, room: UUID) -> None:

@@ -278,9 +278,19 @@ async def delete(
                 )
                 await ruling.record(connection, appointment_id, overridden)
         values = {"id": appointment_id, "owner_id": owner_id, "version": current.version, **cause.values}
-        if rows := await db.fetch(DELETE, values):
+        if current.series_text and current.resource_ids:
+            rows = await db.transact(partial(_delete_occurrence, values=values, resource_ids=current.spec.resources))
+        else:
+            rows = await db.fetch(DELETE, values)
+        if rows:
             return from_row(rows[0])
         # Somebody else has changed it since it was read.
+
+
+async def _delete_occurrence(connection: Connection, values: dict[str, Any], resource_ids: list[UUID]) -> list[Row]:
+    """Delete an occurrence that a frontier which moves could be booking, of another of its subjects, meanwhile."""
+    await placing.lock(connection, values["owner_id"], resource_ids)
+    return await connection.fetch(DELETE, values)
 
 
 # At this version the bookings are those that the statement sees, however long it waits for the locks. At a later

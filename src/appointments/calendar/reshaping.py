@@ -58,11 +58,13 @@ async def update(
     include_past: bool = False,
     etag: str = "",
     cause: Cause = BY_OWNER,
+    even_if_same: bool = False,
 ) -> Booked:
     """Replace a series' spec by what ``change`` makes of it: for all occurrences, or from one on.
 
     From one on, that one and all that follow become a series of their own, with the ids that they have. What was
     changed in an occurrence by itself stays, field by field. What has begun stays too, unless ``include_past``.
+    With ``even_if_same`` what is to come is booked anew all the same, where the clocks now put it.
 
     Raises:
         NotFound: the owner has no such live series, or sees no such resource.
@@ -92,14 +94,15 @@ async def update(
         if wall is not None:
             before, old = divided(old, wall)
         new = decide(old)
-        if new == old and wall is None:
+        if new == old and wall is None and not even_if_same:
             return await as_it_is(connection, series)
         if not set(new.first.resources) <= set(held):
             return None
         added = [each for each in new.first.resources if each not in old.first.resources]
         await hold(connection, owner_id, held, added)
         at = await frontiers.places(connection, series.id)
-        if retimed := _said(old) != _said(new):
+        retimed = even_if_same or _said(old) != _said(new)
+        if retimed or wall is not None:
             await _reach_rows(connection, series.id, at, now)
         if wall is None:
             series = await _rewrite_row(connection, series, new, cause)
@@ -290,7 +293,7 @@ def _said(spec: SeriesSpec) -> tuple[Any, ...]:
 
 
 async def _reach_rows(connection: Connection, series_id: UUID, at: Sequence[Place], now: datetime) -> None:
-    """Move the frontiers of a series past its last row: no tail may stand for what is booked anew."""
+    """Move the frontiers of a series past its last row, while it is endless: no tail may stand for what ends."""
     last = (await connection.fetch(LAST_ROW, {"series_id": series_id}))[0][0]
     if last is not None:
         for place in at:
@@ -503,8 +506,8 @@ async def delete(
         if wall is None:
             series = from_row((await connection.fetch(DELETE, {"id": series.id, **cause.values}))[0])
         else:
-            series = await _rewrite_row(connection, series, divided(series.spec, wall)[0], cause)
             await _reach_rows(connection, series.id, at, terms.clock)
+            series = await _rewrite_row(connection, series, divided(series.spec, wall)[0], cause)
         await connection.fetch(
             DELETE_ROWS,
             {"series_id": series.id, "wall": wall or instant(0).replace(year=1, tzinfo=None), **cause.values},

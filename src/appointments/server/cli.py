@@ -1,15 +1,18 @@
-"""The command line: ``serve``, ``migrate``, ``jobs``, ``changes``, ``admin``. A fault is one line and an exit code."""
+"""The command line: ``serve``, ``migrate``, ``jobs``, ``tzdata``, ``admin`` … A fault is one line and an exit code."""
 
 import asyncio
 import os
 import signal
 import socket
 from collections.abc import Coroutine
+from datetime import timedelta
 from typing import Any
 
 import click
 import uvloop
 
+from appointments.calendar import clocks
+from appointments.calendar.settling import Terms
 from appointments.changes import numbering
 from appointments.db import Database
 from appointments.db.migrate import migrate
@@ -97,6 +100,41 @@ def jobs_status() -> None:
             )
         for kind, state, count in letters:
             click.echo(f"mail {kind:24} {count} {state}")
+
+
+@main.group()
+def tzdata() -> None:
+    """The rules of time zones, which governments change."""
+
+
+@tzdata.command("check")
+@click.option("--apply", is_flag=True, help="Move what they move.")
+def tzdata_check(*, apply: bool) -> None:
+    """Tell which occurrences of series the installed tzdata puts elsewhere than they stand; run it after an update.
+
+    A series keeps its wall time. What finds no place where it belongs is skipped, and can be restored like any other
+    skipped occurrence.
+    """
+    with faults_as_lines(), database(shared=True) as (settings, dsn):
+
+        async def run() -> None:
+            async with Database(settings.direct(dsn), size=2) as db:
+                found = await clocks.drifts(db)
+                for drift in found:
+                    click.echo(
+                        f"{drift.series_id} {drift.time_zone} {drift.wall:%Y-%m-%dT%H:%M}"
+                        f" stands at {drift.stands_at:%Y-%m-%dT%H:%MZ}, belongs at {drift.belongs_at:%Y-%m-%dT%H:%MZ}"
+                    )
+                if not found:
+                    click.echo("Every occurrence stands where its wall time is.")
+                elif apply:
+                    moved = await clocks.move(db, found, Terms(horizon=timedelta(days=settings.series_horizon_days)))
+                    skipped = sum(booked.misses.total for booked in moved)
+                    click.echo(f"{len(moved):,} series moved; {skipped:,} occurrences found no place and were skipped.")
+                else:
+                    click.echo(f"{len(found):,} occurrences would move: run this again with --apply.")
+
+        asyncio.run(run())
 
 
 @main.group("changes")

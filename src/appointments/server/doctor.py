@@ -139,10 +139,24 @@ _COUNTS: tuple[tuple[str, LiteralString, str], ...] = (
         """
         SELECT count(*) FROM appointments
         WHERE deleted_at IS NULL AND NOT transparent AND (expires_at IS NULL OR expires_at > now()) AND NOT EXISTS (
-            SELECT FROM bookings WHERE appointment_id = appointments.id AND subject_id = owner_id
+            SELECT FROM bookings WHERE subject_id = owner_id AND (
+                appointment_id = appointments.id
+                -- The tail of an endless series stands for it.
+                OR appointment_id IS NULL AND series_id IS NOT NULL AND lower(during) <= start_at
+            )
         )
         """,
         "live appointments do not take their owner's time",
+    ),
+    (
+        "tails",
+        """
+        SELECT count(*) FROM series_subjects JOIN series ON series.id = series_id
+        WHERE endless AND NOT EXISTS (
+            SELECT FROM bookings WHERE appointment_id IS NULL AND bookings.subject_id = series_subjects.subject_id
+        )
+        """,
+        "subjects of endless series are open beyond their rows",
     ),
     (
         "stray bookings",
