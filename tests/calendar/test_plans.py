@@ -147,7 +147,7 @@ def test_free_units_are_found_unit_by_unit(full: tuple[str, Person], case: str, 
     dsn, person = full
     nodes = list(explained(dsn, *values_of(case, person), mode))
     read = {node["Relation Name"] for node in nodes if node["Node Type"] in {"Seq Scan", "Bitmap Heap Scan"}}
-    assert {"resources", "resource_units", "resource_grants", "subjects"} >= read
+    assert {"resources", "resource_units", "resource_grants", "subjects", "users"} >= read
     asked = [node["Index Cond"] for node in nodes if node.get("Index Name") == "bookings_no_overlap"]
     assert asked
     assert all("subject_id = resource_units" in condition for condition in asked)

@@ -374,3 +374,22 @@ async def test_access_is_given_and_taken_by_address(db: Database, owner: UUID, s
     assert [(owner, Role.BOOKER), (stranger, Role.MANAGER)] == sorted(
         ((each.user_id, each.role) for each in await access.page(db, stranger, room)), key=lambda each: each[1]
     )
+
+
+async def test_an_admin_books_what_an_admin_sees(db: Database, owner: UUID, stranger: UUID) -> None:
+    """Every room is theirs to manage, so also to book and to read; as long as they are an admin."""
+    room = await add_room(db, stranger, default_role=Role.NONE)
+    others = await booking.create(db, stranger, shared(room))
+    async with db.connection() as connection:
+        await connection.execute("UPDATE users SET role = 'admin' WHERE id = %(id)s", {"id": owner})
+    mine = await booking.create(db, owner, shared(room, start=TEN + HOUR))
+    assert [str(room)] == mine.resource_ids
+    assert others.id == (await booking.get(db, owner, others.id)).id
+    with pytest.raises(Denied):
+        await amending.delete(db, owner, others.id)
+    async with db.connection() as connection:
+        await connection.execute("UPDATE users SET role = 'user' WHERE id = %(id)s", {"id": owner})
+    with pytest.raises(NotFound):
+        await booking.create(db, owner, shared(room, start=TEN + 2 * HOUR))
+    with pytest.raises(NotFound):
+        await booking.get(db, owner, others.id)

@@ -49,15 +49,16 @@ class ResourceSpec:
     booking_rules: BookingRules = NO_RULES
 
 
-# What a person may do is what everybody may, or what was granted to them, whichever is more.
+# What a person may do is what everybody may, or what was granted to them, whichever is more. Admins manage every
+# resource, so that one whose last manager has left is not out of reach.
 ROLE: LiteralString = """
     greatest(resources.default_role, coalesce((
         SELECT role FROM resource_grants
         WHERE resource_grants.resource_id = resources.id AND resource_grants.user_id = %(user_id)s::uuid
-    ), 0))
+    ), 0), (SELECT 3 FROM users WHERE users.id = %(user_id)s::uuid AND users.role = 'admin'))
 """
 
-# An admin manages every resource, so that one whose last manager has left is not out of reach.
+# A service account that sees to users sees to every resource as well; what it books is judged by its own roles.
 _ROLE_OR_ADMIN: LiteralString = f"CASE WHEN %(is_admin)s::boolean THEN 3 ELSE {ROLE} END"
 
 COLUMNS: LiteralString = f"""
