@@ -163,3 +163,17 @@ async def test_an_idle_log_writes_nothing(db: Database, owner: UUID, rows: int) 
     for _ in range(5):
         await sequencer.settle()
     assert before == await one(db, "SELECT pg_snapshot_xmax(pg_current_snapshot())::text")
+
+
+async def test_the_very_first_change_of_a_database_does_not_wait(db: Database, dsn: str) -> None:
+    """A sequence that has given no number yet must not look like one that has given its first."""
+    sequencer = Sequencer(db)
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+        for _ in range(10):
+            # Transactions come and go meanwhile, so that the search for changes may begin further on.
+            await connection.execute("SELECT pg_current_xact_id()")
+            await sequencer.settle()
+        item = uuid4()
+        await connection.execute(WRITE, [item, item, 1])
+    await sequencer.settle()
+    assert 1 == (await reading.head(db)).last_position
