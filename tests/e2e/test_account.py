@@ -50,6 +50,23 @@ async def test_whoever_has_signed_in_here_is_asked_for_the_password_only(open_ta
     await expect(tab.field("Email")).to_have_value("")
 
 
+async def test_a_forgotten_password_is_reset_by_mail(open_tab: Opener, ada: Person) -> None:
+    """The form asks for the address, and its answer does not tell whether there is such an account."""
+    tab = await open_tab()
+    await tab.sign_in(ada.email)
+    await tab.choose("Sign out")
+    await tab.field("Email").fill("")
+    await tab.button("Forgot your password?").click()
+    await expect(tab.field("Email")).to_have_accessible_description("Please enter your email address.")
+    for email in (ada.email, "nobody.at.all@example.com"):
+        await tab.field("Email").fill(email)
+        await tab.button("Forgot your password?").click()
+        await expect(tab.page.get_by_role("status")).to_have_text(
+            f"If {email} has an account, a link that sets a new password is on its way."
+        )
+    assert [] == tab.errors
+
+
 async def test_an_empty_calendar_says_once_what_can_be_done(open_tab: Opener, ada: Person) -> None:
     """Until it was read or something is booked; the times below can be clicked all the while."""
     tab = await open_tab()

@@ -51,6 +51,11 @@ class Store {
     return this.shown.find((booked) => booked.id === id);
   }
 
+  /** Whether the page has an appointment in just this state, so that news of it is none. */
+  has(id: string, etag: string): boolean {
+    return this.#known.get(id)?.etag === etag;
+  }
+
   /** Whether the server has yet to answer a change of it. */
   unsettled(id: string): boolean {
     return this.#moves.has(id);

@@ -4,7 +4,7 @@ import { Fault, retryable } from "./faults.ts";
 const DELAYS = [1, 2, 4, 8, 15];
 
 /** Wait that many seconds, or less if the browser comes back on line or the wait is called off. */
-function pause(seconds: number, signal: AbortSignal | undefined): Promise<void> {
+export function pause(seconds: number, signal: AbortSignal | undefined): Promise<void> {
   return new Promise((resolve) => {
     const done = (): void => {
       clearTimeout(timer);

@@ -71,6 +71,11 @@ class Session {
     await this.update({ timeZone: deviceZone() }).catch(() => {});
   }
 
+  /** Have a link mailed that sets a new password, if the address has an account. */
+  async resetPassword(email: string): Promise<void> {
+    await post("/auth/password-reset", { email });
+  }
+
   async signOut(): Promise<void> {
     await post("/auth/logout", {});
     this.#leave("");
