@@ -90,6 +90,17 @@ RULES: dict[str, Mapping[str, Rule]] = {
         "ListChanges": READS,
         "WatchChanges": READS,
     },
+    "appointments.v1.WebhookService": {
+        "CreateWebhook": WRITES,
+        "ListWebhooks": READS,
+        "GetWebhook": READS,
+        "UpdateWebhook": WRITES,
+        "DeleteWebhook": WRITES,
+        "RotateSecret": WRITES,
+        "Ping": WRITES,
+        "ListDeliveries": READS,
+        "Redeliver": WRITES,
+    },
     "appointments.v1.AccountService": {
         "GetCurrentUser": ANY_KEY,
         "UpdateCurrentUser": WRITES,

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
 
+import structlog
+
 from appointments.calendar.appointment import Appointment
 from appointments.changes import reading
 from appointments.changes.cursor import Cursor
@@ -29,6 +31,8 @@ AWAY_SECONDS = 0.5
 PAGE = 1000
 MOST_WAITING = 1000
 """Entries in a queue."""
+
+_log = structlog.get_logger("appointments.changes")
 
 
 class News(NamedTuple):
@@ -119,6 +123,9 @@ class Hub:
             try:
                 await self._read_on()
             except Unavailable:
+                await asyncio.sleep(AWAY_SECONDS)
+            except Exception as error:  # noqa: BLE001 - the last line: nobody would learn of anything any more
+                _log.error("changes cannot be read", exc_info=error)
                 await asyncio.sleep(AWAY_SECONDS)
 
     @property

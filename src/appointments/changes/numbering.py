@@ -5,12 +5,16 @@ one item are in order. A batch takes rows that are committed, and becomes visibl
 because whoever numbers has the row of ``change_head`` locked. So no lock is taken and no number drawn where changes are
 made, and nobody waits for transactions that are still open, here or in other databases of the cluster.
 
+A batch also puts down what is to be posted to webhooks.
+
 Every process numbers: soon after a write of its own, and every 250 ms whatever a process that died has left.
 """
 
 import asyncio
 from contextlib import suppress
 from typing import NamedTuple
+
+import structlog
 
 from appointments.db import Database, Statement
 from appointments.errors import Unavailable
@@ -28,6 +32,8 @@ BATCH = 2000
 
 FORGET_SECONDS = 60.0
 """How often the search begins at the beginning again."""
+
+_log = structlog.get_logger("appointments.changes")
 
 
 class _Outcome(NamedTuple):
@@ -59,8 +65,12 @@ class Sequencer:
                     await self._db.written.wait()
                 await asyncio.sleep(GATHER_SECONDS)
             self._db.written.clear()
-            with suppress(Unavailable):
+            try:
                 await self.settle()
+            except Unavailable:
+                pass  # the database seam has said so
+            except Exception as error:  # noqa: BLE001 - the last line: nobody would learn of anything any more
+                _log.error("changes cannot be numbered", exc_info=error)
 
     async def settle(self) -> None:
         """Return when everything that was committed before this call has its position.
@@ -123,7 +133,16 @@ NUMBER = Statement(
         SELECT last_position + row_number() OVER (ORDER BY id), calendar_id, kind, item_id, version, actor_id,
                request_id, fields, changed_at
         FROM moved, head
-        RETURNING position
+        RETURNING position, calendar_id, kind, item_id, version, actor_id, request_id, fields, changed_at
+    ), posted AS (
+        INSERT INTO webhook_deliveries (
+            id, webhook_id, position, kind, item_id, version, actor_id, request_id, fields, changed_at, state, due_at,
+            begun_at, created_at
+        )
+        SELECT gen_random_uuid(), webhooks.id, position, kind, item_id, version, actor_id, request_id, fields,
+               changed_at, 'waiting', now(), now(), now()
+        FROM numbered JOIN webhooks ON owner_id = calendar_id
+        WHERE disabled_at IS NULL AND (cardinality(kinds) = 0 OR kind = ANY (kinds))
     ), advanced AS (
         UPDATE change_head SET last_position = (SELECT max(position) FROM numbered) WHERE EXISTS (SELECT FROM numbered)
         RETURNING last_position

@@ -39,6 +39,7 @@ from appointments.api.rest.dev_mail import DevelopmentMail
 from appointments.api.rest.events import Events
 from appointments.api.rpc import Policy
 from appointments.api.series import SeriesService
+from appointments.api.webhooks import WebhookService
 from appointments.auth import Auth, Passwords
 from appointments.auth.ratelimit import Limiter
 from appointments.calendar import frontiers, holds
@@ -66,7 +67,9 @@ from appointments.v1 import (
     keys_pb2,
     resources_pb2,
     series_pb2,
+    webhooks_pb2,
 )
+from appointments.webhooks import deliveries
 
 APPOINTMENTS = appointments_pb2.DESCRIPTOR.services_by_name["AppointmentService"]
 RESOURCES = resources_pb2.DESCRIPTOR.services_by_name["ResourceService"]
@@ -77,8 +80,9 @@ KEYS = keys_pb2.DESCRIPTOR.services_by_name["KeyService"]
 ADMIN = admin_pb2.DESCRIPTOR.services_by_name["AdminService"]
 AUTH = auth_pb2.DESCRIPTOR.services_by_name["AuthService"]
 SERIES = series_pb2.DESCRIPTOR.services_by_name["SeriesService"]
+WEBHOOKS = webhooks_pb2.DESCRIPTOR.services_by_name["WebhookService"]
 CHANGES = changes_pb2.DESCRIPTOR.services_by_name["ChangeService"]
-SERVICES = (APPOINTMENTS, SERIES, RESOURCES, AVAILABILITY, CHANGES, ACCOUNT, FEEDS, KEYS, ADMIN, AUTH)
+SERVICES = (APPOINTMENTS, SERIES, RESOURCES, AVAILABILITY, CHANGES, WEBHOOKS, ACCOUNT, FEEDS, KEYS, ADMIN, AUTH)
 
 HOUSEKEEPING_SECONDS = 3600.0
 
@@ -234,6 +238,7 @@ def _build(
     policy.register(SERIES, series, native, front)
     policy.register(AVAILABILITY, AvailabilityService(db, people=settings.free_busy), native, front)
     policy.register(CHANGES, changes, native, front)
+    policy.register(WEBHOOKS, WebhookService(db, background.webhook_target(settings)), native, front)
     account = AccountService(identities.accounts, identities.sessions, identities.proofs, limiter)
     policy.register(ACCOUNT, account, native, front)
     policy.register(FEEDS, FeedService(feeds), native, front)
@@ -266,6 +271,7 @@ async def _keep_house(settings: Settings, db: Database, identities: Auth) -> Non
         with suppress(Unavailable):
             await identities.sessions.sweep()
             await numbering.prune(db, settings.changes_days)
+            await deliveries.sweep(db)
         await asyncio.sleep(HOUSEKEEPING_SECONDS)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import structlog
 
 from appointments import auth, embedded, jobs
+from appointments.api.webhooks import change_as_json
 from appointments.auth import Auth, Passwords, Post
 from appointments.db import Database
 from appointments.db.migrate import migrate
@@ -18,6 +19,8 @@ from appointments.mail.folder import Folder
 from appointments.mail.postman import Postman
 from appointments.mail.relay import Carrier, Relay, Server
 from appointments.server.settings import Settings, secret_of
+from appointments.webhooks.posting import Poster
+from appointments.webhooks.target import Target
 
 _log = structlog.get_logger("appointments")
 
@@ -78,17 +81,25 @@ class Background:
             kinds += Telling(db, office.outbox, per_day=settings.invitations_per_day).kinds()
             self._follower = Follower(db, gather_seconds=settings.invitation_delay_seconds)
         self._runner = Runner(db, kinds)
+        self._poster = Poster(db, webhook_target(settings), change_as_json)
 
     async def run(self) -> None:
         """Run until :meth:`stop`."""
         following = asyncio.create_task(self._follower.run()) if self._follower else None
+        posting = asyncio.create_task(self._poster.run())
         await self._runner.run()
+        await posting
         if following:
             following.cancel()
 
     async def stop(self, seconds: float) -> None:
         """Begin nothing more, and give what runs so many seconds."""
-        await self._runner.stop(seconds)
+        await asyncio.gather(self._runner.stop(seconds), self._poster.stop(seconds))
+
+
+def webhook_target(settings: Settings) -> Target:
+    """Where webhooks may lead."""
+    return Target(plain=not settings.production, private=settings.webhook_allow_private)
 
 
 async def run_alone(settings: Settings, dsn: str) -> None:

@@ -66,6 +66,10 @@ class Settings(BaseSettings):
     free_busy: Literal["users", "none"] = Field(
         "users", description="who may see when people are taken: everybody who has signed in, or they themselves alone"
     )
+    webhook_allow_private: bool = Field(
+        False,
+        description="webhooks may lead to addresses that are not public, such as the machine itself",
+    )
     changes_days: int = Field(30, ge=1, le=3650, description="how long the log of changes is kept")
     series_horizon_days: int = Field(
         120, ge=1, le=3650, description="how far ahead the occurrences of series without an end are appointments"
