@@ -44,7 +44,8 @@ class Server(Target):
     dsn: str | None = None
 
     def log(self) -> str:
-        """Everything that it has printed."""
+        """Everything that it has printed; what it logs is a moment on its way."""
+        time.sleep(0.05)
         self.output.seek(0)
         return self.output.read().decode(errors="replace")
 

@@ -1,9 +1,14 @@
 """What an error leaves in the log."""
 
+import io
+import json
 import subprocess
 import sys
+import threading
 
 import pytest
+
+from appointments.server import writing
 
 SCRIPT = """
 import sys, structlog
@@ -26,3 +31,65 @@ def test_a_traceback_shows_no_values(form: str) -> None:
     result = subprocess.run([sys.executable, "-c", SCRIPT, form], capture_output=True, text=True, check=True)
     assert result.stdout.count("RuntimeError: broken") == 2
     assert "correct-horse" not in result.stdout + result.stderr
+
+
+def test_lines_are_written_in_order_and_none_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not when the queue is full, not by several threads, and not at the end."""
+    monkeypatch.setattr(writing, "MOST_LINES", 10)
+    target = io.StringIO()
+    writer = writing.Writer(target)
+
+    def log(name: str) -> None:
+        for number in range(1000):
+            writer.write(f"{name} {number}\n")
+
+    threads = [threading.Thread(target=log, args=(name,)) for name in "abc"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    writer.drain()
+    lines = target.getvalue().splitlines()
+    for name in "abc":
+        assert [f"{name} {number}" for number in range(1000)] == [line for line in lines if line.startswith(name)]
+    assert len(lines) == 3000
+
+
+@pytest.mark.parametrize("end", ["", "logs.drain(); os._exit(0)", "sys.exit(1)", "1 / 0"])
+def test_the_last_line_is_written_before_the_end(end: str) -> None:
+    """However the process ends by itself."""
+    script = f"""
+import os, sys, structlog
+from appointments.server import logs
+logs.configure(json=True, level="info")
+structlog.get_logger("appointments").info("the last words")
+{end}
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    (line,) = result.stdout.splitlines()
+    assert json.loads(line)["event"] == "the last words"
+
+
+def test_a_reader_that_has_gone_stops_nobody() -> None:
+    """The pipe is closed, and the program goes on."""
+    script = """
+import sys, time, structlog
+from appointments.server import logs
+logs.configure(json=True, level="info")
+sys.stdin.read()
+for _ in range(20_000):
+    structlog.get_logger("appointments").info("nobody reads this")
+logs.drain()
+print("done", file=sys.stderr)
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdin
+    assert process.stdout
+    assert process.stderr
+    process.stdout.close()
+    process.stdin.close()
+    assert "done" in process.stderr.read().decode()
+    process.stderr.close()
+    process.wait()

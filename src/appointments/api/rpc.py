@@ -24,6 +24,7 @@ from appointments import metrics, tracing
 from appointments.api.address import client_address
 from appointments.api.caller import Caller, Visitor, request_id
 from appointments.api.convert import identifier
+from appointments.api.deadlines import Deadlines
 from appointments.api.gate import Gate
 from appointments.api.scopes import Rule, rule_of
 from appointments.api.status import DETAILS_KEY, status, status_code
@@ -79,6 +80,7 @@ class Policy:
         self.gate = Gate()
         self.streams = Streams()
         metrics.observed(metrics.RPC_ACTIVE, lambda: self.gate.inside)
+        self._deadlines = Deadlines()
         self._authenticator = authenticator
         self._hops = trusted_proxy_hops
         self._note_write = note_write
@@ -114,15 +116,14 @@ class Policy:
             context.set_trailing_metadata((("x-request-id", visitor.request_id),))
             code = StatusCode.OK
             try:
-                with self.gate:
-                    async with asyncio.timeout(_time_left(context)):
-                        if rule:
-                            visitor = caller = await self._caller(headers, visitor)
-                            visitor = await self._allowed(caller, headers, rule)
-                        answer = (await handler(_parsed(parse, data), visitor)).SerializeToString()
-                        if self._note_write and rule and rule.writes and isinstance(visitor, Caller):
-                            await self._tell_position(self._note_write, visitor, context)
-                        return answer
+                with self.gate, self._deadlines.within(_time_left(context)):
+                    if rule:
+                        visitor = caller = await self._caller(headers, visitor)
+                        visitor = await self._allowed(caller, headers, rule)
+                    answer = (await handler(_parsed(parse, data), visitor)).SerializeToString()
+                    if self._note_write and rule and rule.writes and isinstance(visitor, Caller):
+                        await self._tell_position(self._note_write, visitor, context)
+                    return answer
             except asyncio.CancelledError:
                 code = StatusCode.CANCELLED
                 raise

@@ -8,7 +8,6 @@ import gc
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
@@ -51,7 +50,7 @@ from appointments.db.migrate import migrate
 from appointments.errors import Malformed, Unavailable
 from appointments.feeds import Feeds
 from appointments.invitations import Limits
-from appointments.server import background, exposition, listener, ports, transport
+from appointments.server import background, exposition, listener, logs, ports, transport
 from appointments.server.background import Office
 from appointments.server.drain import Servers, drain
 from appointments.server.listener import Listener
@@ -176,7 +175,7 @@ def _vanish() -> NoReturn:
     """End the process at once. A tidy end would answer CANCELLED to the calls that are being refused."""
     tracing.end()
     _log.info("stopped")
-    sys.stdout.flush()
+    logs.drain()
     os._exit(0)
 
 

@@ -1,4 +1,4 @@
-"""Logs: one event a line on standard output, JSON in production, readable in development.
+"""Logs: one event a line on standard output, JSON in production, readable in development. A thread writes them.
 
 What the driver and the HTTP server log through the standard library comes out in the same form. Passwords, tokens and
 cookies must never be given to a logger, because nothing here removes them.
@@ -6,11 +6,15 @@ cookies must never be given to a logger, because nothing here removes them.
 
 import logging
 import sys
+import time
 from json import JSONEncoder
+from typing import TextIO, cast
 
 import structlog
 from structlog.dev import plain_traceback
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from appointments.server.writing import Writer
 
 # One encoder for all lines. With a ``default`` json.dumps would make a new one for each line.
 _encoder = JSONEncoder(default=repr)
@@ -20,12 +24,38 @@ def _encode(event: object, **_: object) -> str:
     return _encoder.encode(event)
 
 
+class _Clock:
+    """The time of a line (RFC 3339). All lines of a second have the same beginning."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._text = ""
+
+    def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        second, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+        if second != self._second:
+            self._second, self._text = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        event["timestamp"] = f"{self._text}.{nanoseconds // 1000:06d}Z"
+        return event
+
+
+_writers: list[Writer] = []
+
+
+def drain() -> None:
+    """Write what has been logged. For those who are about to end the process."""
+    for writer in _writers:
+        writer.drain()
+
+
 def configure(*, json: bool, level: str) -> None:
     """Set up logging for the whole process."""
+    writer = Writer(sys.stdout)
+    _writers.append(writer)
+    stream = cast("TextIO", writer)
     shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _Clock(),
     ]
     rendering: list[Processor] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_encode)]
@@ -36,10 +66,10 @@ def configure(*, json: bool, level: str) -> None:
     structlog.configure(
         processors=[*shared, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
+        logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
