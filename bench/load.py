@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import cycle
 from multiprocessing.connection import Connection as Pipe
 from time import perf_counter
 
@@ -28,6 +29,7 @@ PATHS = {
     "create": f"{SERVICE}/CreateAppointment",
     "create with 3 rooms": f"{SERVICE}/CreateAppointment",
     "update": f"{SERVICE}/UpdateAppointment",
+    "move": f"{SERVICE}/UpdateAppointment",
     "list 20": f"{SERVICE}/ListAppointments",
     "list 200": f"{SERVICE}/ListAppointments",
     "list day": f"{SERVICE}/ListAppointments",
@@ -194,6 +196,13 @@ def _messages(job: Job, person: Person, lane: tuple[int, int]) -> Callable[[], b
         wanted = pb.Appointment(id=str(chance.choice(person.appointments)), title=f"Haircut {chance.random()}")
         return pb.UpdateAppointmentRequest(appointment=wanted).SerializeToString()
 
+    moved = cycle(person.appointments[index::step])
+
+    def move() -> bytes:
+        start = _timestamp(FIRST + next(minutes) * MINUTE)
+        wanted = pb.Appointment(id=str(next(moved)), start_time=start, end_time=Timestamp(seconds=start.seconds + 60))
+        return pb.UpdateAppointmentRequest(appointment=wanted).SerializeToString()
+
     def page() -> bytes:
         since = FIRST + chance.randrange(BUSY - 500) * EVERY
         request = pb.ListAppointmentsRequest(start_time=_timestamp(since))
@@ -204,7 +213,7 @@ def _messages(job: Job, person: Person, lane: tuple[int, int]) -> Callable[[], b
             request.page_size = int(job.kind.split()[1])
         return request.SerializeToString()
 
-    makers = {"empty": bytes, "get": get, "create": create, "update": update}
+    makers = {"empty": bytes, "get": get, "create": create, "update": update, "move": move}
     return makers.get(job.kind.partition(" with ")[0], page)
 
 

@@ -37,13 +37,16 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def serve(dsn: str, *, program: str = "bench.service", wait: bool = True, workers: int = 1) -> Iterator[Server]:
+def serve(
+    dsn: str, *, program: str = "bench.service", wait: bool = True, workers: int = 1, engine: str = "grpcio"
+) -> Iterator[Server]:
     """Serve ``dsn`` until the block ends."""
     grpc, http = (f"127.0.0.1:{port}" for port in free_ports(2))
     env = {name: value for name, value in os.environ.items() if name.isupper() and not name.startswith("PG")}
     env |= {
         "DATABASE_URL": dsn, "JWT_SECRET": SECRET, "ENVIRONMENT": "production", "GRPC_BIND": grpc, "HTTP_BIND": http,
         "DATABASE_POOL_SIZE": str(POOL), "DRAIN_SECONDS": "1", "WORKERS": str(workers),
+        "GRPC_SERVER": engine,
     }  # fmt: skip
     with TemporaryFile() as output:
         process = subprocess.Popen(

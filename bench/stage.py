@@ -27,7 +27,7 @@ READERS = 4
 
 @dataclass
 class Stage:
-    """A database, the people in it, a server on it and perhaps another that has several workers."""
+    """A database, the people in it, a server on it; perhaps one of the other engine, and one with several workers."""
 
     postgres: embedded.Server
     dsn: str
@@ -35,15 +35,13 @@ class Stage:
     generator: Generator
     writers: list[data.Person]
     readers: list[data.Person]
+    rust: Server | None = None
     workers: Server | None = None
     minute: int = 10_000_000  # long after everything that COPY has put there
 
-    def drive(
-        self, kind: str, count: int, *, in_flight: int = 16, web: bool = False, rate: float = 0.0, workers: bool = False
-    ) -> Outcome:
-        """Have the generator make ``count`` calls; all of them have to succeed."""
-        server = self.workers if workers else self.server
-        assert server, "this stage has no workers"
+    def drive(self, kind: str, count: int, *, in_flight: int = 16, door: str = "native", rate: float = 0.0) -> Outcome:
+        """Have the generator make ``count`` calls through a door; all of them have to succeed."""
+        server, web, workers = self.behind(door), door == "web", door == "workers"
         people = self.writers if kind.startswith(("create", "empty")) else self.readers
         callers = tuple((person, person.key if kind.endswith("key") else person.token()) for person in people)
         outcome = self.generator.run(
@@ -68,16 +66,25 @@ class Stage:
         first, self.minute = self.minute, self.minute + count
         return first
 
-    def usage(self) -> tuple[Usage, Usage]:
-        """What the first server and PostgreSQL have used."""
-        return usage(self.server.pid), usage(self.postgres.pid)
+    def behind(self, door: str) -> Server:
+        """The server of a door: "native" and "web" are the first one's, "rust" and "workers" the others'."""
+        server = {"rust": self.rust, "workers": self.workers}.get(door, self.server)
+        assert server, f"this stage has no {door}"
+        return server
+
+    def usage(self, door: str = "native") -> tuple[Usage, Usage]:
+        """What the server of a door and PostgreSQL have used."""
+        return usage(self.behind(door).pid), usage(self.postgres.pid)
 
 
 @contextmanager
 def stage(
     postgres: embedded.Server, generator: Generator, name: str, *, busy: int = READERS, workers: int = 0
 ) -> Iterator[Stage]:
-    """Set up a database of its own with ``busy`` busy people, a server on it, and one with so many ``workers``."""
+    """Set up a database of its own with ``busy`` busy people and a server on it.
+
+    With ``workers``, there is also a server that has so many, and one of the native port's other engine.
+    """
     dsn = new_database(postgres, name)
     asyncio.run(migrate(dsn))
     readers = data.add_busy_people(dsn, busy)
@@ -86,7 +93,8 @@ def stage(
     with ExitStack() as stack:
         server = stack.enter_context(serve(dsn))
         several = stack.enter_context(serve(dsn, program="appointments", workers=workers)) if workers else None
-        yield Stage(postgres, dsn, server, generator, writers, readers[:READERS], several)
+        rust = stack.enter_context(serve(dsn, engine="native")) if workers else None
+        yield Stage(postgres, dsn, server, generator, writers, readers[:READERS], rust, several)
 
 
 def new_database(postgres: embedded.Server, name: str) -> str:
