@@ -22,6 +22,8 @@ const BOOKED: Booked = {
   ownerId: "2",
   etag: '"1"',
   deleted: false,
+  seriesId: "",
+  originalStart: NaN,
   title: "Review",
   // The second 02:30 of that night, and some seconds that the editor does not show.
   start: Date.parse("2030-10-27T01:30:20Z"),

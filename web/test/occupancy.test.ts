@@ -11,6 +11,8 @@ const booked = (id: string, start: number, end: number): Booked => ({
   ownerId: "",
   etag: "",
   deleted: false,
+  seriesId: "",
+  originalStart: NaN,
   title: "",
   timeZone: "UTC",
   location: "",

@@ -47,7 +47,15 @@ export interface Booked extends Spec {
   readonly ownerId: string;
   readonly etag: string;
   readonly deleted: boolean;
+  /** The series that it is an occurrence of; empty for one that does not repeat. */
+  readonly seriesId: string;
+  /** When the series put it; NaN for one that does not repeat. */
+  readonly originalStart: number;
 }
+
+/** Whether it was moved away from where its series has it. */
+export const isMoved = (booked: Booked): boolean =>
+  booked.seriesId !== "" && booked.start !== booked.originalStart;
 
 /** The plain form of a message. */
 export function fromMessage(message: Appointment): Booked {
@@ -56,6 +64,8 @@ export function fromMessage(message: Appointment): Booked {
     ownerId: message.ownerId,
     etag: message.etag,
     deleted: message.deleteTime !== undefined,
+    seriesId: message.seriesId,
+    originalStart: message.originalStartTime ? timestampMs(message.originalStartTime) : NaN,
     title: message.title,
     start: message.startTime ? timestampMs(message.startTime) : 0,
     end: message.endTime ? timestampMs(message.endTime) : 0,

@@ -22,6 +22,8 @@ export interface Draft {
   free: boolean;
   /** Then `starts` and `ends` are midnights, and the last day is the one before `ends`. */
   allDay: boolean;
+  /** The rule by which it repeats; "" if it does not. */
+  rule: string;
 }
 
 const toMinute = (instant: number, zone: string): string => wallAt(instant, zone).slice(0, 16);
@@ -30,7 +32,7 @@ const toMinute = (instant: number, zone: string): string => wallAt(instant, zone
 export function blank(start: number, end: number, timeZone: string): Draft {
   const times = { starts: toMinute(start, timeZone), ends: toMinute(end, timeZone), timeZone };
   const texts = { title: "", location: "", description: "", people: "" };
-  return { base: null, ...texts, ...times, ...PLAIN, resourceIds: [] };
+  return { base: null, ...texts, ...times, ...PLAIN, resourceIds: [], rule: "" };
 }
 
 /** Whole days, the last one included. */
@@ -55,6 +57,7 @@ export function draftOf(base: Booked): Draft {
     bufferAfter: Math.round(base.bufferAfter / MINUTE),
     free: base.free,
     allDay: base.allDay,
+    rule: "",
   };
 }
 
@@ -143,7 +146,16 @@ export function specOf(draft: Draft): Spec {
 
 /** The fields of the editor. */
 export type FieldName =
-  "title" | "starts" | "ends" | "timeZone" | "location" | "description" | "people" | "resources" | "buffers";
+  | "title"
+  | "starts"
+  | "ends"
+  | "timeZone"
+  | "location"
+  | "description"
+  | "people"
+  | "resources"
+  | "buffers"
+  | "repeat";
 
 const FIELD_OF: Readonly<Record<string, FieldName>> = {
   title: "title",
@@ -157,6 +169,7 @@ const FIELD_OF: Readonly<Record<string, FieldName>> = {
   buffer_before: "buffers",
   buffer_after: "buffers",
   all_day: "starts",
+  recurrence_rule: "repeat",
 };
 
 /** What can be told without asking the server. */
@@ -173,7 +186,7 @@ export function validate(spec: Spec): Partial<Record<FieldName, string>> {
 export function serverErrors(fields: readonly BadField[]): Partial<Record<FieldName | "other", string>> {
   const found: Partial<Record<FieldName | "other", string>> = {};
   for (const { field, description } of fields) {
-    const name = FIELD_OF[field.replace(/^appointment\./, "").replace(/[[.].*$/, "")] ?? "other";
+    const name = FIELD_OF[field.replace(/^(appointment|series)\./, "").replace(/[[.].*$/, "")] ?? "other";
     found[name] = found[name] ? `${found[name]} ${description}` : description;
   }
   return found;

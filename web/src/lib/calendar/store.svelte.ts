@@ -258,8 +258,8 @@ function same(some: readonly Booked[], others: readonly Booked[]): boolean {
   return some.length === others.length && others.every(({ id, etag }) => etags.get(id) === etag);
 }
 
-/** The appointments of a window: the caller's own, or those that take a resource, whosever they are. */
-export async function list(window: Span, resourceId = ""): Promise<Booked[]> {
+/** The appointments of a window: the caller's own, those of a series, or those that take a resource, whosever they are. */
+export async function list(window: Span, resourceId = "", seriesId = ""): Promise<Booked[]> {
   const found: Booked[] = [];
   let pageToken = "";
   do {
@@ -269,6 +269,7 @@ export async function list(window: Span, resourceId = ""): Promise<Booked[]> {
       pageSize: PAGE_SIZE,
       pageToken,
       resourceId,
+      seriesId,
     });
     found.push(...page.appointments.map(fromMessage));
     pageToken = page.nextPageToken;

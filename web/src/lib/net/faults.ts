@@ -30,6 +30,7 @@ interface Details {
   collisions?: readonly (Span & { readonly id: string })[];
   resourceIds?: readonly string[];
   retryAfter?: number;
+  status?: ConnectError;
 }
 
 /** A request that failed, with a message for the person. */
@@ -42,6 +43,8 @@ export class Fault extends Error {
   readonly resourceIds: readonly string[];
   /** Seconds until a retry makes sense. */
   readonly retryAfter: number;
+  /** The failed RPC, for whoever knows more of its details. */
+  readonly status: ConnectError | undefined;
 
   constructor(kind: Kind, message: string, details: Details = {}) {
     super(message);
@@ -51,6 +54,7 @@ export class Fault extends Error {
     this.collisions = details.collisions ?? [];
     this.resourceIds = details.resourceIds ?? [];
     this.retryAfter = details.retryAfter ?? 0;
+    this.status = details.status;
   }
 }
 
@@ -94,6 +98,7 @@ export function faultOf(error: unknown): Fault {
     })),
     resourceIds: conflict?.resourceIds ?? [],
     retryAfter: delay ? Number(delay.seconds) + delay.nanos / 1e9 : 0,
+    status,
   });
 }
 

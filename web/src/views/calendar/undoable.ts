@@ -64,6 +64,32 @@ export async function remove(booked: Booked, context: Context): Promise<void> {
   }
 }
 
+/** Delete this occurrence and those that follow, or all of its series. */
+export async function removeSeries(
+  booked: Booked,
+  scope: "following" | "all",
+  { report, refresh }: Context,
+): Promise<void> {
+  const name = `“${booked.title}”`;
+  const what = scope === "all" ? `all of ${name}` : `${name} from this one on`;
+  try {
+    // Few people repeat what they do and then delete it: what knows series comes only then.
+    const series = await import("../../lib/calendar/series.ts");
+    const restoreAll = await series.remove(booked, scope);
+    const run = (): void =>
+      void restoreAll().then(
+        () => toast.show(`Restored ${what}.`),
+        (error: unknown) => {
+          report(error, `${name} was not restored. `);
+        },
+      );
+    toast.show(`Deleted ${what}.`, { label: "Undo", run });
+  } catch (error) {
+    report(error, `${name} was not deleted. `);
+    await refresh();
+  }
+}
+
 async function restore(booked: Booked, { report, focus }: Context): Promise<void> {
   try {
     await store.restore(booked.id);

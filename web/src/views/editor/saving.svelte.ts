@@ -9,6 +9,7 @@ import {
   type Draft,
   type FieldName,
 } from "../../lib/calendar/draft.ts";
+import { book, change, collisionsOf, type Collisions, type Scope } from "../../lib/calendar/series.ts";
 import { store } from "../../lib/calendar/store.svelte.ts";
 import { Fault, faultOf } from "../../lib/net/faults.ts";
 import { uuid } from "../../lib/net/uuid.ts";
@@ -21,6 +22,8 @@ export type Problem =
   | { kind: "conflict"; obstacles: Obstacles; wanted: Span; free: Span | null }
   /** Somebody else has changed it since it was opened. */
   | { kind: "stale"; theirs: Booked; base: Booked }
+  /** Occurrences of a series find no place. */
+  | { kind: "series"; collisions: Collisions }
   /** Somebody else has deleted it. */
   | { kind: "deleted" }
   | { kind: "failure"; text: string };
@@ -44,6 +47,12 @@ export class Saving {
   #onsessionend: () => void;
   #abort = new AbortController();
   #attempt = { body: "", id: "" };
+  /** Which occurrences are changed; null until the person has said so. */
+  #scope: Scope | null = null;
+  /** The rule that the series had when it was read; null until it is read. */
+  #rule: string | null = null;
+  /** Whether occurrences that find no place are left out. */
+  #skip = false;
 
   constructor(draft: Draft, onsessionend: () => void) {
     this.#draft = draft;
@@ -65,6 +74,39 @@ export class Saving {
       return null;
     } finally {
       this.busy = false;
+    }
+  }
+
+  /** The rule of the series that it belongs to. */
+  known(rule: string): void {
+    this.#rule = rule;
+  }
+
+  /** Whether the person has to say which occurrences a change is for, and whether that may be this one alone. */
+  get asksFor(): "nothing" | "any" | "several" {
+    const { base } = this.#draft;
+    if (!base?.seriesId) return "nothing";
+    if (this.#isRuleChanged) return "several";
+    return Object.keys(changes(specOf(this.#draft), base)).length > 0 ? "any" : "nothing";
+  }
+
+  get #isRuleChanged(): boolean {
+    return this.#rule !== null && this.#draft.rule !== this.#rule;
+  }
+
+  /** Save it for these occurrences. */
+  async saveFor(scope: Scope): Promise<Booked | null> {
+    this.#scope = scope;
+    return this.save();
+  }
+
+  /** Save it without the occurrences that find no place. */
+  async saveOthers(): Promise<Booked | null> {
+    this.#skip = true;
+    try {
+      return await this.save();
+    } finally {
+      this.#skip = false;
     }
   }
 
@@ -117,19 +159,29 @@ export class Saving {
     this.#abort = new AbortController();
     const { base } = this.#draft;
     if (base) {
-      const change = changes(spec, base);
-      if (Object.keys(change).length === 0) return base;
-      return store.change(base, change, this.#abort.signal);
+      const changed = changes(spec, base);
+      const rule = this.#isRuleChanged ? this.#draft.rule : null;
+      if (Object.keys(changed).length === 0 && rule === null) return base;
+      if (base.seriesId && this.#scope && this.#scope !== "this")
+        return change(base, changed, rule, this.#scope, this.#skip, this.#abort.signal);
+      return store.change(base, changed, this.#abort.signal);
     }
-    const body = JSON.stringify(spec);
+    const { rule } = this.#draft;
+    const body = JSON.stringify([spec, rule, this.#skip]);
     // One id for one body: a retry books once, another body is another booking.
     if (this.#attempt.body !== body) this.#attempt = { body, id: uuid() };
+    if (rule) return book(spec, rule, this.#attempt.id, this.#skip, this.#abort.signal);
     return store.create(spec, this.#attempt.id, this.#abort.signal);
   }
 
   async #report(fault: Fault, spec: Spec): Promise<void> {
     if (fault.kind === "signedOut") return this.#onsessionend();
     if (fault.kind === "conflict") return this.#reportConflict(fault, spec);
+    const collisions = collisionsOf(fault);
+    if (collisions) {
+      this.problem = { kind: "series", collisions };
+      return;
+    }
     if (fault.kind === "stale") return this.#reportStale();
     if (fault.kind === "missing") {
       this.problem = { kind: "deleted" };

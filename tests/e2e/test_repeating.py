@@ -1,0 +1,133 @@
+"""Appointments that repeat: written in the editor, and changed and deleted one, some or all."""
+
+import re
+
+from playwright.async_api import expect
+
+from tests.clients import Person
+from tests.e2e.tab import Tab, at
+
+
+async def weeks(tab: Tab, title: str) -> list[int]:
+    """How often a title is shown in this week and in the next two."""
+    shown = []
+    for week in range(3):
+        if week:
+            await tab.button("Next").click()
+            await tab.settled()
+        shown.append(await tab.appointment(title).count())
+    for _ in range(2):
+        await tab.button("Previous").click()
+    await tab.settled()
+    return shown
+
+
+async def repeat(tab: Tab, title: str, starts: str, times: int) -> None:
+    """Write something that happens every Thursday so many times."""
+    await tab.write(title, starts)
+    await tab.field("Repeat").select_option("Every Thursday")
+    await tab.field("Repeats until").select_option("A number of times")
+    await tab.field("Number of times").fill(str(times))
+    await tab.field("Number of times").blur()
+
+
+async def choose_scope(tab: Tab, scope: str) -> None:
+    """Answer which occurrences it is about."""
+    await expect(tab.page.get_by_role("group", name=re.compile("This appointment repeats"))).to_be_visible()
+    await tab.button(scope).click()
+    await expect(tab.page.get_by_role("dialog")).to_have_count(0)
+    await tab.settled()
+
+
+async def test_it_repeats_as_often_as_it_is_told(tab: Tab) -> None:
+    """The rule is said in words before it is saved, and the calendar marks what repeats."""
+    await repeat(tab, "Rounds", "2030-05-16T12:00", 2)
+    await expect(tab.page.get_by_text("Repeats every Thursday, 2 times.")).to_be_visible()
+    await tab.save()
+    await expect(tab.appointment("Rounds")).to_contain_text("repeats")
+    assert [1, 1, 0] == await weeks(tab, "Rounds")
+    await tab.open("Rounds")
+    await expect(tab.page.get_by_text("Repeats every Thursday, 2 times.")).to_be_visible()
+
+
+async def test_a_rule_of_ones_own(tab: Tab) -> None:
+    """Several days of the week, with an interval and a last day."""
+    await tab.write("Training", "2030-05-14T18:00")
+    await tab.field("Repeat").select_option("Custom")
+    await tab.field("Every").fill("2")
+    await tab.field("Every").blur()
+    await tab.button("Friday").click()
+    await tab.field("Repeats until").select_option("A day")
+    await tab.field("Last day").fill("2030-05-31")
+    await tab.field("Title").focus()
+    expected = "Repeats every 2 weeks on Tuesday and Friday until 31 May 2030."
+    await expect(tab.page.get_by_text(expected)).to_be_visible()
+    await tab.save()
+    await expect(tab.appointment("Training")).to_have_count(2)
+    assert [2, 0, 2] == await weeks(tab, "Training")
+
+
+async def test_what_collides_is_named_and_can_be_skipped(tab: Tab, ada: Person) -> None:
+    """Nothing is booked until the person has chosen."""
+    await ada.create(at(23, 12), title="In the way")
+    await repeat(tab, "Rounds", "2030-05-16T12:00", 3)
+    await tab.button("Save").click()
+    await expect(tab.alert).to_contain_text("One of these times is taken: Thu 23 May, 12:00. Nothing has been booked.")
+    assert 0 == await tab.appointment("Rounds").count()
+    await tab.button("Skip it").click()
+    await expect(tab.page.get_by_role("dialog")).to_have_count(0)
+    assert [1, 0, 1] == await weeks(tab, "Rounds")
+
+
+async def test_one_or_some_or_all_are_changed(tab: Tab) -> None:
+    """Only this one stays as it is when all are changed; the others follow."""
+    await repeat(tab, "Rounds", "2030-05-16T12:00", 3)
+    await tab.save()
+    await tab.open("Rounds")
+    await tab.field("Title").fill("Special rounds")
+    await tab.button("Save").click()
+    await choose_scope(tab, "Only this one")
+    assert [1, 0, 0] == await weeks(tab, "Special rounds")
+    await tab.button("Next").click()
+    await tab.open("Rounds")
+    await tab.set_time("Start", "2030-05-23T15:00")
+    await tab.button("Save").click()
+    await choose_scope(tab, "This and following")
+    assert "15:00 – 16:00" == await tab.span_of("Rounds")
+    await tab.button("Next").click()
+    await tab.settled()
+    assert "15:00 – 16:00" == await tab.span_of("Rounds")
+    await tab.open("Rounds")
+    await tab.field("Title").fill("Late rounds")
+    await tab.button("Save").click()
+    await choose_scope(tab, "All")
+    await tab.button("Previous").click()
+    await expect(tab.appointment("Late rounds")).to_have_count(1)
+    await tab.button("Previous").click()
+    await expect(tab.appointment("Special rounds")).to_have_count(1)
+
+
+async def test_one_or_some_or_all_are_deleted_and_come_back(tab: Tab) -> None:
+    """Each deletion can be undone."""
+    await repeat(tab, "Rounds", "2030-05-16T12:00", 3)
+    await tab.save()
+    for scope, left in (("Only this one", [0, 1, 1]), ("All", [0, 0, 0])):
+        await tab.open("Rounds")
+        await tab.button("Delete").click()
+        await choose_scope(tab, scope)
+        await expect(tab.toast).to_contain_text("Deleted")
+        assert left == await weeks(tab, "Rounds")
+        await tab.button("Undo").click()
+        await expect(tab.toast).to_contain_text("Restored")
+        assert [1, 1, 1] == await weeks(tab, "Rounds")
+    await tab.button("Next").click()
+    await tab.open("Rounds")
+    await tab.button("Delete").click()
+    await choose_scope(tab, "This and following")
+    await expect(tab.toast).to_contain_text("from this one on")
+    await expect(tab.appointment("Rounds")).to_have_count(0)
+    await tab.button("Undo").click()
+    await expect(tab.toast).to_contain_text("Restored")
+    await expect(tab.appointment("Rounds")).to_have_count(1)
+    await tab.button("Previous").click()
+    assert [1, 1, 1] == await weeks(tab, "Rounds")

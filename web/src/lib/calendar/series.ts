@@ -1,0 +1,183 @@
+/** Series: appointments that repeat. Booking one, changing and deleting some or all of it, and bringing it back. */
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { timestampFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
+
+import {
+  OnConflict,
+  SeriesConflictInfoSchema,
+  SeriesSchema,
+  type Series,
+  type SeriesConflictInfo,
+} from "../../gen/appointments/v1/series_pb.js";
+import { connection } from "../net/connection.svelte.ts";
+import { Fault } from "../net/faults.ts";
+import { seriesService } from "../net/series.ts";
+import { session } from "../net/session.svelte.ts";
+import { DAY, instantOf, MINUTE, moved, wallAt } from "../time/zones.ts";
+import { FIELDS, toMessage, type Booked, type Spec } from "./appointment.ts";
+import { list, store } from "./store.svelte.ts";
+
+/** Which occurrences a change is for. */
+export type Scope = "this" | "following" | "all";
+
+/** The occurrences that find no place: when they would be, at most a hundred, and how many there are. */
+export interface Collisions {
+  readonly starts: readonly number[];
+  readonly total: number;
+}
+
+/** How far ahead occurrences are brought back one by one: as far as the service keeps them as appointments. */
+const FOLLOWING = 3700 * DAY;
+
+/** The rule of a series, "" if it has none. */
+export async function ruleOfSeries(id: string): Promise<string> {
+  return (await connection.answered(() => seriesService.getSeries({ id }))).series?.recurrenceRule ?? "";
+}
+
+/** Book every occurrence; with `skip` those whose time is free. The same request id makes a retry safe. */
+export async function book(
+  spec: Spec,
+  rule: string,
+  requestId: string,
+  skip: boolean,
+  signal: AbortSignal,
+): Promise<Booked> {
+  const series = create(SeriesSchema, { ...fieldsOf(spec), recurrenceRule: rule });
+  const request = { series, requestId, onConflict: onConflict(skip) };
+  const answer = await connection.saved(() => seriesService.createSeries(request), signal);
+  return firstOf(told(answer), spec);
+}
+
+/**
+ * Change this occurrence and those that follow, or all. Times move by as much as this one moves; a change of the rule
+ * holds from there on.
+ */
+export async function change(
+  base: Booked,
+  changed: Partial<Spec>,
+  rule: string | null,
+  scope: "following" | "all",
+  skip: boolean,
+  signal: AbortSignal,
+): Promise<Booked> {
+  const { series } = await seriesService.getSeries({ id: base.seriesId });
+  if (!series?.startTime) throw new Fault("missing", "This series is gone.");
+  const spec = { ...base, ...changed };
+  const times = timesOf(base, spec, scope === "all" ? timestampMs(series.startTime) : base.originalStart);
+  const isMoved = changed.start !== undefined || changed.end !== undefined || changed.timeZone !== undefined;
+  const paths = (Object.keys(changed) as (keyof Spec)[]).map((name) => FIELDS[name]);
+  const request = {
+    series: create(SeriesSchema, {
+      ...fieldsOf({ ...spec, ...times }),
+      id: series.id,
+      recurrenceRule: rule ?? "",
+    }),
+    updateMask: {
+      paths: [
+        ...new Set([
+          ...paths,
+          ...(isMoved ? ["start_time", "end_time"] : []),
+          ...(rule === null ? [] : ["recurrence_rule"]),
+        ]),
+      ],
+    },
+    fromAppointmentId: scope === "following" ? base.id : "",
+    onConflict: onConflict(skip),
+  };
+  told(await connection.saved(() => seriesService.updateSeries(request), signal));
+  return { ...spec };
+}
+
+/** What a series that begins at `from` has to begin and end at, so that an occurrence gets the wanted times. */
+function timesOf(base: Booked, wanted: Spec, from: number): { start: number; end: number } {
+  const wall = (at: number, zone: string): string => wallAt(at, zone).slice(0, 16);
+  const by =
+    Date.parse(`${wall(wanted.start, wanted.timeZone)}Z`) - Date.parse(`${wall(base.start, base.timeZone)}Z`);
+  const start = instantOf(
+    moved(wall(from, base.timeZone), { minutes: by / MINUTE }).slice(0, 16),
+    wanted.timeZone,
+  );
+  return { start, end: start + (wanted.end - wanted.start) };
+}
+
+/** Delete this occurrence and those that follow, or all; returns what brings them back. */
+export async function remove(base: Booked, scope: "following" | "all"): Promise<() => Promise<void>> {
+  const id = base.seriesId;
+  const restore = scope === "all" ? () => restoreAll(id) : await restoreFrom(base);
+  const fromAppointmentId = scope === "following" ? base.id : "";
+  await connection.saved(() => seriesService.deleteSeries({ id, fromAppointmentId }));
+  await learned();
+  return async () => {
+    await restore();
+    await learned();
+  };
+}
+
+async function restoreAll(id: string): Promise<void> {
+  await connection.saved(() => seriesService.undeleteSeries({ id }));
+}
+
+/** What brings an occurrence and those that follow back: the rule first, then each that was there. */
+async function restoreFrom(base: Booked): Promise<() => Promise<void>> {
+  const id = base.seriesId;
+  const recurrenceRule = await ruleOfSeries(id);
+  const following = await list({ start: base.start, end: base.start + FOLLOWING }, "", id);
+  return async () => {
+    const series = create(SeriesSchema, { id, recurrenceRule });
+    const updateMask = { paths: ["recurrence_rule"] };
+    await connection.saved(() => seriesService.updateSeries({ series, updateMask }));
+    for (const occurrence of following) await store.restore(occurrence.id);
+  };
+}
+
+/** The collisions of a failure; null if it is about something else. */
+export function collisionsOf(fault: Fault): Collisions | null {
+  const info = fault.status?.findDetails(SeriesConflictInfoSchema)[0];
+  return info ? { starts: startsOf(info), total: info.total } : null;
+}
+
+const startsOf = (info: SeriesConflictInfo): number[] =>
+  info.occurrences.flatMap(({ originalStartTime }) =>
+    originalStartTime ? [timestampMs(originalStartTime)] : [],
+  );
+
+const onConflict = (skip: boolean): OnConflict => (skip ? OnConflict.SKIP : OnConflict.FAIL);
+
+/** A series has the fields of its appointments. */
+function fieldsOf(spec: Spec): Exclude<MessageInitShape<typeof SeriesSchema>, Series> {
+  const { title, description, location, startTime, endTime, timeZone, attendees, resourceIds, ...rest } =
+    toMessage(spec);
+  const { bufferBefore, bufferAfter, transparency, allDay } = rest;
+  return {
+    ...{ title, description, location, timeZone, attendees, resourceIds, transparency, allDay },
+    ...(startTime ? { startTime } : {}),
+    ...(endTime ? { endTime } : {}),
+    ...(bufferBefore ? { bufferBefore } : {}),
+    ...(bufferAfter ? { bufferAfter } : {}),
+  };
+}
+
+function told(answer: { series?: Series | undefined }): Series {
+  if (!answer.series) throw new Fault("other", "The server sent no series.");
+  void learned();
+  return answer.series;
+}
+
+async function learned(): Promise<void> {
+  session.tellChanged();
+  await store.refresh().catch(() => {});
+}
+
+/** The first occurrence, as something to look at: the calendar asks for the rest. */
+function firstOf(series: Series, spec: Spec): Booked {
+  const start = timestampMs(series.startTime ?? timestampFromMs(spec.start));
+  return {
+    ...spec,
+    id: "",
+    ownerId: series.ownerId,
+    etag: "",
+    deleted: false,
+    seriesId: series.id,
+    originalStart: start,
+  };
+}
