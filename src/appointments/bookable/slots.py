@@ -12,7 +12,7 @@ from appointments.bookable.terms import HOURS, NOTICE, Terms, allowed, free
 from appointments.db import Micros
 
 AROUND: Micros = 14 * DAY
-"""How far before and after a slot it counts what somebody has been booked, where there is a choice."""
+"""How far before and after a slot's day it counts what somebody has been booked, where there is a choice."""
 
 _SIDE: Micros = 2 * DAY
 
@@ -176,7 +176,8 @@ class _Chooser:
     def choose(self, bit: int, start: Micros) -> list[int]:
         free_then = [of for of, mask in self._left if mask >> bit & 1]
         if self._has_choice:
-            free_then.sort(key=lambda of: self._loads[of].around(start))
+            day = start // DAY * DAY
+            free_then.sort(key=lambda of: self._loads[of].around(day))
         return free_then[: self._requirement.count]
 
 
@@ -189,7 +190,14 @@ class _Load:
             for taken in subject.units
         ]
 
-    def around(self, at: Micros) -> float:
+        self._days: dict[Micros, float] = {}
+
+    def around(self, day: Micros) -> float:
+        if (known := self._days.get(day)) is None:
+            known = self._days[day] = self._around(day)
+        return known
+
+    def _around(self, at: Micros) -> float:
         return sum(self._until(*unit, at + AROUND) - self._until(*unit, at - AROUND) for unit in self._units) / len(
             self._units
         )

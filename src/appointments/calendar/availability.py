@@ -388,17 +388,18 @@ async def _taken(db: Database, subjects: Sequence[_Row], first: Micros, end: Mic
         "until": instant(end),
     }
     taken: list[list[list[Span]]] = [[[] for _ in range(subject.units)] for subject in subjects]
-    for person, resource, unit, begin, stop in await db.fetch(TAKEN, values):
+    for person, resource, unit, begins, ends in await db.fetch(TAKEN, values):
         units = taken[people[person - 1] if person else resources[resource - 1]]
         if unit <= len(units):
-            units[unit - 1].append((begin, stop))
+            units[unit - 1] = list(zip(begins, ends, strict=True))
     return taken
 
 
 # By the index of the constraint, a scan for each unit. An expired hold takes nothing. The spans of a unit are in order.
 TAKEN = Statement(
     """
-    SELECT person, resource, unit, lower(span), upper(span)
+    SELECT person, resource, unit,
+           ARRAY(SELECT lower(unnest(spans))) AS begins, ARRAY(SELECT upper(unnest(spans))) AS ends
     FROM (
         SELECT person, 0::bigint AS resource, person_id AS unit_id, 1 AS unit
         FROM unnest(%(person_ids)s::uuid[]) WITH ORDINALITY AS people (person_id, person)
@@ -407,10 +408,11 @@ TAKEN = Statement(
         FROM unnest(%(resource_ids)s::uuid[]) WITH ORDINALITY AS rooms (room_id, resource)
         JOIN resource_units ON resource_id = room_id
     ) AS units CROSS JOIN LATERAL (
-        SELECT unnest(range_agg(during)) AS span FROM bookings
+        SELECT range_agg(during) AS spans FROM bookings
         WHERE subject_id = unit_id
           AND during && tstzrange(%(since)s::timestamptz, %(until)s::timestamptz)
           AND (expires_at IS NULL OR expires_at > now())
     ) AS taken
+    WHERE spans IS NOT NULL
     """
 )
