@@ -12,16 +12,17 @@ from google.protobuf.message import Message
 from appointments.api.account import AccountService
 from appointments.api.admin import AdminService
 from appointments.api.appointments import AppointmentService
+from appointments.api.availability import AvailabilityService
 from appointments.api.caller import Caller
 from appointments.api.keys import KeyService
 from appointments.api.resources import ResourceService
 from appointments.auth.identity import Identity
 from appointments.auth.ratelimit import Limiter
 from appointments.db import Connection, Database
-from appointments.v1 import account_pb2, admin_pb2, keys_pb2, resources_pb2
+from appointments.v1 import account_pb2, admin_pb2, availability_pb2, keys_pb2, resources_pb2
 from appointments.v1 import appointments_pb2 as pb
 from tests.auth.signing_in import EMAIL, LAPTOP, PASSWORD, process
-from tests.clients import HOUR, TEN, appointment
+from tests.clients import HOUR, TEN, appointment, timestamp
 from tests.service import ROOT
 
 
@@ -58,6 +59,7 @@ async def test_the_book_is_true(db: Database, book: Book) -> None:
     limiter = Limiter()
     servicers: list[Any] = [
         AppointmentService(db),
+        AvailabilityService(db),
         ResourceService(db),
         AccountService(house.accounts, house.sessions, house.proofs, limiter),
         KeyService(house.keys),
@@ -76,6 +78,7 @@ async def test_the_book_is_true(db: Database, book: Book) -> None:
     room = resources_pb2.Resource(display_name="Room", kind=resources_pb2.RESOURCE_KIND_ROOM, time_zone="UTC")
     rooms = [(await do(resources_pb2.CreateResourceRequest(resource=room))).resource.id for _ in range(3)]
     await _appointments(do, rooms)
+    await _free_time(do, rooms, str(identity.user_id))
     await _resources(do, rooms)
     await _people(do)
     assert counted == documented(), "edit the rows of docs/performance.md, Statements per RPC, that differ"
@@ -103,6 +106,20 @@ async def _appointments(do: Any, rooms: list[str]) -> None:
     held.appointment.ttl.FromTimedelta(timedelta(minutes=5))
     hold = (await do(held, "that is a hold")).appointment
     await do(pb.ConfirmAppointmentRequest(id=hold.id))
+
+
+async def _free_time(do: Any, rooms: list[str], user_id: str) -> None:
+    window: dict[str, Any] = {"start_time": timestamp(TEN), "end_time": timestamp(TEN + 300 * HOUR)}
+    await do(availability_pb2.QueryFreeBusyRequest(subject_ids=[user_id, *rooms], **window))
+    search = availability_pb2.SearchSlotsRequest(**window)
+    search.duration.FromTimedelta(HOUR)
+    search.requirements.add(any_of_subject_ids=[user_id])
+    search.requirements.add(any_of_subject_ids=rooms)
+    await do(search)
+    rules = resources_pb2.Resource(id=rooms[1], booking_rules=resources_pb2.BookingRules(daily_limit=5))
+    await do(resources_pb2.UpdateResourceRequest(resource=rules))
+    ruled = pb.CreateAppointmentRequest(appointment=appointment(TEN + 9 * HOUR, resource_ids=[rooms[1]]))
+    await do(ruled, "with a room that has rules")
 
 
 async def _resources(do: Any, rooms: list[str]) -> None:

@@ -26,6 +26,8 @@ def union(spans: Iterable[Span]) -> list[Span]:
 
 def at_least(count: int, sets: Sequence[Sequence[Span]]) -> list[Span]:
     """Where at least ``count`` of these sets are, as a set."""
+    if len(sets) == 1 == count:
+        return list(sets[0])
     edges = sorted((at, step) for spans in sets for first, end in spans for at, step in ((first, 1), (end, -1)))
     covered, depth, begun = [], 0, 0
     for at, step in edges:
