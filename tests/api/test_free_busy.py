@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any
 
 import grpc
 import pytest
@@ -23,7 +24,7 @@ async def test_private_changes_do_not_show(
     ada: Person, bob: Person, times: "availability_pb2_grpc.AvailabilityServiceAsyncStub"
 ) -> None:
     """A title, a guest, two appointments for one, what takes no time: every answer has the same bytes."""
-    window = {"start_time": timestamp(TEN - HOUR), "end_time": timestamp(TEN + 9 * HOUR)}
+    window: dict[str, Any] = {"start_time": timestamp(TEN - HOUR), "end_time": timestamp(TEN + 9 * HOUR)}
     asked = availability_pb2.QueryFreeBusyRequest(subject_ids=[ada.user_id], **window)
 
     async def seen() -> bytes:
