@@ -456,3 +456,13 @@ async def test_occurrences_of_a_series_are_not_mailed_one_by_one(house: House, d
         await jobs.defer(connection, VERIFIED_JOB, payload={"user_id": str(house.owner)})
     await house.change(await booking.get(db, house.owner, first), location="Park")
     assert {} == await house.told()
+
+
+async def test_what_was_booked_while_mail_was_off_is_not_mailed_later(house: House, db: Database) -> None:
+    """Turning mail on tells of what comes, not of what was."""
+    before = await house.invite()
+    await Sequencer(db).settle()
+    await Follower(db, gather_seconds=0, mail_is_on=False).step()
+    assert {} == await house.told()
+    await house.change(before, location="Park")
+    assert {BOB, EVE} == (await house.told()).keys()

@@ -8,6 +8,9 @@ from appointments.db import Database, Statement
 from appointments.errors import Unavailable
 
 POLL_SECONDS = 1.0
+OFF_SECONDS = 60.0
+"""How often the cursor is moved on while there is no mail."""
+
 BATCH = 1000
 
 _log = structlog.get_logger("appointments.invitations")
@@ -54,19 +57,31 @@ FOLLOW = Statement(
 )
 
 
-class Follower:
-    """Follows the log on behalf of one process. Changes are gathered into one message for ``gather_seconds``."""
+# What changes while there is no mail is never mailed: whoever turns mail on later does not mean to tell of the past.
+PASS_OVER = Statement(
+    """
+    UPDATE invitation_cursor SET position = last_position FROM change_head WHERE position <> last_position
+    """
+)
 
-    def __init__(self, db: Database, *, gather_seconds: int) -> None:
+
+class Follower:
+    """Follows the log on behalf of one process. Changes are gathered into one message for ``gather_seconds``.
+
+    With mail off it passes over everything.
+    """
+
+    def __init__(self, db: Database, *, gather_seconds: int, mail_is_on: bool = True) -> None:
         self._db = db
         self._gather_seconds = gather_seconds
+        self._mail_is_on = mail_is_on
 
     async def run(self) -> None:
         """Follow until cancelled. While the database is away, wait for it."""
         while True:
             try:
                 if await self.step() < BATCH:
-                    await asyncio.sleep(POLL_SECONDS)
+                    await asyncio.sleep(POLL_SECONDS if self._mail_is_on else OFF_SECONDS)
             except Unavailable:
                 await asyncio.sleep(POLL_SECONDS)
             except Exception as error:  # noqa: BLE001 - the last line: without it no invitation would go out any more
@@ -75,5 +90,8 @@ class Follower:
 
     async def step(self) -> int:
         """Read on; return how many entries there were."""
+        if not self._mail_is_on:
+            await self._db.fetch(PASS_OVER, {})
+            return 0
         rows = await self._db.fetch(FOLLOW, {"most": BATCH, "gather": self._gather_seconds})
         return int(rows[0][0])

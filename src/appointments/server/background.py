@@ -74,22 +74,23 @@ class Background:
 
     def __init__(self, settings: Settings, db: Database, office: Office, identities: Auth) -> None:
         kinds = identities.proofs.kinds()
-        self._follower = None
+        gather = settings.invitation_delay_seconds
+        self._follower = Follower(db, gather_seconds=gather, mail_is_on=office.carrier is not None)
         if office.carrier:
             writers = office.post.writers() | Letters(office.answers(db), office.sender).writers()
             kinds += Postman(db, office.carrier, office.sender, writers).kinds()
             kinds += Telling(db, office.outbox, per_day=settings.invitations_per_day).kinds()
-            self._follower = Follower(db, gather_seconds=settings.invitation_delay_seconds)
         self._runner = Runner(db, kinds)
         self._poster = Poster(db, webhook_target(settings), change_as_json)
 
     async def run(self) -> None:
         """Run until :meth:`stop`."""
-        following = asyncio.create_task(self._follower.run()) if self._follower else None
+        following = asyncio.create_task(self._follower.run())
         posting = asyncio.create_task(self._poster.run())
-        await self._runner.run()
-        await posting
-        if following:
+        try:
+            await self._runner.run()
+            await posting
+        finally:
             following.cancel()
 
     async def stop(self, seconds: float) -> None:
