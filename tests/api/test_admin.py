@@ -4,6 +4,7 @@ from typing import Any
 from uuid import uuid4
 
 import grpc
+import httpx
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
@@ -227,3 +228,27 @@ async def test_a_backend_gives_roles_to_users_without_an_address(
     for bad in ({"user_id": str(uuid4())}, {"user_id": user.id, "email": ada.email}, {"user_id": "x"}, {}):
         wrong = resources_pb2.SetResourceAccessRequest(id=added.id, role=booker, **bad)
         assert Code.INVALID_ARGUMENT is (await call(doors[0], backend.secret, wrong)).code
+
+
+async def test_a_backend_exports_a_users_calendar(
+    server: Target, doors: list[Call], backend: Program, ada: Person
+) -> None:
+    """Over HTTP the key acts for a user as well, and nobody else does."""
+    user = await manage(doors[0], backend.secret)
+    create = appointments_pb2.CreateAppointmentRequest(appointment=appointment(title="Of the user"))
+    await answer(doors[0], backend.secret, create, user.id)
+
+    async def export(credential: str, act_as: str | None = None) -> httpx.Response:
+        headers = {"authorization": f"Bearer {credential}"} | ({"x-act-as": act_as} if act_as is not None else {})
+        async with httpx.AsyncClient(base_url=server.url) as client:
+            return await client.get("/calendar.json", headers=headers)
+
+    assert ["Of the user"] == [each["title"] for each in (await export(backend.secret, user.id)).json()["appointments"]]
+    assert [] == (await export(backend.secret)).json()["appointments"]
+    for credential, act_as, expected in (
+        (ada.tokens.access_token, user.id, (403, "ACT_AS_DENIED")),
+        (backend.secret, str(uuid4()), (404, "USER_NOT_FOUND")),
+        (backend.secret, "x", (400, "INVALID_FIELD")),
+    ):
+        refused = await export(credential, act_as)
+        assert expected == (refused.status_code, refused.json()["reason"])

@@ -14,9 +14,9 @@ from starlette.routing import Route
 
 from appointments.api import convert
 from appointments.api.rest import cookies
+from appointments.api.scopes import READS
 from appointments.auth import Authenticator
 from appointments.auth.identity import Identity
-from appointments.auth.keys import READ, WRITE
 from appointments.auth.ratelimit import Limiter
 from appointments.calendar.appointment import Appointment
 from appointments.db import Database
@@ -86,8 +86,12 @@ class Calendars:
         if not token:
             raise Unauthenticated("Sign in first: the request carries no access token.")
         identity = await self._authenticator.identify(token)
-        if identity.scopes is not None and identity.scopes.isdisjoint((READ, WRITE)):
-            raise Denied(f"The key lacks the scope {READ}.", reason="MISSING_SCOPE", metadata={"scope": READ})
+        READS.check(identity)
+        act_as = request.headers.get("x-act-as")
+        if act_as is not None:
+            if not identity.may_act:
+                raise Denied("Only a service account with the scope admin may act for a user.", reason="ACT_AS_DENIED")
+            identity = await self._authenticator.act(identity, convert.identifier(act_as, "x-act-as"))
         request.state.user_id = str(identity.user_id)
         return identity
 
