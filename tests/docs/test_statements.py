@@ -95,6 +95,9 @@ async def _appointments(do: Any, rooms: list[str]) -> None:
         later = appointment(TEN + HOUR)
         later.id = booked.id
         await do(pb.UpdateAppointmentRequest(appointment=later), f"to another time {kind}".strip())
+        if not taken:
+            moved = pb.Appointment(id=booked.id, start_time=wanted.start_time, end_time=wanted.end_time)
+            await do(pb.UpdateAppointmentRequest(appointment=moved), "of the times alone")
         await do(pb.DeleteAppointmentRequest(id=booked.id), kind)
         await do(pb.UndeleteAppointmentRequest(id=booked.id), kind)
         await do(pb.DeleteAppointmentRequest(id=booked.id), kind)

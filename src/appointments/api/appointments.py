@@ -142,6 +142,7 @@ class AppointmentService:
             etag=message.etag,
             cause=cause(caller),
             override=request.override_rules,
+            retime=(wanted.start_at, wanted.end_at) if set(fields) == {"start_at", "end_at"} else None,
         )
         metrics.BOOKINGS.labels("update").inc()
         return pb.UpdateAppointmentResponse(appointment=convert.appointment(changed))

@@ -1,0 +1,125 @@
+"""Moves in one statement: the same outcome as the long way has, whatever is in the way."""
+
+import asyncio
+from collections.abc import Awaitable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+
+from appointments.calendar import amending, booking
+from appointments.calendar.appointment import Appointment, Attendee, Spec
+from appointments.db import Database
+from appointments.errors import Conflict, Invalid, NotFound, Stale, Taken
+from tests.people import HOUR, TEN, spec
+
+LATER = TEN + 5 * HOUR
+
+
+async def move(
+    db: Database,
+    owner: UUID,
+    appointment_id: UUID,
+    start: datetime = LATER,
+    end: datetime | None = None,
+    etag: str = "",
+) -> Appointment:
+    """As the servicer calls it."""
+    times = start, end or start + HOUR
+
+    def change(current: Spec) -> Spec:
+        return replace(current, start_at=times[0], end_at=times[1])
+
+    return await amending.update(db, owner, appointment_id, change, etag=etag, retime=times)
+
+
+async def changes(db: Database, appointment_id: UUID) -> list[tuple[str, int, list[str] | None]]:
+    """What the log has of it."""
+    async with db.connection() as connection:
+        cursor = await connection.execute(
+            "SELECT kind, version, fields FROM new_changes WHERE item_id = %s ORDER BY version", (appointment_id,)
+        )
+        return await cursor.fetchall()
+
+
+async def test_a_move_changes_the_times_and_nothing_else(db: Database, owner: UUID) -> None:
+    """Its old time is free at once, its new one is taken, and the log says which fields have changed."""
+    asked = replace(spec(), title="Cut", buffer_before=timedelta(minutes=10), buffer_after=timedelta(minutes=20))
+    booked = await booking.create(db, owner, asked)
+    moved = await move(db, owner, booked.id)
+    assert moved.spec == replace(asked, start_at=LATER, end_at=LATER + HOUR)
+    assert moved.version == 2
+    assert moved == await booking.get(db, owner, booked.id)
+    await booking.create(db, owner, spec())
+    for start in (LATER - timedelta(minutes=65), LATER + timedelta(minutes=75)):  # the buffers have moved along
+        with pytest.raises(Conflict):
+            await booking.create(db, owner, spec(start))
+    await move(db, owner, booked.id, LATER, LATER + 2 * HOUR)
+    kinds = [("appointment.created", 1, None), ("appointment.updated", 2, ["start_at", "end_at"])]
+    assert [*kinds, ("appointment.updated", 3, ["end_at"])] == await changes(db, booked.id)
+
+
+async def test_its_own_old_time_is_not_in_the_way(db: Database, owner: UUID) -> None:
+    """A move by half an hour overlaps nothing but itself; one to where it is changes nothing."""
+    booked = await booking.create(db, owner, spec())
+    moved = await move(db, owner, booked.id, TEN + HOUR / 2)
+    assert moved == await move(db, owner, booked.id, TEN + HOUR / 2)
+
+
+async def test_what_cannot_be_moved_says_why(db: Database, owner: UUID, stranger: UUID) -> None:
+    """Taken, stale, wrong, deleted, somebody else's, nobody's."""
+    booked, other = await booking.create(db, owner, spec()), await booking.create(db, owner, spec(LATER))
+    with pytest.raises(Conflict) as taken:
+        await move(db, owner, booked.id)
+    assert [other.id] == [each.id for each in taken.value.collisions]
+    for etag in ('"7"', "nonsense", '"' + "9" * 30 + '"'):
+        with pytest.raises(Stale):
+            await move(db, owner, booked.id, TEN + HOUR, etag=etag)
+    with pytest.raises(Invalid):
+        await move(db, owner, booked.id, LATER, LATER)
+    with pytest.raises(NotFound):
+        await move(db, stranger, booked.id, TEN + HOUR)
+    with pytest.raises(NotFound):
+        await move(db, owner, uuid4(), TEN + HOUR)
+    assert (await move(db, owner, booked.id, TEN + HOUR, etag=booked.etag)).version == 2
+    await amending.delete(db, owner, booked.id)
+    with pytest.raises(NotFound):
+        await move(db, owner, booked.id, TEN + 2 * HOUR)
+
+
+async def test_what_needs_more_than_a_statement_gets_it(db: Database, owner: UUID) -> None:
+    """Answers of attendees are asked for anew; whole days stay whole; what takes no time takes none."""
+    invited = await booking.create(db, owner, replace(spec(), attendees=(Attendee("bob@example.com"),)))
+    assert (await move(db, owner, invited.id)).attendees == (Attendee("bob@example.com"),)
+    free = await booking.create(db, owner, replace(spec(), transparent=True))
+    assert (await move(db, owner, free.id)).transparent
+    day = datetime.fromisoformat("2030-06-03T00:00+02:00")
+    whole = replace(spec(day, timedelta(days=1)), time_zone="Europe/Zurich", all_day=True)
+    booked = await booking.create(db, owner, whole)
+    with pytest.raises(Invalid):
+        await move(db, owner, booked.id, day + HOUR, day + timedelta(days=1))
+
+
+async def test_moves_deletes_and_undeletes_at_once_leave_it_whole(db: Database, owner: UUID) -> None:
+    """Its booking is where it says that it is, or nowhere if it is deleted."""
+    booked = await booking.create(db, owner, spec())
+
+    async def attempt(work: Awaitable[object]) -> None:
+        with suppress(NotFound, Conflict, Stale, Taken):
+            await work
+
+    for number in range(20):
+        await asyncio.gather(
+            *(attempt(move(db, owner, booked.id, TEN + (number * 3 + index) * HOUR)) for index in range(3)),
+            attempt(amending.delete(db, owner, booked.id)),
+            attempt(amending.undelete(db, owner, booked.id)),
+        )
+        now = await booking.get(db, owner, booked.id)
+        async with db.connection() as connection:
+            cursor = await connection.execute(
+                "SELECT lower(during), upper(during) FROM bookings WHERE appointment_id = %s", (booked.id,)
+            )
+            found = await cursor.fetchall()
+        assert found == ([] if now.deleted_at else [(now.spec.start_at, now.spec.end_at)])
