@@ -152,12 +152,12 @@ NEVER = [
 
 @pytest.mark.parametrize("text", NEVER)
 def test_a_rule_that_never_happens_is_known_to(text: str) -> None:
-    """Within 10 ms, whatever it says (the quickest of five: the machine may be busy)."""
+    """Within 10 ms of processor time, whatever it says (the quickest of five: the machine may be busy)."""
     took = []
     for _ in range(5):
-        begun = time.perf_counter()
+        begun = time.process_time()
         assert not happens(parse(text), START)
-        took.append(time.perf_counter() - begun)
+        took.append(time.process_time() - begun)
     assert min(took) < 0.010
 
 
@@ -180,9 +180,9 @@ def test_the_first_occurrence_comes_soon(text: str) -> None:
     """Within 10 ms, however many or few there are (the quickest of five: the machine may be busy)."""
     took = []
     for _ in range(5):
-        begun = time.perf_counter()
+        begun = time.process_time()
         assert happens(parse(text), START)
-        took.append(time.perf_counter() - begun)
+        took.append(time.process_time() - begun)
     assert min(took) < 0.010
 
 
@@ -266,9 +266,9 @@ def test_a_far_beginning_costs_nothing() -> None:
     """Two centuries of days are not walked through (the quickest of five: the machine may be busy)."""
     took = []
     for _ in range(5):
-        begun = time.perf_counter()
+        begun = time.process_time()
         first = next(walls(parse("FREQ=DAILY;BYDAY=MO,TU,WE,TH,FR"), START, since=datetime(2197, 9, 2)))
-        took.append(time.perf_counter() - begun)
+        took.append(time.process_time() - begun)
     assert datetime(2197, 9, 4, 9) == first
     assert min(took) < 0.002
 
