@@ -18,6 +18,9 @@ LAST_YEAR = MAXYEAR
 _LENGTHS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _LAST_DAY = date.max.toordinal()
 _DAYS_IN_CYCLE = 146_097
+_SUSPICIOUS = 48
+"""Empty periods after which it is worth asking whether there can be others."""
+
 _CYCLE = {Freq.YEARLY: 400, Freq.MONTHLY: 4_800, Freq.WEEKLY: 20_871}
 """Periods after which the calendar repeats."""
 
@@ -117,7 +120,7 @@ def _periods(rule: Rule, start: datetime, floor: datetime, last_year: int) -> It
             yield period
         else:
             empty += 1
-            if empty > patience:
+            if empty > patience or (empty == _SUSPICIOUS and not _is_possible(rule, start, needed)):
                 return
 
 
@@ -219,12 +222,24 @@ def _months(rule: Rule, start: datetime, floor: datetime, last_year: int) -> Ite
         ordinal = date(year, month + 1, 1).toordinal()
         kind = length, (ordinal - 1) % 7
         if (days := kinds.get(kind)) is None:
-            found = set(_month_days(rule.by_month_day or (() if rule.by_day else (start.day,)), length))
-            if rule.by_day:
-                weekdays = set(_weekdays_in(rule.by_day, *kind))
-                found = found & weekdays if rule.by_month_day else weekdays
-            days = kinds[kind] = tuple(sorted(found))
+            days = kinds[kind] = tuple(sorted(_days_of_month(rule, start, *kind)))
         yield [ordinal + day for day in days]
+
+
+def _days_of_month(rule: Rule, start: datetime, length: int, weekday: int) -> set[int]:
+    """The days that a monthly rule means in a month that begins on a weekday, counted from 0."""
+    found = set(_month_days(rule.by_month_day or (() if rule.by_day else (start.day,)), length))
+    if not rule.by_day:
+        return found
+    weekdays = set(_weekdays_in(rule.by_day, length, weekday))
+    return found & weekdays if rule.by_month_day else weekdays
+
+
+def _is_possible(rule: Rule, start: datetime, needed: int) -> bool:
+    """Whether any kind of month has as many days that a monthly rule means; of other rules that is not asked."""
+    return rule.freq != Freq.MONTHLY or any(
+        len(_days_of_month(rule, start, length, weekday)) >= needed for length in range(28, 32) for weekday in range(7)
+    )
 
 
 def _month_days(by_month_day: Sequence[int], length: int) -> Iterator[int]:
