@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psycopg
 
-from appointments import embedded
+from appointments.db import embedded
 from bench.cost import cost, throughput
 from bench.growth import growth
 from bench.life import memory, start

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
 
-from appointments import embedded
+from appointments.db import embedded
 from bench.data import BUSY
 from bench.load import Generator
 from bench.results import Row, interleaved

@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from appointments import embedded
+from appointments.db import embedded
 from bench.machine import usage
 from bench.results import Row
 from bench.server import Server, serve, wait_until_ready

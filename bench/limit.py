@@ -5,7 +5,7 @@ import subprocess
 import tempfile
 
 from appointments.calendar import booking
-from appointments.embedded import binaries
+from appointments.db.embedded import binaries
 from bench import data
 from bench.stage import Stage
 

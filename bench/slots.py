@@ -18,13 +18,12 @@ from uuid import UUID, uuid4
 import psycopg
 import uvloop
 
-from appointments import embedded
-from appointments.bookable.hours import DayHours, Hours
-from appointments.bookable.rules import BookingRules
 from appointments.calendar import amending, availability, booking
 from appointments.calendar.appointment import Spec
 from appointments.calendar.availability import Asker, Search, Wanted
-from appointments.db import Database
+from appointments.calendar.bookable.hours import DayHours, Hours
+from appointments.calendar.bookable.rules import BookingRules
+from appointments.db import Database, embedded
 from appointments.db.migrate import migrate
 from bench.data import FIRST, Person, add_busy_people, add_rooms, settle
 from bench.stage import POSTGRES

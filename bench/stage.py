@@ -8,7 +8,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 
-from appointments import embedded
+from appointments.db import embedded
 from appointments.db.migrate import migrate
 from bench import data
 from bench.load import Generator, Job, Outcome

@@ -11,8 +11,7 @@ import psycopg
 import pytest
 import uvloop
 
-from appointments import embedded
-from appointments.db import Database
+from appointments.db import Database, embedded
 from appointments.db.migrate import migrate
 from tests.people import add_user
 

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 import psycopg
 
-from appointments import embedded
-from appointments.embedded import Server
-from appointments.embedded.binaries import find
+from appointments.db import embedded
+from appointments.db.embedded import Server
+from appointments.db.embedded.binaries import find
 
 HASTY = {"fsync": "off", "full_page_writes": "off"}
 

@@ -10,7 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from appointments.api import convert, masks
 from appointments.calendar.appointment import UNSET
 from appointments.calendar.rules import violations
-from appointments.errors import Invalid
+from appointments.shared.errors import Invalid
 from appointments.v1 import appointments_pb2 as pb
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from appointments.api.rest import cookies
-from appointments.errors import Malformed
+from appointments.shared.errors import Malformed
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from appointments.api.rpc import Policy
 from appointments.api.scopes import RULES, Rule, rule_of
 from appointments.auth.identity import Identity
 from appointments.auth.keys import SCOPES
-from appointments.errors import Denied
 from appointments.server.app import AUTH
+from appointments.shared.errors import Denied
 from tests.contract import METHODS, services
 
 PUBLIC = {AUTH.full_name}

@@ -3,7 +3,7 @@
 from google.rpc.error_details_pb2 import ErrorInfo
 
 from appointments.api.status import status
-from appointments.errors import DOMAIN, Denied, Fault, NotFound
+from appointments.shared.errors import DOMAIN, Denied, Fault, NotFound
 
 
 def error_info(fault: Fault | None) -> ErrorInfo:

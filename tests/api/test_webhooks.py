@@ -9,9 +9,9 @@ import pytest
 from appointments.v1 import webhooks_pb2 as pb
 from appointments.v1 import webhooks_pb2_grpc
 from tests import service
+from tests.changes.webhooks.receiver import receiving
 from tests.clients import Person, details, person
 from tests.service import Server, Target
-from tests.webhooks.receiver import receiving
 
 Code = grpc.StatusCode
 

@@ -11,7 +11,7 @@ from appointments.auth import Auth, Device, Passwords
 from appointments.auth.accounts import SignIn
 from appointments.auth.tokens import utc_now
 from appointments.db import Database
-from appointments.errors import Unauthenticated
+from appointments.shared.errors import Unauthenticated
 
 EMAIL = "ada@example.com"
 PASSWORD = "correct horse"

@@ -11,7 +11,7 @@ from appointments import auth
 from appointments.auth import Passwords
 from appointments.calendar import booking
 from appointments.db import Database
-from appointments.errors import Fault, Invalid, Taken, Unauthenticated
+from appointments.shared.errors import Fault, Invalid, Taken, Unauthenticated
 from tests.auth.signing_in import (
     EMAIL,
     LAPTOP,

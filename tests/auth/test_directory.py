@@ -15,7 +15,7 @@ from appointments.auth.user import User
 from appointments.calendar import booking, recurring, resources
 from appointments.calendar.series import SeriesSpec
 from appointments.db import Database
-from appointments.errors import Conflict, Fault, Invalid, NotFound, Taken, Unauthenticated, Unmet
+from appointments.shared.errors import Conflict, Fault, Invalid, NotFound, Taken, Unauthenticated, Unmet
 from tests.audit import audit
 from tests.auth.signing_in import EMAIL, Clock, is_signed_in, login, process, register, sign_out_within_five_seconds
 from tests.people import TEN, add_room, shared, spec

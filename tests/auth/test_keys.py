@@ -11,7 +11,7 @@ import pytest
 from appointments.auth import Auth, secret
 from appointments.auth.keys import MAX_LIVE, READ, SCOPES, WRITE, KeySpec, NewKey
 from appointments.db import Database
-from appointments.errors import Denied, Fault, Invalid, NotFound, Unauthenticated, Unmet
+from appointments.shared.errors import Denied, Fault, Invalid, NotFound, Unauthenticated, Unmet
 from tests.auth.signing_in import Clock, process, register
 
 SPEC = KeySpec("Backend", [WRITE])

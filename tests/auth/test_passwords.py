@@ -7,7 +7,7 @@ import pytest
 
 from appointments.auth import passwords
 from appointments.auth.passwords import Hasher, Passwords
-from appointments.errors import Unavailable
+from appointments.shared.errors import Unavailable
 
 GOOD = "correct horse"
 

@@ -8,7 +8,7 @@ import pytest
 
 from appointments.auth import Auth
 from appointments.db import Database
-from appointments.errors import Invalid, Taken, Unauthenticated, Unmet
+from appointments.shared.errors import Invalid, Taken, Unauthenticated, Unmet
 from tests.auth.signing_in import (
     EMAIL,
     LAPTOP,

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from appointments.auth.ratelimit import Limiter, network
-from appointments.errors import TooMany
+from appointments.shared.errors import TooMany
 
 
 async def attempts(limiter: Limiter, action: str, who: str, count: int) -> list[TooMany]:

@@ -6,7 +6,7 @@ import pytest
 
 from appointments.auth.rotation import Refreshed
 from appointments.db import Database
-from appointments.errors import Invalid, Unauthenticated
+from appointments.shared.errors import Invalid, Unauthenticated
 from tests.auth.signing_in import (
     SECRET,
     Clock,

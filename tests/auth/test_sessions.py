@@ -6,7 +6,7 @@ import pytest
 
 from appointments.auth import Device
 from appointments.db import Database
-from appointments.errors import NotFound
+from appointments.shared.errors import NotFound
 from tests.auth.signing_in import (
     LAPTOP,
     PHONE,

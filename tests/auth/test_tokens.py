@@ -11,7 +11,7 @@ import jwt
 import pytest
 
 from appointments.auth.tokens import REQUIRED, AccessTokens, RefreshTokens, digest_of
-from appointments.errors import Unauthenticated
+from appointments.shared.errors import Unauthenticated
 
 SECRET = "a secret of at least thirty-two bytes"
 OTHER = "another secret of at least thirty-two bytes"

@@ -7,14 +7,14 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from appointments.bookable.hours import ALWAYS, DayHours, Hours, SpecialDay
 from appointments.calendar import amending, availability, booking, recurring, resources
 from appointments.calendar.appointment import Spec
 from appointments.calendar.availability import Asker, Offer, Search, Wanted
+from appointments.calendar.bookable.hours import ALWAYS, DayHours, Hours, SpecialDay
 from appointments.calendar.resource import Role
 from appointments.calendar.series import SeriesSpec
 from appointments.db import Database, instant, micros
-from appointments.errors import Conflict, Invalid, NotFound
+from appointments.shared.errors import Conflict, Invalid, NotFound
 from tests.audit import audit
 from tests.people import HOUR, TEN, add_room, add_user, shared, spec
 

@@ -10,7 +10,7 @@ import pytest
 from appointments.calendar import amending, booking
 from appointments.calendar.appointment import Appointment, Attendee, Spec
 from appointments.db import Database
-from appointments.errors import Collision, Conflict, Invalid, NotFound, Stale, Taken
+from appointments.shared.errors import Collision, Conflict, Invalid, NotFound, Stale, Taken
 from tests.people import HOUR, TEN, spec
 
 

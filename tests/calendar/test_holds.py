@@ -16,7 +16,7 @@ import pytest
 from appointments.calendar import amending, booking, holds, listing, occupancy, resources
 from appointments.calendar.appointment import Appointment, Spec
 from appointments.db import Database, micros
-from appointments.errors import Conflict, Denied, Invalid, NotFound, Stale, Unmet
+from appointments.shared.errors import Conflict, Denied, Invalid, NotFound, Stale, Unmet
 from tests.audit import audit
 from tests.people import HOUR, TEN, add_room, add_user, shared, spec
 

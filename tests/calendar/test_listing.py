@@ -10,7 +10,7 @@ from appointments.calendar import listing as agenda
 from appointments.calendar.appointment import Appointment
 from appointments.calendar.listing import Window
 from appointments.db import Database, paging
-from appointments.errors import Invalid
+from appointments.shared.errors import Invalid
 from tests.people import HOUR, TEN, spec
 
 DAY = timedelta(days=1)

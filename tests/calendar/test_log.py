@@ -12,7 +12,7 @@ from appointments.calendar import access, amending, booking, resources
 from appointments.calendar.log import Cause
 from appointments.calendar.resource import Role
 from appointments.db import Database
-from appointments.errors import Conflict
+from appointments.shared.errors import Conflict
 from tests.people import HOUR, TEN, add_room, add_user, shared, spec
 
 CAUSE = Cause(UUID(int=7), "a-request")

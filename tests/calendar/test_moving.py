@@ -12,7 +12,7 @@ import pytest
 from appointments.calendar import amending, booking
 from appointments.calendar.appointment import Appointment, Attendee, Spec
 from appointments.db import Database
-from appointments.errors import Conflict, Invalid, NotFound, Stale, Taken
+from appointments.shared.errors import Conflict, Invalid, NotFound, Stale, Taken
 from tests.people import HOUR, TEN, spec
 
 LATER = TEN + 5 * HOUR

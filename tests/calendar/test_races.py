@@ -15,7 +15,7 @@ import pytest
 from appointments.calendar import amending, booking
 from appointments.calendar.appointment import Appointment, Spec
 from appointments.db import Database
-from appointments.errors import Conflict, NotFound, Taken
+from appointments.shared.errors import Conflict, NotFound, Taken
 from tests.audit import audit
 from tests.people import HOUR, TEN, add_user, spec
 

@@ -7,7 +7,7 @@ import pytest
 
 from appointments.calendar.appointment import UNSET, Attendee, Spec
 from appointments.calendar.rules import EARLIEST, LATEST, LONGEST, violations
-from appointments.validation import ZONES
+from appointments.shared.validation import ZONES
 
 TEN = datetime(2030, 5, 1, 10, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)

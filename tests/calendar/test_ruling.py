@@ -9,13 +9,13 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from appointments.bookable.hours import DayHours, Hours
-from appointments.bookable.rules import BookingRules
 from appointments.calendar import amending, availability, booking, resources
 from appointments.calendar.availability import Asker, Search, Wanted
+from appointments.calendar.bookable.hours import DayHours, Hours
+from appointments.calendar.bookable.rules import BookingRules
 from appointments.calendar.log import Cause
 from appointments.db import Database, instant
-from appointments.errors import Conflict, Denied, Unmet
+from appointments.shared.errors import Conflict, Denied, Unmet
 from tests.audit import audit
 from tests.people import HOUR, TEN, add_room, add_user, shared, spec
 

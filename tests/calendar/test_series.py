@@ -26,7 +26,7 @@ from appointments.calendar.appointment import Appointment, Spec
 from appointments.calendar.series import SeriesSpec, shifted
 from appointments.calendar.settling import Booked, Terms
 from appointments.db import Database, instant, micros
-from appointments.errors import Conflict, Denied, Invalid, NotFound, SeriesConflict, Stale, Taken, Unmet
+from appointments.shared.errors import Conflict, Denied, Invalid, NotFound, SeriesConflict, Stale, Taken, Unmet
 from tests.audit import audit
 from tests.people import HOUR, add_room, add_user
 

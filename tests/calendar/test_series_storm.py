@@ -20,7 +20,7 @@ from appointments.calendar.appointment import Spec
 from appointments.calendar.series import COLUMNS, Series, SeriesSpec, from_row, shifted
 from appointments.calendar.settling import Terms
 from appointments.db import Database, Statement, instant
-from appointments.errors import Fault, Unavailable
+from appointments.shared.errors import Fault, Unavailable
 from tests.audit import audit
 from tests.people import add_room, add_user
 

@@ -17,7 +17,7 @@ from appointments.calendar.occupancy import Taken as TakenTime
 from appointments.calendar.resource import Role
 from appointments.calendar.rules import begins_day, violations
 from appointments.db import Database, micros
-from appointments.errors import Conflict, Denied, Invalid, NotFound
+from appointments.shared.errors import Conflict, Denied, Invalid, NotFound
 from tests.audit import audit
 from tests.people import HOUR, TEN, add_room, shared, spec
 

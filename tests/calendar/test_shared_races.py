@@ -25,7 +25,7 @@ from appointments.calendar import amending, booking, resources
 from appointments.calendar.appointment import Appointment, Spec
 from appointments.calendar.resource import ResourceSpec
 from appointments.db import Database
-from appointments.errors import Conflict, Denied, Fault, NotFound, Taken, Unauthenticated, Unmet
+from appointments.shared.errors import Conflict, Denied, Fault, NotFound, Taken, Unauthenticated, Unmet
 from tests.audit import audit
 from tests.auth.signing_in import SECRET
 from tests.people import HOUR, TEN, add_room, add_user, shared

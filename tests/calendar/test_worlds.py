@@ -16,16 +16,16 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from appointments.bookable.hours import ALWAYS, DAY, MINUTE, DayHours, Hours, SpecialDay, clock, opened
-from appointments.bookable.rules import NO_RULES, BookingRules, violations
-from appointments.bookable.slots import Requirement, Subject, grid
-from appointments.bookable.spans import Span
-from appointments.bookable.terms import HOURS, NOTICE, Terms
 from appointments.calendar import availability, booking
 from appointments.calendar.appointment import Spec
 from appointments.calendar.availability import Asker, Search, Wanted
+from appointments.calendar.bookable.hours import ALWAYS, DAY, MINUTE, DayHours, Hours, SpecialDay, clock, opened
+from appointments.calendar.bookable.rules import NO_RULES, BookingRules, violations
+from appointments.calendar.bookable.slots import Requirement, Subject, grid
+from appointments.calendar.bookable.spans import Span
+from appointments.calendar.bookable.terms import HOURS, NOTICE, Terms
 from appointments.db import Database, Micros, instant, micros
-from appointments.errors import Conflict, Unmet
+from appointments.shared.errors import Conflict, Unmet
 from tests.people import add_user
 
 WORLDS = int(os.environ.get("WORLDS", "200"))

@@ -18,7 +18,7 @@ from appointments.changes.hub import MOST_WAITING, Hub, News, Subscription
 from appointments.changes.numbering import Sequencer
 from appointments.changes.reading import Batch
 from appointments.db import Database
-from appointments.errors import Expired, NotFound, Unavailable
+from appointments.shared.errors import Expired, NotFound, Unavailable
 from tests.changes.following import Mirror, next_changes, one, running
 from tests.people import HOUR, TEN, add_room, add_user, shared, spec
 

@@ -14,7 +14,7 @@ from appointments.calendar.log import BY_OWNER
 from appointments.db import Database, Row, Statement
 from appointments.db.batching import Batcher
 from appointments.db.statement import Values
-from appointments.errors import Conflict, NotFound, Unauthenticated
+from appointments.shared.errors import Conflict, NotFound, Unauthenticated
 from tests.people import HOUR, TEN, add_user, spec
 
 PEOPLE = 30

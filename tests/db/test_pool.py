@@ -10,7 +10,7 @@ import pytest
 
 from appointments.calendar import booking
 from appointments.db import Database, Statement
-from appointments.errors import Unavailable
+from appointments.shared.errors import Unavailable
 from tests.people import HOUR, TEN, spec
 
 WORK = Statement("SELECT pg_sleep(0.02)::text")

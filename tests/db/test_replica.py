@@ -12,13 +12,12 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from appointments import embedded
 from appointments.calendar import booking, listing
-from appointments.db import Database
+from appointments.db import Database, embedded
+from appointments.db.embedded import Server
 from appointments.db.migrate import migrate
 from appointments.db.replica import LOOK_SECONDS, Replica, position
-from appointments.embedded import Server
-from appointments.errors import NotFound
+from appointments.shared.errors import NotFound
 from tests import standby
 from tests.people import HOUR, TEN, add_user, spec
 

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 from prometheus_client import REGISTRY
 
-from appointments import metrics
+from appointments.shared import metrics
 from tests.service import ROOT
 
 PROMETHEUS = ROOT / "deploy/prometheus"

@@ -18,7 +18,7 @@ import psycopg
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from appointments import embedded
+from appointments.db import embedded
 from appointments.v1 import appointments_pb2 as pb
 from appointments.v1 import resources_pb2
 from tests import service

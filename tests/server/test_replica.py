@@ -4,7 +4,7 @@ import asyncio
 
 import grpc
 
-from appointments import embedded
+from appointments.db import embedded
 from appointments.v1 import appointments_pb2 as pb
 from appointments.v1 import appointments_pb2_grpc
 from tests import service, standby

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from appointments.auth.ratelimit import AWAY_SECONDS, Limiter
-from appointments.errors import TooMany
+from appointments.shared.errors import TooMany
 from tests import service
 from tests.clients import new_email
 from tests.programs import Redis, running

@@ -9,7 +9,7 @@ from appointments.api.caller import Caller
 from appointments.api.convert import identifier
 from appointments.auth import Directory
 from appointments.auth.directory import CHANGEABLE
-from appointments.errors import Invalid, Violation
+from appointments.shared.errors import Invalid, Violation
 from appointments.v1 import account_pb2
 from appointments.v1 import admin_pb2 as pb
 

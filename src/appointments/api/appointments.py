@@ -3,15 +3,15 @@
 from dataclasses import replace
 from datetime import datetime
 
-from appointments import metrics
 from appointments.api import convert, masks
 from appointments.api.caller import Caller, cause
 from appointments.calendar import amending, booking, holds, listing, occupancy
 from appointments.calendar.appointment import Appointment, Spec, with_answers
 from appointments.calendar.rules import violations
 from appointments.db import Database, Reads
-from appointments.errors import Invalid, Violation
-from appointments.invitations import Limits
+from appointments.icalendar.invitations import Limits
+from appointments.shared import metrics
+from appointments.shared.errors import Invalid, Violation
 from appointments.v1 import appointments_pb2 as pb
 
 CHANGEABLE = {

@@ -7,8 +7,8 @@ from appointments.auth import Accounts, Device, Rotation, Sessions
 from appointments.auth.ratelimit import Limiter, network
 from appointments.auth.tokens import Tokens
 from appointments.auth.user import User
-from appointments.bookable.hours import Hours
-from appointments.bookable.rules import BookingRules
+from appointments.calendar.bookable.hours import Hours
+from appointments.calendar.bookable.rules import BookingRules
 from appointments.v1 import account_pb2, auth_pb2
 
 

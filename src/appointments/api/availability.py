@@ -8,10 +8,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from appointments.api.caller import Caller
 from appointments.api.convert import buffer, instant, set_timestamp
-from appointments.bookable.spans import Span
 from appointments.calendar import availability
 from appointments.calendar.appointment import UNSET
 from appointments.calendar.availability import Asker, Search, Wanted
+from appointments.calendar.bookable.spans import Span
 from appointments.db import Database
 from appointments.v1 import availability_pb2 as pb
 

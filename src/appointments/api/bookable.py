@@ -1,8 +1,8 @@
 """Hours and rules between the contract's messages and the domain's values, unchecked: features name what is wrong."""
 
 from appointments.api.convert import buffer
-from appointments.bookable.hours import DayHours, Hours, SpecialDay
-from appointments.bookable.rules import BookingRules
+from appointments.calendar.bookable.hours import DayHours, Hours, SpecialDay
+from appointments.calendar.bookable.rules import BookingRules
 from appointments.v1 import resources_pb2 as pb
 
 

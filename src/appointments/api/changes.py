@@ -12,7 +12,7 @@ from appointments.changes.cursor import Cursor, Follower, decode, encode
 from appointments.changes.hub import Hub
 from appointments.changes.reading import Batch, Change
 from appointments.db import Database
-from appointments.errors import Invalid
+from appointments.shared.errors import Invalid
 from appointments.v1 import changes_pb2 as pb
 
 DEFAULT_SIZE = 100

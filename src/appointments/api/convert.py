@@ -14,10 +14,10 @@ from appointments.calendar.appointment import NO_TIME, UNSET, Appointment, Atten
 from appointments.calendar.occupancy import Taken
 from appointments.calendar.settling import Booked
 from appointments.db import Micros, micros
-from appointments.errors import Collision, Invalid, Misses
+from appointments.shared.errors import Collision, Invalid, Misses
+from appointments.shared.validation import is_uuid
 from appointments.v1 import appointments_pb2 as pb
 from appointments.v1 import series_pb2
-from appointments.validation import is_uuid
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCHS_APART = 946_684_800

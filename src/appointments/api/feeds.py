@@ -2,7 +2,7 @@
 
 from appointments.api.caller import Caller
 from appointments.api.convert import identifier, timestamp
-from appointments.feeds import Feed, Feeds
+from appointments.icalendar.feeds import Feed, Feeds
 from appointments.v1 import feeds_pb2 as pb
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from appointments.errors import Unavailable
+from appointments.shared.errors import Unavailable
 
 QUIET_MOMENT_SECONDS = 0.2
 """How long to wait for a moment without calls in flight before new calls are refused."""

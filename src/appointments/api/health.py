@@ -8,7 +8,7 @@ from grpc_health.v1.health import aio as health_aio
 
 from appointments.db import Database
 from appointments.db.migrate import pending
-from appointments.errors import Unavailable
+from appointments.shared.errors import Unavailable
 
 SECONDS = 1.0
 """How long the database may take to answer, and how often the health service checks."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
-from appointments.errors import Invalid, Violation
+from appointments.shared.errors import Invalid, Violation
 
 
 def paths(mask: FieldMask, message: Message, changeable: Sequence[str]) -> set[str]:

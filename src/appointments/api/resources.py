@@ -7,12 +7,12 @@ from appointments.api import masks
 from appointments.api.bookable import hours, rules, set_hours, set_rules
 from appointments.api.caller import Caller, cause
 from appointments.api.convert import buffer, identifier, optional_identifier, set_timestamp
-from appointments.bookable.hours import Hours
-from appointments.bookable.rules import BookingRules
 from appointments.calendar import access, resources
+from appointments.calendar.bookable.hours import Hours
+from appointments.calendar.bookable.rules import BookingRules
 from appointments.calendar.resource import Resource, ResourceSpec, violations
 from appointments.db import Database
-from appointments.errors import Denied, Invalid
+from appointments.shared.errors import Denied, Invalid
 from appointments.v1 import resources_pb2 as pb
 
 _KINDS = {"": pb.RESOURCE_KIND_UNSPECIFIED, "room": pb.RESOURCE_KIND_ROOM, "equipment": pb.RESOURCE_KIND_EQUIPMENT}

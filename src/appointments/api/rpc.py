@@ -20,7 +20,6 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from appointments import metrics, tracing
 from appointments.api.address import client_address
 from appointments.api.caller import Caller, Visitor, request_id
 from appointments.api.convert import identifier
@@ -30,7 +29,16 @@ from appointments.api.scopes import Rule, rule_of
 from appointments.api.status import DETAILS_KEY, status, status_code
 from appointments.api.streams import Streams
 from appointments.auth.identity import Identity
-from appointments.errors import Conflict, DeadlineExceeded, Denied, Fault, Malformed, Unauthenticated, Unavailable
+from appointments.shared import metrics, tracing
+from appointments.shared.errors import (
+    Conflict,
+    DeadlineExceeded,
+    Denied,
+    Fault,
+    Malformed,
+    Unauthenticated,
+    Unavailable,
+)
 
 DEFAULT_DEADLINE = 15.0
 """Seconds that a call gets if its client sets no deadline, so that nothing waits for ever."""

@@ -11,7 +11,7 @@ from google.protobuf.descriptor import MethodDescriptor
 
 from appointments.auth.identity import Identity
 from appointments.auth.keys import ADMIN, READ, RESOURCES, WRITE
-from appointments.errors import Denied
+from appointments.shared.errors import Denied
 
 
 @dataclass(frozen=True, slots=True)

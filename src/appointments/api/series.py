@@ -12,7 +12,7 @@ from appointments.calendar.appointment import UNSET
 from appointments.calendar.series import SeriesSpec, shifted, violations
 from appointments.calendar.settling import Terms
 from appointments.db import Database
-from appointments.errors import Invalid, Violation
+from appointments.shared.errors import Invalid, Violation
 from appointments.v1 import appointments_pb2
 from appointments.v1 import series_pb2 as pb
 

@@ -11,7 +11,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RequestInfo, Ret
 from google.rpc.status_pb2 import Status
 
 from appointments.api import convert
-from appointments.errors import DOMAIN, INTERNAL, STATUSES, Conflict, Fault, Invalid, Misses, SeriesConflict
+from appointments.shared.errors import DOMAIN, INTERNAL, STATUSES, Conflict, Fault, Invalid, Misses, SeriesConflict
 from appointments.v1 import appointments_pb2 as pb
 from appointments.v1.series_pb2 import SeriesConflictInfo
 

@@ -13,9 +13,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from uuid import UUID
 
-from appointments import metrics
 from appointments.api.caller import Caller
-from appointments.errors import Fault, TooMany, Unavailable
+from appointments.shared import metrics
+from appointments.shared.errors import Fault, TooMany, Unavailable
 
 AGE_SECONDS = (15 * 60.0, 30 * 60.0)
 """How long a stream lasts at most: a number between these, so that not all come back at once."""

@@ -11,12 +11,12 @@ from appointments.api import changes, masks
 from appointments.api.caller import Caller
 from appointments.api.convert import identifier, set_timestamp
 from appointments.changes.reading import Change
+from appointments.changes.webhooks import deliveries, endpoints
+from appointments.changes.webhooks.deliveries import Delivery
+from appointments.changes.webhooks.endpoints import Spec, Webhook
+from appointments.changes.webhooks.target import Target
 from appointments.db import Database
 from appointments.v1 import webhooks_pb2 as pb
-from appointments.webhooks import deliveries, endpoints
-from appointments.webhooks.deliveries import Delivery
-from appointments.webhooks.endpoints import Spec, Webhook
-from appointments.webhooks.target import Target
 
 _CHANGEABLE = ("url", "kinds", "disabled")
 _STATES = {

@@ -8,7 +8,6 @@ import psycopg
 from psycopg.rows import class_row
 from uuid_utils.compat import uuid7
 
-from appointments import metrics, validation
 from appointments.auth import erasure, passwords, user
 from appointments.auth.identity import Authenticator
 from appointments.auth.passwords import Hasher, Passwords
@@ -16,13 +15,14 @@ from appointments.auth.post import Post, said
 from appointments.auth.sessions import Device, Sessions, end_all, printable
 from appointments.auth.tokens import Clock, Tokens, utc_now
 from appointments.auth.user import User
-from appointments.bookable import hours as opening
-from appointments.bookable import rules
-from appointments.bookable.hours import Hours
-from appointments.bookable.rules import BookingRules
+from appointments.calendar.bookable import hours as opening
+from appointments.calendar.bookable import rules
+from appointments.calendar.bookable.hours import Hours
+from appointments.calendar.bookable.rules import BookingRules
 from appointments.db import Connection, Database
-from appointments.errors import Invalid, Taken, Unauthenticated, Violation
-from appointments.validation import ZONES
+from appointments.shared import metrics, validation
+from appointments.shared.errors import Invalid, Taken, Unauthenticated, Violation
+from appointments.shared.validation import ZONES
 
 MAX_DISPLAY_NAME = 200
 

@@ -15,7 +15,6 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 from uuid_utils.compat import uuid7
 
-from appointments import validation
 from appointments.auth import erasure, keys, user
 from appointments.auth.accounts import profile_violations
 from appointments.auth.identity import Authenticator
@@ -23,12 +22,13 @@ from appointments.auth.keys import KeySpec, NewKey
 from appointments.auth.sessions import end_all
 from appointments.auth.tokens import Clock, utc_now
 from appointments.auth.user import User
-from appointments.bookable import hours as opening
-from appointments.bookable import rules
-from appointments.bookable.hours import Hours
-from appointments.bookable.rules import BookingRules
+from appointments.calendar.bookable import hours as opening
+from appointments.calendar.bookable import rules
+from appointments.calendar.bookable.hours import Hours
+from appointments.calendar.bookable.rules import BookingRules
 from appointments.db import Connection, Database, paging
-from appointments.errors import Invalid, NotFound, Taken, Unmet, Violation
+from appointments.shared import validation
+from appointments.shared.errors import Invalid, NotFound, Taken, Unmet, Violation
 
 DEFAULT_PAGE = 50
 MAX_PAGE = 1000

@@ -18,7 +18,7 @@ from appointments.auth import secret
 from appointments.auth.lookups import Lookups
 from appointments.auth.tokens import AccessTokens, Clock, utc_now
 from appointments.db import Database, Micros, Statement, micros
-from appointments.errors import NotFound, Unauthenticated, Unavailable, Unmet
+from appointments.shared.errors import NotFound, Unauthenticated, Unavailable, Unmet
 
 LAST_USE_EVERY = timedelta(minutes=1)
 """How exactly a key's last use is known. It is written after the answer that it is for, by whoever looks a key up."""

@@ -12,12 +12,12 @@ from uuid import UUID
 from psycopg.rows import class_row
 from uuid_utils.compat import uuid7
 
-from appointments import validation
 from appointments.auth import secret
 from appointments.auth.identity import Authenticator
 from appointments.auth.tokens import Clock, utc_now
 from appointments.db import Connection, Database
-from appointments.errors import Denied, Invalid, NotFound, Unauthenticated, Unmet, Violation
+from appointments.shared import validation
+from appointments.shared.errors import Denied, Invalid, NotFound, Unauthenticated, Unmet, Violation
 
 READ = "appointments.read"
 WRITE = "appointments.write"

@@ -15,8 +15,8 @@ from typing import ParamSpec, TypeVar
 
 import bcrypt
 
-from appointments import metrics, validation
-from appointments.errors import Unavailable
+from appointments.shared import metrics, validation
+from appointments.shared.errors import Unavailable
 
 P = ParamSpec("P")
 R = TypeVar("R")

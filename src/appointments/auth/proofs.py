@@ -9,7 +9,7 @@ from uuid import UUID
 
 import psycopg
 
-from appointments import jobs, validation
+from appointments import jobs
 from appointments.auth import passwords
 from appointments.auth.identity import Authenticator
 from appointments.auth.passwords import Passwords
@@ -17,9 +17,10 @@ from appointments.auth.post import Link, Post, Purpose, said
 from appointments.auth.sessions import end_all
 from appointments.auth.tokens import Clock, utc_now
 from appointments.db import Connection, Database
-from appointments.errors import Invalid, Taken, Unmet
 from appointments.jobs import Job, Kind
 from appointments.mail.links import digest_of
+from appointments.shared import validation
+from appointments.shared.errors import Invalid, Taken, Unmet
 
 RESET_JOB = "account.reset"
 VERIFIED_JOB = "account.verified"

@@ -18,8 +18,8 @@ from throttled.asyncio import MemoryStore, RateLimiterType, RateLimitResult, Red
 from throttled.asyncio.store import BaseStore
 from throttled.exceptions import StoreUnavailableError
 
-from appointments import metrics
-from appointments.errors import TooMany
+from appointments.shared import metrics
+from appointments.shared.errors import TooMany
 
 PER_SECOND = 5
 BURST = 10

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from appointments import metrics
 from appointments.auth import chain, user
 from appointments.auth.identity import Authenticator
 from appointments.auth.post import Post, said
@@ -22,7 +21,8 @@ from appointments.auth.sessions import end_all
 from appointments.auth.tokens import REFRESH_LIFETIME, AccessTokens, Clock, RefreshTokens, Tokens, digest_of, utc_now
 from appointments.auth.user import User
 from appointments.db import Connection, Database
-from appointments.errors import Invalid, Unauthenticated, Unavailable
+from appointments.shared import metrics
+from appointments.shared.errors import Invalid, Unauthenticated, Unavailable
 
 MAX_ATTEMPT_ID = 100
 

@@ -15,7 +15,7 @@ from uuid_utils.compat import uuid7
 from appointments.auth.identity import Authenticator
 from appointments.auth.tokens import REFRESH_LIFETIME, AccessTokens, Clock, RefreshTokens, Tokens, digest_of, utc_now
 from appointments.db import Connection, Database
-from appointments.errors import Invalid, NotFound
+from appointments.shared.errors import Invalid, NotFound
 
 LIFETIME = timedelta(days=30)
 KEPT = timedelta(days=1)

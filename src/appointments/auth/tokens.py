@@ -17,7 +17,7 @@ from uuid import UUID
 
 import jwt
 
-from appointments.errors import Unauthenticated
+from appointments.shared.errors import Unauthenticated
 
 Clock = Callable[[], datetime]
 

@@ -7,8 +7,8 @@ from appointments.calendar import log, resources
 from appointments.calendar.log import BY_OWNER, Cause
 from appointments.calendar.resource import Role
 from appointments.db import Connection, Database, Statement
-from appointments.errors import Denied, Invalid
-from appointments.validation import email_problem, fold_email
+from appointments.shared.errors import Denied, Invalid
+from appointments.shared.validation import email_problem, fold_email
 
 
 class Access(NamedTuple):

@@ -19,7 +19,7 @@ from appointments.calendar.appointment import COLUMNS, LIVE, Appointment, Spec, 
 from appointments.calendar.log import BY_OWNER, Cause, of_all, of_owner
 from appointments.calendar.rules import violations
 from appointments.db import Connection, Database, Row, Statement, micros
-from appointments.errors import Denied, Invalid, NotFound, Stale, Taken, Unmet
+from appointments.shared.errors import Denied, Invalid, NotFound, Stale, Taken, Unmet
 
 
 async def update(

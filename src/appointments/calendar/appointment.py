@@ -11,7 +11,7 @@ from typing import Any, LiteralString, NamedTuple
 from uuid import UUID
 
 from appointments.db import Micros, Row, instant, micros
-from appointments.validation import fold_email
+from appointments.shared.validation import fold_email
 
 UNSET = datetime.min.replace(tzinfo=UTC)
 """A time that a request did not give."""

@@ -1,7 +1,7 @@
 """When is there time? Free and busy, and slots that can be booked.
 
 Both ask the rows of ``bookings``, which refuse a double booking; and slots are judged by what judges a booking
-(:mod:`appointments.bookable`). Of others' time it is told that it is taken, never by what.
+(:mod:`appointments.calendar.bookable`). Of others' time it is told that it is taken, never by what.
 """
 
 import struct
@@ -11,21 +11,21 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from appointments.bookable import slots
-from appointments.bookable.hours import DAY, Hours, opened
-from appointments.bookable.rules import NO_RULES, BookingRules
-from appointments.bookable.slots import AROUND, Obstacles, Requirement, Slot, Subject
-from appointments.bookable.spans import Span, at_least, gaps
-from appointments.bookable.terms import Terms
 from appointments.calendar import frontiers
 from appointments.calendar.appointment import MICROSECOND, NO_TIME, UNSET
+from appointments.calendar.bookable import slots
+from appointments.calendar.bookable.hours import DAY, Hours, opened
+from appointments.calendar.bookable.rules import NO_RULES, BookingRules
+from appointments.calendar.bookable.slots import AROUND, Obstacles, Requirement, Slot, Subject
+from appointments.calendar.bookable.spans import Span, at_least, gaps
+from appointments.calendar.bookable.terms import Terms
 from appointments.calendar.listing import page_size
 from appointments.calendar.resource import ROLE, Role
 from appointments.calendar.rules import EARLIEST, LATEST, LONGEST, LONGEST_BUFFER, buffer_problem
 from appointments.calendar.ruling import full_days
 from appointments.db import Database, Micros, Statement, instant, micros, paging
-from appointments.errors import Invalid, NotFound, Violation
-from appointments.validation import email_problem, fold_email, is_uuid
+from appointments.shared.errors import Invalid, NotFound, Violation
+from appointments.shared.validation import email_problem, fold_email, is_uuid
 
 MAX_SUBJECTS = 50
 LONGEST_WINDOW = timedelta(days=92)

@@ -26,7 +26,7 @@ from appointments.calendar.placing import FREE_UNIT, SPAN
 from appointments.calendar.resource import ROLE
 from appointments.calendar.rules import violations
 from appointments.db import Connection, Database, Micros, Reads, Statement, Values
-from appointments.errors import Invalid, NotFound, Unauthenticated
+from appointments.shared.errors import Invalid, NotFound, Unauthenticated
 
 
 async def create(

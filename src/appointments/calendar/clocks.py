@@ -12,10 +12,10 @@ from zoneinfo import ZoneInfo
 
 from appointments.calendar import reshaping
 from appointments.calendar.log import BY_OWNER
+from appointments.calendar.recurrence import instant as instant_of
 from appointments.calendar.series import day_begins, utc_now
 from appointments.calendar.settling import Booked, Terms
 from appointments.db import Database, Statement, instant
-from appointments.recurrence import instant as instant_of
 
 _BATCH = 1_000
 

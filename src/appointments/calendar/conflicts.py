@@ -10,7 +10,7 @@ from uuid import UUID
 from appointments.calendar.appointment import Spec
 from appointments.calendar.placing import SPAN, span_values
 from appointments.db import Connection, Statement, instant
-from appointments.errors import Collision, Conflict
+from appointments.shared.errors import Collision, Conflict
 
 MAX_COLLISIONS = 10
 NO_ID = UUID(int=0)

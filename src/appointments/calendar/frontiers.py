@@ -25,7 +25,7 @@ from appointments.calendar.log import Cause, of_all
 from appointments.calendar.placing import SPAN, span_values
 from appointments.calendar.series import COLUMNS, FARTHEST, Series, SeriesSpec, Slot, from_row
 from appointments.db import Connection, Database, Statement, instant
-from appointments.errors import Conflict
+from appointments.shared.errors import Conflict
 
 STEP = timedelta(days=90)
 """How far a frontier moves at least: what comes next is likely to be near."""

@@ -14,7 +14,7 @@ from appointments.calendar.appointment import COLUMNS, NO_TIME, Spec, from_row
 from appointments.calendar.log import of_all
 from appointments.calendar.placing import span_values
 from appointments.db import Connection, Database, Row, Statement
-from appointments.errors import NotFound, Unmet, Violation
+from appointments.shared.errors import NotFound, Unmet, Violation
 
 LONGEST = timedelta(hours=1)
 MAX_OPEN = 10

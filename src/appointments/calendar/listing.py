@@ -11,7 +11,7 @@ from uuid import UUID
 from appointments.calendar.appointment import COLUMNS, LIVE, Appointment, from_row
 from appointments.calendar.rules import LONGEST_DAYS
 from appointments.db import Micros, Reads, Statement, instant, paging
-from appointments.errors import Invalid, Violation
+from appointments.shared.errors import Invalid, Violation
 
 DEFAULT_SIZE = 50
 MAX_SIZE = 1000

@@ -11,7 +11,7 @@ from appointments.calendar.resource import Role
 from appointments.calendar.rules import LONGEST_DAYS
 from appointments.db import Database, Micros, Statement, instant
 from appointments.db.paging import Key, decode, encode
-from appointments.errors import Invalid, Violation
+from appointments.shared.errors import Invalid, Violation
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from uuid import UUID
 from appointments.calendar.appointment import Spec, seconds
 from appointments.calendar.resource import ROLE, Role
 from appointments.db import Connection, Micros, Statement, instant
-from appointments.errors import Denied, NotFound
+from appointments.shared.errors import Denied, NotFound
 
 # When a resource would be taken: the appointment's time, its buffers, and the resource's own.
 SPAN: LiteralString = """

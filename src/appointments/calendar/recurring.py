@@ -31,7 +31,7 @@ from appointments.calendar.settling import (
     settle,
 )
 from appointments.db import Connection, Database, Statement, instant, paging
-from appointments.errors import Invalid, Unauthenticated, Violation
+from appointments.shared.errors import Invalid, Unauthenticated, Violation
 
 
 async def create(

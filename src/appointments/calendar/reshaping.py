@@ -15,6 +15,7 @@ from appointments.calendar import frontiers, placing, recurring
 from appointments.calendar.appointment import Spec
 from appointments.calendar.frontiers import LONGEST, Place
 from appointments.calendar.log import BY_OWNER, Cause, of_all
+from appointments.calendar.recurrence import instant as instant_of
 from appointments.calendar.rules import EARLIEST
 from appointments.calendar.series import (
     COLUMNS,
@@ -43,8 +44,7 @@ from appointments.calendar.settling import (
     settle,
 )
 from appointments.db import Connection, Database, Row, Statement, instant
-from appointments.errors import Invalid, Misses, NotFound, SeriesConflict, Stale, Taken, Unmet
-from appointments.recurrence import instant as instant_of
+from appointments.shared.errors import Invalid, Misses, NotFound, SeriesConflict, Stale, Taken, Unmet
 
 
 async def update(

@@ -7,14 +7,14 @@ from enum import IntEnum
 from typing import Any, LiteralString, NamedTuple
 from uuid import UUID
 
-from appointments.bookable import hours, rules
-from appointments.bookable.hours import ALWAYS, Hours
-from appointments.bookable.rules import NO_RULES, BookingRules
 from appointments.calendar.appointment import NO_TIME, seconds
+from appointments.calendar.bookable import hours, rules
+from appointments.calendar.bookable.hours import ALWAYS, Hours
+from appointments.calendar.bookable.rules import NO_RULES, BookingRules
 from appointments.calendar.rules import buffer_problem
 from appointments.db import Micros
-from appointments.errors import Violation
-from appointments.validation import ZONES, problem
+from appointments.shared.errors import Violation
+from appointments.shared.validation import ZONES, problem
 
 MAX_SEATS = 100_000
 MAX_UNITS = 100

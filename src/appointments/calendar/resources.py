@@ -21,7 +21,7 @@ from appointments.calendar.listing import page_size
 from appointments.calendar.log import BY_OWNER, Cause
 from appointments.calendar.resource import COLUMNS, Resource, ResourceSpec, Role, to_values, violations
 from appointments.db import Connection, Database, Micros, Row, Statement, paging
-from appointments.errors import Denied, Invalid, NotFound, Stale, Taken, Unauthenticated, Unmet, Violation
+from appointments.shared.errors import Denied, Invalid, NotFound, Stale, Taken, Unauthenticated, Unmet, Violation
 
 
 async def create(

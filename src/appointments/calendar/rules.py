@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from appointments.calendar.appointment import NO_TIME, UNSET, Attendee, Spec
-from appointments.errors import Violation
-from appointments.validation import ZONES, email_problem, fold_email, is_uuid, problem
+from appointments.shared.errors import Violation
+from appointments.shared.validation import ZONES, email_problem, fold_email, is_uuid, problem
 
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(2101, 1, 1, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""Rules of booking, held against whoever books: the answer of :mod:`~appointments.bookable.terms` for one time.
+"""Rules of booking, held against whoever books: the answer of :mod:`.bookable.terms` for one time.
 
 Rules are a resource's, or a person's for those who act for them. Everything here runs under the locks that the booking
 takes, of the resources and of their subjects: no rule changes meanwhile, and what a rule counts stays counted.
@@ -9,13 +9,13 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from appointments.bookable.hours import DAY, Hours, local_day
-from appointments.bookable.rules import BookingRules
-from appointments.bookable.terms import HOURS, NOTICE, Terms, allowed, changeable
 from appointments.calendar.appointment import LIVE, Appointment, Spec
+from appointments.calendar.bookable.hours import DAY, Hours, local_day
+from appointments.calendar.bookable.rules import BookingRules
+from appointments.calendar.bookable.terms import HOURS, NOTICE, Terms, allowed, changeable
 from appointments.calendar.resource import ROLE, Role
 from appointments.db import Connection, Database, Micros, Row, Statement, Values, instant, micros
-from appointments.errors import Denied, Unmet
+from appointments.shared.errors import Denied, Unmet
 
 NO_ID = UUID(int=0)
 Fetch = Callable[[Statement, Values], Awaitable[list[Row]]]

@@ -15,11 +15,7 @@ from zoneinfo import ZoneInfo
 
 from appointments.calendar.appointment import NO_TIME, Attendee, Spec, seconds
 from appointments.calendar.appointment import to_values as spec_values
-from appointments.calendar.rules import EARLIEST, LATEST, begins_day
-from appointments.calendar.rules import violations as violations_of
-from appointments.db import Micros, Row
-from appointments.errors import Violation
-from appointments.recurrence import (
+from appointments.calendar.recurrence import (
     BadRule,
     Rule,
     check_until,
@@ -31,7 +27,11 @@ from appointments.recurrence import (
     wall_at,
     walls,
 )
-from appointments.validation import ZONES
+from appointments.calendar.rules import EARLIEST, LATEST, begins_day
+from appointments.calendar.rules import violations as violations_of
+from appointments.db import Micros, Row
+from appointments.shared.errors import Violation
+from appointments.shared.validation import ZONES
 
 MOST = 1_000
 """Occurrences of a series that ends: each is a row at once."""

@@ -25,7 +25,7 @@ from appointments.calendar.series import (
     utc_now,
 )
 from appointments.db import Connection, Database, Row, Statement, instant, micros
-from appointments.errors import Collision, Invalid, Miss, Misses, NotFound, SeriesConflict, Unmet
+from appointments.shared.errors import Collision, Invalid, Miss, Misses, NotFound, SeriesConflict, Unmet
 
 HORIZON = timedelta(days=120)
 MOST_NAMED = 100

@@ -12,7 +12,7 @@ from uuid_utils.compat import uuid7
 
 from appointments.calendar.log import Cause, of_all
 from appointments.db import Connection, Micros, Statement, instant
-from appointments.errors import Unmet
+from appointments.shared.errors import Unmet
 
 _LONG_AGO: Micros = -(2**63)
 

@@ -22,7 +22,7 @@ from appointments.changes.cursor import Cursor
 from appointments.changes.numbering import Sequencer
 from appointments.changes.reading import Entry, Head
 from appointments.db import Database
-from appointments.errors import Fault, Unavailable
+from appointments.shared.errors import Fault, Unavailable
 
 POLL_SECONDS = 0.03
 AWAY_SECONDS = 0.5

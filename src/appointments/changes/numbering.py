@@ -17,7 +17,7 @@ from typing import NamedTuple
 import structlog
 
 from appointments.db import Database, Statement
-from appointments.errors import Unavailable
+from appointments.shared.errors import Unavailable
 
 TICK_SECONDS = 0.25
 """How long a change waits for its position if the process that made it died."""

@@ -15,7 +15,7 @@ from appointments.calendar.resource import Resource, Role
 from appointments.calendar.settling import Booked
 from appointments.changes.cursor import Cursor, Follower
 from appointments.db import Database, Micros, Statement
-from appointments.errors import Expired, NotFound
+from appointments.shared.errors import Expired, NotFound
 
 
 class Entry(NamedTuple):

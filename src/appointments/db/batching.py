@@ -21,9 +21,9 @@ from uuid import UUID
 import psycopg
 from psycopg_pool import PoolTimeout
 
-from appointments import metrics, tracing
 from appointments.db.statement import Row, Statement, Values
-from appointments.errors import Unavailable
+from appointments.shared import metrics, tracing
+from appointments.shared.errors import Unavailable
 
 if TYPE_CHECKING:
     from opentelemetry.trace import SpanContext

@@ -1,8 +1,8 @@
 """The database, as the features see it: single statements, and transactions that are run again after a deadlock.
 
 Connections are in autocommit, so a single statement is a transaction of its own and costs one round trip. If the
-database cannot be reached, the driver's error becomes :class:`~appointments.errors.Unavailable`, without any of its
-text. After a lost connection a statement is never sent again, because it may have been committed.
+database cannot be reached, the driver's error becomes :class:`~appointments.shared.errors.Unavailable`, without any of
+its text. After a lost connection a statement is never sent again, because it may have been committed.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from appointments.db.batching import Batcher
 from appointments.db.pool import Pool
 from appointments.db.replica import Reads, Replica, position
 from appointments.db.statement import Connection, Micros, Row, Statement, Values, instant, micros
-from appointments.errors import Unavailable
+from appointments.shared.errors import Unavailable
 
 __all__ = ["Connection", "Database", "Micros", "Reads", "Row", "Statement", "instant", "micros"]
 

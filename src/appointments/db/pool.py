@@ -12,8 +12,8 @@ from typing import LiteralString
 
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from appointments import metrics
 from appointments.db.statement import Connection
+from appointments.shared import metrics
 
 ACQUIRE_SECONDS = 2.0
 """How long a request waits for a connection. People would wait longer, and a restart of the database is shorter."""

@@ -18,10 +18,10 @@ from uuid import UUID
 
 import psycopg
 
-from appointments import metrics
 from appointments.db.pool import Pool
 from appointments.db.statement import Row, Statement, Values
-from appointments.errors import Unavailable
+from appointments.shared import metrics
+from appointments.shared.errors import Unavailable
 
 PATIENCE = 0.02
 """Seconds that a read waits for the replica to catch up: about as long as a read takes altogether."""

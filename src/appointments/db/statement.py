@@ -23,7 +23,7 @@ from psycopg.adapt import Transformer
 from psycopg.rows import TupleRow
 from psycopg.types.numeric import Int8BinaryLoader
 
-from appointments import tracing
+from appointments.shared import tracing
 
 T = TypeVar("T")
 Row = tuple[Any, ...]

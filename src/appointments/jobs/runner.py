@@ -14,9 +14,9 @@ from uuid import uuid4
 import structlog
 
 from appointments.db import Database
-from appointments.errors import Unavailable
 from appointments.jobs import queue
 from appointments.jobs.queue import Job
+from appointments.shared.errors import Unavailable
 
 LEASE = timedelta(seconds=60)
 MOST_SECONDS = 50.0

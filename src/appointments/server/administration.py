@@ -16,7 +16,7 @@ from uuid import UUID
 import click
 import psycopg
 
-from appointments import auth, validation
+from appointments import auth
 from appointments.auth import Auth, Passwords, user
 from appointments.auth.directory import grant_admin
 from appointments.auth.sessions import end_all
@@ -24,10 +24,11 @@ from appointments.auth.tokens import utc_now
 from appointments.auth.user import User
 from appointments.db import Connection, Database
 from appointments.db.migrate import MigrationFault, pending, read
-from appointments.errors import NotFound
 from appointments.server import doctor as examination
 from appointments.server.settings import Settings
 from appointments.server.terminal import database, faults_as_lines
+from appointments.shared import validation
+from appointments.shared.errors import NotFound
 
 T = TypeVar("T")
 

@@ -18,7 +18,7 @@ import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from appointments import auth, metrics, tracing
+from appointments import auth
 from appointments.api.account import AccountService
 from appointments.api.admin import AdminService
 from appointments.api.appointments import AppointmentService
@@ -45,16 +45,18 @@ from appointments.calendar import frontiers, holds
 from appointments.changes import numbering
 from appointments.changes.hub import Hub
 from appointments.changes.numbering import Sequencer
+from appointments.changes.webhooks import deliveries
 from appointments.db import Database
 from appointments.db.migrate import migrate
-from appointments.errors import Malformed, Unavailable
-from appointments.feeds import Feeds
-from appointments.invitations import Limits
+from appointments.icalendar.feeds import Feeds
+from appointments.icalendar.invitations import Limits
 from appointments.server import background, exposition, listener, logs, ports, transport
 from appointments.server.background import Office
 from appointments.server.drain import Servers, drain
 from appointments.server.listener import Listener
 from appointments.server.settings import Settings, secret_of
+from appointments.shared import metrics, tracing
+from appointments.shared.errors import Malformed, Unavailable
 from appointments.v1 import (
     account_pb2,
     admin_pb2,
@@ -68,7 +70,6 @@ from appointments.v1 import (
     series_pb2,
     webhooks_pb2,
 )
-from appointments.webhooks import deliveries
 
 APPOINTMENTS = appointments_pb2.DESCRIPTOR.services_by_name["AppointmentService"]
 RESOURCES = resources_pb2.DESCRIPTOR.services_by_name["ResourceService"]

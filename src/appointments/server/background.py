@@ -7,20 +7,20 @@ from dataclasses import dataclass
 
 import structlog
 
-from appointments import auth, embedded, jobs
+from appointments import auth, jobs
 from appointments.api.webhooks import change_as_json
 from appointments.auth import Auth, Passwords, Post
-from appointments.db import Database
+from appointments.changes.webhooks.posting import Poster
+from appointments.changes.webhooks.target import Target
+from appointments.db import Database, embedded
 from appointments.db.migrate import migrate
-from appointments.invitations import Answers, Follower, Letters, Telling
+from appointments.icalendar.invitations import Answers, Follower, Letters, Telling
 from appointments.jobs import Counts, Runner
 from appointments.mail import MAIL_OFF, Links, Outbox, Sender, outbox
 from appointments.mail.folder import Folder
 from appointments.mail.postman import Postman
 from appointments.mail.relay import Carrier, Relay, Server
 from appointments.server.settings import Settings, secret_of
-from appointments.webhooks.posting import Poster
-from appointments.webhooks.target import Target
 
 _log = structlog.get_logger("appointments")
 

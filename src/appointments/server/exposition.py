@@ -15,8 +15,8 @@ import structlog
 from prometheus_client import REGISTRY, CollectorRegistry, start_http_server
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from appointments.metrics import FOLDER_VARIABLE, WRITER_VARIABLE
 from appointments.server.ports import StartFault
+from appointments.shared.metrics import FOLDER_VARIABLE, WRITER_VARIABLE
 
 _log = structlog.get_logger("appointments")
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it

@@ -4,8 +4,8 @@ import sys
 
 import click
 
-from appointments.recurrence import BadRule, occurrences, parse, wall_at
-from appointments.recurrence import lines as questions
+from appointments.calendar.recurrence import BadRule, occurrences, parse, wall_at
+from appointments.calendar.recurrence import lines as questions
 
 SHOWN = 10
 

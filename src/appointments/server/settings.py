@@ -14,7 +14,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from appointments.mail.relay import Server
-from appointments.validation import email_problem
+from appointments.shared.validation import email_problem
 
 DEVELOPMENT_SECRET = "development-only-secret-never-use-it-elsewhere"  # noqa: S105 - refused in production
 MIN_SECRET_BYTES = 32

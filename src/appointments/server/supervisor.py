@@ -23,7 +23,7 @@ from typing import Any
 
 import structlog
 
-from appointments.embedded import launch
+from appointments.db.embedded import launch
 from appointments.server import exposition, ports
 from appointments.server.ports import StartFault
 from appointments.server.settings import Settings

@@ -6,13 +6,13 @@ from contextlib import contextmanager
 
 import click
 
-from appointments import embedded
+from appointments.db import embedded
+from appointments.db.embedded import DatabaseUnavailable
 from appointments.db.migrate import MigrationFault
-from appointments.embedded import DatabaseUnavailable
-from appointments.errors import Fault
 from appointments.server.ports import StartFault
 from appointments.server.settings import ConfigFault, Settings, load
-from appointments.tracing import TracingFault
+from appointments.shared.errors import Fault
+from appointments.shared.tracing import TracingFault
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from appointments.api.rest.client import address_of
 from appointments.auth import Proofs
 from appointments.auth.post import PATHS
 from appointments.auth.ratelimit import Limiter, network
-from appointments.errors import Invalid
+from appointments.shared.errors import Invalid
 
 DEAD = "This link does not work: it was used, replaced by a newer one, or is too old."
 

@@ -16,8 +16,8 @@ from appointments.auth.proofs import check_address
 from appointments.auth.ratelimit import Limiter, network
 from appointments.auth.tokens import Tokens
 from appointments.auth.user import User
-from appointments.errors import Forbidden, Invalid, TooMany, Unauthenticated
-from appointments.validation import fold_email
+from appointments.shared.errors import Forbidden, Invalid, TooMany, Unauthenticated
+from appointments.shared.validation import fold_email
 
 
 async def ask_for_reset(proofs: Proofs, limiter: Limiter, email: str) -> None:

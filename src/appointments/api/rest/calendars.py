@@ -20,8 +20,8 @@ from appointments.auth.identity import Identity
 from appointments.auth.ratelimit import Limiter
 from appointments.calendar.appointment import Appointment
 from appointments.db import Database
-from appointments.errors import Denied, Unauthenticated
-from appointments.feeds import Feeds, content
+from appointments.icalendar.feeds import Feeds, content
+from appointments.shared.errors import Denied, Unauthenticated
 
 MEDIA_TYPE = "text/calendar; charset=utf-8"
 SUFFIX = ".ics"

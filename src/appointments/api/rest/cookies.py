@@ -11,7 +11,7 @@ from datetime import datetime
 from starlette.responses import Response
 
 from appointments.auth.tokens import Tokens
-from appointments.errors import Malformed
+from appointments.shared.errors import Malformed
 
 Headers = Iterable[tuple[bytes, bytes]]
 

@@ -20,7 +20,7 @@ from starlette.routing import Route
 
 from appointments.api.rest import plain
 from appointments.mail.folder import Folder
-from appointments.validation import is_uuid
+from appointments.shared.validation import is_uuid
 
 _LINK = re.compile(r"https?://[^\s<>\"]+")
 _BODY = re.compile(r"<body[^>]*>(.*)</body>", re.DOTALL)

@@ -23,7 +23,7 @@ from appointments.api.rest import cookies
 from appointments.api.rest.headers import EXPOSED
 from appointments.api.rpc import Policy
 from appointments.api.scopes import rule_of
-from appointments.errors import Fault, Forbidden
+from appointments.shared.errors import Fault, Forbidden
 from appointments.v1 import changes_pb2 as pb
 
 RULE = rule_of(pb.DESCRIPTOR.services_by_name["ChangeService"].methods_by_name["WatchChanges"])

@@ -10,10 +10,10 @@ from appointments.api.rest import plain
 from appointments.api.rest.client import address_of
 from appointments.auth.ratelimit import Limiter, network
 from appointments.db import instant
-from appointments.invitations import Answers, Invitation
-from appointments.invitations.answers import MAX_COMMENT, RESPONSES
-from appointments.invitations.letters import facts, name_of
-from appointments.invitations.telling import facts_of
+from appointments.icalendar.invitations import Answers, Invitation
+from appointments.icalendar.invitations.answers import MAX_COMMENT, RESPONSES
+from appointments.icalendar.invitations.letters import facts, name_of
+from appointments.icalendar.invitations.telling import facts_of
 
 SCRIPT = (Path(__file__).parent / "templates/times.js").read_bytes()
 

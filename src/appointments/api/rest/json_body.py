@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from appointments.errors import Malformed, TooLarge, Violation
+from appointments.shared.errors import Malformed, TooLarge, Violation
 
 MAX_BYTES = 64 * 1024
 

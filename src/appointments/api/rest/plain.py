@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from appointments.errors import STATUSES, Fault, Malformed, TooLarge
+from appointments.shared.errors import STATUSES, Fault, Malformed, TooLarge
 
 HEADERS = {"Cache-Control": "no-store", "X-Robots-Tag": "noindex, nofollow", "Referrer-Policy": "no-referrer"}
 STYLE = (Path(__file__).parent / "templates/plain.css").read_bytes()

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from appointments.errors import INTERNAL, STATUSES, Fault, Invalid, TooLarge
+from appointments.shared.errors import INTERNAL, STATUSES, Fault, Invalid, TooLarge
 
 MEDIA_TYPE = "application/problem+json"
 

@@ -11,9 +11,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from appointments import metrics, tracing
 from appointments.api.caller import request_id
 from appointments.api.rest import problems
+from appointments.shared import metrics, tracing
 
 SECRET_PATHS = ("/verify-email/", "/change-email/", "/password-reset/", "/invitation/", "/unsubscribe/", "/calendars/")
 """What follows is a secret that a link carries."""

@@ -24,8 +24,8 @@ from appointments.api.rest.request_log import RequestLog
 from appointments.auth import Auth
 from appointments.auth.ratelimit import Limiter
 from appointments.auth.tokens import utc_now
-from appointments.errors import Fault
-from appointments.invitations import Answers
+from appointments.icalendar.invitations import Answers
+from appointments.shared.errors import Fault
 
 Ready = Callable[[], Awaitable[bool]]
 

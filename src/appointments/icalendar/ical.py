@@ -1,0 +1,143 @@
+"""Appointments as iCalendar objects (RFC 5545): for invitations, feeds and exports.
+
+Whatever people write is data: the library quotes it, and what has no place in the format is left out.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+from icalendar import Calendar, Component, Event, Timezone, vCalAddress, vText
+
+from appointments.calendar.appointment import Appointment, Attendee
+from appointments.db import instant
+from appointments.shared.validation import fold_email
+
+PRODUCT = "-//Appointments//Appointments//EN"
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u2028\u2029]")
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """A person's name and address. ``sent_by`` is the address that writes for them."""
+
+    address: str
+    name: str = ""
+    sent_by: str = ""
+
+
+def calendar(*, method: str | None = None, name: str = "") -> Calendar:
+    """An empty calendar."""
+    made = Calendar()
+    made.add("version", "2.0")
+    made.add("prodid", PRODUCT)
+    made.add("calscale", "GREGORIAN")
+    if method:
+        made.add("method", method)
+    if name:
+        made.add("x-wr-calname", name)
+        made.add("name", name)
+    return made
+
+
+def event(
+    appointment: Appointment,
+    *,
+    stamp: datetime,
+    sequence: int,
+    organizer: Mailbox | None = None,
+    is_cancelled: bool = False,
+    only: str | None = None,
+) -> Event:
+    """An appointment. Its id is its UID, for ever (RFC 7986 §5.3).
+
+    Attendees are named if there is an organizer; ``only`` says which (folded).
+    """
+    made = Event()
+    made.add("uid", appointment.id_text)
+    made.add("dtstamp", stamp)
+    _add_times(made, appointment)
+    made.add("summary", text(appointment.title))
+    if appointment.description:
+        made.add("description", text(appointment.description))
+    if appointment.location:
+        made.add("location", text(appointment.location))
+    made.add("sequence", sequence)
+    made.add("created", instant(appointment.created_at).replace(microsecond=0))
+    made.add("last-modified", instant(appointment.updated_at).replace(microsecond=0))
+    made.add("status", "CANCELLED" if is_cancelled else "CONFIRMED")
+    made.add("transp", "TRANSPARENT" if appointment.transparent else "OPAQUE")
+    if organizer:
+        made.add("organizer", _address(organizer))
+        guests = [guest for guest in appointment.attendees if only in (None, fold_email(guest.email))]
+        for guest in guests or ([Attendee(only)] if only else []):
+            who = _address(Mailbox(guest.email, guest.display_name))
+            who.params["ROLE"] = vText("REQ-PARTICIPANT")
+            who.params["PARTSTAT"] = vText(guest.response)
+            who.params["RSVP"] = vText("TRUE")
+            made.add("attendee", who, encode=False)
+    return made
+
+
+def _add_times(made: Event, appointment: Appointment) -> None:
+    own = zone(appointment.time_zone)
+    start, end = instant(appointment.start_at).astimezone(own), instant(appointment.end_at).astimezone(own)
+    if appointment.all_day:
+        made.add("dtstart", start.date())
+        made.add("dtend", end.date())
+    else:
+        made.add("dtstart", _sayable(start))
+        made.add("dtend", _sayable(end))
+
+
+def _sayable(local: datetime) -> datetime:
+    # iCalendar knows whole seconds, and of an hour that comes twice it can only say the first (RFC 5545 §3.3.5).
+    return (local.astimezone(UTC) if local.fold else local).replace(microsecond=0)
+
+
+@lru_cache(maxsize=1024)
+def zone(name: str) -> ZoneInfo:
+    """A zone. What this machine does not know (any more) is UTC."""
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        return ZoneInfo("UTC")
+
+
+def timezones(appointments: Iterable[Appointment]) -> list[Component]:
+    """The VTIMEZONEs that the times of appointments need."""
+    needed: dict[str, tuple[date, date]] = {}
+    for each in appointments:
+        if each.all_day or each.time_zone == "UTC":
+            continue
+        first, last = instant(each.start_at).date(), instant(each.end_at).date()
+        known = needed.get(each.time_zone)
+        needed[each.time_zone] = (min(first, known[0]), max(last, known[1])) if known else (first, last)
+    # By whole years, so that the same ones are asked for again and again.
+    return [_timezone(name, first.year - 1, last.year + 2) for name, (first, last) in sorted(needed.items())]
+
+
+@lru_cache(maxsize=512)
+def _timezone(name: str, since: int, until: int) -> Timezone:
+    made = Timezone.from_tzid(name, first_date=date(since, 1, 1), last_date=date(until, 1, 1))
+    made.pop("comment", None)
+    return made
+
+
+def text(value: str) -> str:
+    """A text without the controls that the format forbids."""
+    return _CONTROLS.sub(" ", value.replace("\r\n", "\n"))
+
+
+def _address(who: Mailbox) -> vCalAddress:
+    made = vCalAddress(f"mailto:{who.address}")
+    if who.name:
+        # Outlook does not know RFC 6868, so no double quote is left to be quoted by it.
+        made.params["CN"] = vText(" ".join(text(who.name).replace('"', "'").split()))
+    if who.sent_by:
+        made.params["SENT-BY"] = vText(f"mailto:{who.sent_by}")
+    return made

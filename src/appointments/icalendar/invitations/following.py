@@ -1,0 +1,97 @@
+"""Reads the log of changes, and defers a job for every appointment of which somebody may have to be told."""
+
+import asyncio
+
+import structlog
+
+from appointments.db import Database, Statement
+from appointments.shared.errors import Unavailable
+
+POLL_SECONDS = 1.0
+OFF_SECONDS = 60.0
+"""How often the cursor is moved on while there is no mail."""
+
+BATCH = 1000
+
+_log = structlog.get_logger("appointments.icalendar.invitations")
+
+# Whoever has the cursor's row reads on; others find nothing to do. Appointments without attendees, of which nobody was
+# ever told, cost one look at their row. Occurrences of a series are not mailed one by one.
+FOLLOW = Statement(
+    """
+    WITH here AS MATERIALIZED (
+        SELECT least(position, last_position) AS position, last_position
+        FROM invitation_cursor CROSS JOIN change_head
+        WHERE position <> last_position
+        FOR NO KEY UPDATE OF invitation_cursor SKIP LOCKED
+    ), entries AS MATERIALIZED (
+        SELECT changes.position, changes.kind, changes.item_id, changes.calendar_id, changes.changed_at
+        FROM here JOIN changes ON changes.position > here.position
+        ORDER BY changes.position LIMIT %(most)s::integer
+    ), concerned AS (
+        SELECT appointments.id, min(entries.changed_at) AS changed_at
+        FROM entries
+        JOIN appointments ON appointments.id = entries.item_id AND appointments.owner_id = entries.calendar_id
+        WHERE entries.kind LIKE 'appointment.%%' AND appointments.series_id IS NULL AND (
+            appointments.attendees <> '[]'
+            OR EXISTS (SELECT FROM invitations WHERE invitations.appointment_id = appointments.id)
+        )
+        GROUP BY appointments.id
+    ), deferred AS (
+        INSERT INTO jobs (kind, key, payload, due_at, deferred_at)
+        SELECT 'invitations', id::text, '{}', changed_at + %(gather)s::integer * interval '1 second', now()
+        FROM concerned ORDER BY id
+        ON CONFLICT ON CONSTRAINT jobs_once DO UPDATE SET
+            due_at = CASE WHEN jobs.lease IS NULL THEN least(jobs.due_at, excluded.due_at) ELSE jobs.due_at END,
+            again_at = CASE WHEN jobs.lease IS NOT NULL THEN excluded.due_at END,
+            attempts = CASE WHEN jobs.failed_at IS NULL THEN jobs.attempts ELSE 0 END,
+            deferred_at = CASE WHEN jobs.failed_at IS NULL THEN jobs.deferred_at ELSE excluded.deferred_at END,
+            failed_at = NULL, error = NULL
+    ), moved AS (
+        UPDATE invitation_cursor
+        SET position = coalesce((SELECT max(entries.position) FROM entries), here.last_position)
+        FROM here
+    )
+    SELECT count(*) FROM entries
+    """
+)
+
+
+# What changes while there is no mail is never mailed: whoever turns mail on later does not mean to tell of the past.
+PASS_OVER = Statement(
+    """
+    UPDATE invitation_cursor SET position = last_position FROM change_head WHERE position <> last_position
+    """
+)
+
+
+class Follower:
+    """Follows the log on behalf of one process. Changes are gathered into one message for ``gather_seconds``.
+
+    With mail off it passes over everything.
+    """
+
+    def __init__(self, db: Database, *, gather_seconds: int, mail_is_on: bool = True) -> None:
+        self._db = db
+        self._gather_seconds = gather_seconds
+        self._mail_is_on = mail_is_on
+
+    async def run(self) -> None:
+        """Follow until cancelled. While the database is away, wait for it."""
+        while True:
+            try:
+                if await self.step() < BATCH:
+                    await asyncio.sleep(POLL_SECONDS if self._mail_is_on else OFF_SECONDS)
+            except Unavailable:
+                await asyncio.sleep(POLL_SECONDS)
+            except Exception as error:  # noqa: BLE001 - the last line: without it no invitation would go out any more
+                _log.error("the log cannot be followed", exc_info=error)
+                await asyncio.sleep(POLL_SECONDS)
+
+    async def step(self) -> int:
+        """Read on; return how many entries there were."""
+        if not self._mail_is_on:
+            await self._db.fetch(PASS_OVER, {})
+            return 0
+        rows = await self._db.fetch(FOLLOW, {"most": BATCH, "gather": self._gather_seconds})
+        return int(rows[0][0])

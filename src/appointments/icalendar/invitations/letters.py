@@ -1,0 +1,159 @@
+"""How invitations read: for people as text, for their calendars as iTIP (RFC 5546, carried as RFC 6047 has it)."""
+
+import re
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from appointments.calendar.appointment import Appointment
+from appointments.db import Connection, Statement, instant
+from appointments.icalendar import ical
+from appointments.icalendar.ical import Mailbox
+from appointments.icalendar.invitations.answers import Answers
+from appointments.icalendar.invitations.telling import CANCEL, REQUEST, Organizer, facts_of, read
+from appointments.mail import Action, Calendar, Letter, Mail, Sender
+from appointments.mail.postman import Writer
+
+_LINK = re.compile(r"://|www\.|@|\.\w{2,}/", re.IGNORECASE)
+MOST_DESCRIPTION = 2000
+
+
+class Letters:
+    """Writes them. ``sender`` is who the messages come from; the organizer's name and address stand beside it."""
+
+    def __init__(self, answers: Answers, sender: Sender) -> None:
+        self._answers = answers
+        self._sender = sender
+
+    def writers(self) -> dict[str, Writer]:
+        """Who writes the letters of each kind."""
+        return {REQUEST: Writer(self._request), CANCEL: Writer(self._cancel)}
+
+    async def _request(self, connection: Connection, letter: Letter) -> Mail | None:
+        found = await self._current(connection, letter)
+        if found is None:
+            return None
+        appointment, organizer, zone, told_at = found
+        guests = {guest.email.strip().lower() for guest in appointment.attendees}
+        if appointment.deleted_at is not None or letter.recipient not in guests:
+            return None  # the cancellation is on its way
+        was = letter.about["was"] or {}
+        is_change = letter.about["why"] == "changed"
+        url = await self._answers.answer_url(connection, appointment.id, letter.recipient)
+        who = name_of(organizer)
+        said = f"{who} has changed an appointment that you are invited to." if is_change else f"{who} invites you."
+        return Mail(
+            f"{'Changed' if is_change else 'Invitation'}: {appointment.title}",
+            (said,),
+            facts=facts(facts_of(appointment), was, zone, who),
+            actions=tuple(
+                Action(label, f"{url}?answer={answer}")
+                for label, answer in (("Accept", "ACCEPTED"), ("Maybe", "TENTATIVE"), ("Decline", "DECLINED"))
+            ),
+            footer=f"You get this because {who} invited {letter.recipient}.",
+            from_name=who,
+            reply_to=organizer.email,
+            calendar=self._calendar("REQUEST", appointment, organizer, letter, told_at),
+            unsubscribe_url=await self._answers.unsubscribe_url(connection, letter.recipient),
+        )
+
+    async def _cancel(self, connection: Connection, letter: Letter) -> Mail | None:
+        found = await self._current(connection, letter)
+        if found is None:
+            return None
+        appointment, organizer, zone, told_at = found
+        who = name_of(organizer)
+        said = {
+            "off": f"{who} has cancelled this appointment.",
+            "removed": f"{who} has taken you off the list of this appointment.",
+        }[letter.about["why"]]
+        return Mail(
+            f"Cancelled: {appointment.title}",
+            (said,),
+            facts=facts(facts_of(appointment), {}, zone, who),
+            footer=f"You get this because {who} had invited {letter.recipient}.",
+            from_name=who,
+            reply_to=organizer.email,
+            calendar=self._calendar("CANCEL", appointment, organizer, letter, told_at),
+            unsubscribe_url=await self._answers.unsubscribe_url(connection, letter.recipient),
+        )
+
+    async def _current(
+        self, connection: Connection, letter: Letter
+    ) -> tuple[Appointment, Organizer, str, datetime] | None:
+        """The appointment and what goes with it; None if a newer message tells of it."""
+        if letter.appointment_id is None or (found := await read(connection, letter.appointment_id)) is None:
+            return None
+        rows = await connection.fetch(
+            STANDING, {"id": letter.appointment_id, "address": letter.recipient, "version": letter.sequence}
+        )
+        if not rows:
+            return None
+        appointment, organizer = found
+        return appointment, organizer, rows[0][1] or appointment.time_zone, instant(rows[0][0])
+
+    def _calendar(
+        self, method: str, appointment: Appointment, organizer: Organizer, letter: Letter, told_at: datetime
+    ) -> Calendar:
+        made = ical.calendar(method=method)
+        for component in ical.timezones([appointment]):
+            made.add_component(component)
+        made.add_component(
+            ical.event(
+                appointment,
+                stamp=told_at.replace(microsecond=0),
+                sequence=letter.about["sequence"],
+                organizer=Mailbox(organizer.email, name_of(organizer), sent_by=self._sender.address),
+                is_cancelled=method == "CANCEL",
+                # A cancellation names whom it is for (RFC 5546 §3.2.5): of the others nothing has changed.
+                only=letter.recipient if method == "CANCEL" else None,
+            )
+        )
+        return Calendar(method, made.to_ical())
+
+
+STANDING = Statement(
+    """
+    SELECT told_at, (SELECT time_zone FROM users WHERE email = address AND time_zone <> 'UTC') FROM invitations
+    WHERE appointment_id = %(id)s::uuid AND address = %(address)s::text AND version = %(version)s::integer
+    """
+)
+
+
+def name_of(organizer: Organizer) -> str:
+    """What to call an organizer. A name that looks like a link advertises something: then it is the address."""
+    name = " ".join(organizer.name.split())
+    return organizer.email if not name or _LINK.search(name) else name[:60]
+
+
+def facts(now: dict[str, Any], was: dict[str, Any], zone: str, organizer: str) -> tuple[tuple[str, str], ...]:
+    """What there is to say of an appointment; of what has changed, what it was before."""
+    said = [("What", now["title"], was.get("title"))]
+    said.append(("When", when(now, zone), when(was, zone) if was else None))
+    said.append(("Where", now["location"], was.get("location")))
+    listed = [(name, _both(before, after)) for name, after, before in said if after or before]
+    listed.append(("Organizer", organizer))
+    if now["description"]:
+        listed.append(("Notes", now["description"][:MOST_DESCRIPTION]))
+    return tuple(listed)
+
+
+def _both(before: str | None, after: str) -> str:
+    return after if before is None or before == after else f"{before or '(nothing)'} → {after or '(nothing)'}"
+
+
+def when(facts: dict[str, Any], zone: str) -> str:
+    """When an appointment is, on the clocks of a zone; whole days are days, wherever somebody is."""
+    if facts["all_day"]:
+        own = ical.zone(facts["zone"])
+        first = instant(facts["start"]).astimezone(own)
+        last = instant(facts["end"]).astimezone(own) - timedelta(microseconds=1)
+        day = f"{first:%a %-d %b %Y}"
+        return day if first.date() == last.date() else f"{day} – {last:%a %-d %b %Y}"
+    start, end = _local(facts["start"], ical.zone(zone)), _local(facts["end"], ical.zone(zone))
+    until = f"{end:%H:%M}" if start.date() == end.date() else f"{end:%a %-d %b %Y, %H:%M}"
+    return f"{start:%a %-d %b %Y, %H:%M} – {until} ({zone})"
+
+
+def _local(at: int, zone: ZoneInfo) -> datetime:
+    return instant(at).astimezone(zone)
