@@ -1,4 +1,4 @@
--- The log of changes: what changed, for whose calendar, by whom, in an order that a reader can resume (docs/adr/0009).
+-- The log of changes: what changed, for whose calendar, by whom, in an order that a reader can resume (docs/adr/0020).
 
 -- What was written and has no position yet. Every statement that changes something puts a row here for each calendar
 -- that shows it; no lock, no number that others wait for. Whoever numbers takes the rows out again, in the order of

@@ -43,8 +43,8 @@ _numbers = itertools.count(1)
 
 
 def new_email() -> str:
-    """An address that nobody has yet."""
-    return f"person-{os.getpid()}-{next(_numbers)}@example.com"
+    """An address that nobody has yet; later ones sort behind earlier ones."""
+    return f"person-{os.getpid()}-{next(_numbers):06}@example.com"
 
 
 def new_address() -> tuple[tuple[str, str], ...]:
