@@ -206,7 +206,7 @@ def test_an_ordinary_user_gets_a_server_too(folder: Path) -> None:
         pytest.skip("this Python is closed to other users")
     folder.chmod(0o777)
     program = (
-        "from appointments import embedded\n"
+        "from appointments.db import embedded\n"
         "with embedded.serve(embedded.default_data()) as s: print(s.log.owner(), s.log)"
     )
     result = subprocess.run(
