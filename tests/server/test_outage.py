@@ -7,7 +7,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack, ExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -43,7 +43,12 @@ class Postgres:
 
     def kill(self) -> None:
         """End it as a power cut would, all backends with it."""
-        os.kill(self.server.pid, signal.SIGKILL)
+        pid = self.server.pid
+        backends = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        # A backend notices by itself that its postmaster is gone, but may serve one statement more before it does.
+        for each in (pid, *map(int, backends)):
+            with suppress(ProcessLookupError):
+                os.kill(each, signal.SIGKILL)
         self.running.close()
 
 
