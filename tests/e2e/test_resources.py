@@ -1,5 +1,6 @@
 """Rooms and equipment: seen beside the calendar, managed, and given to others."""
 
+import asyncio
 import re
 import uuid
 from collections.abc import AsyncIterator
@@ -89,6 +90,22 @@ async def test_a_day_shows_each_room_as_a_column_with_what_takes_it(tab: Tab, ad
     await expect(tab.toast).to_contain_text(f"“{lab.display_name}” is taken by somebody else")
     assert [] == await violations(tab.page)
     assert [] == tab.errors
+
+
+async def test_a_page_that_nobody_touches_asks_for_nothing(tab: Tab, ada: Person, grace: Person) -> None:
+    """What was answered is drawn, and that is no reason to ask again."""
+    _, lab = await own_rooms(ada, grace)
+    await grace.create(at(15, 13), title="Hers in hers", resource_ids=[lab.id])
+    for view in ("Day", "Week"):
+        await tab.show(view)
+        if view == "Day":
+            await tab.button("Rooms").click()
+        await expect(tab.page.get_by_text("Taken", exact=True).first).to_be_visible()
+        asked: list[str] = []
+        tab.page.on("request", lambda request, asked=asked: asked.append(request.url))
+        await asyncio.sleep(1)
+        # A first look may have been under way, the second of an own change.
+        assert len(asked) <= 6, asked
 
 
 async def test_a_click_in_a_rooms_column_books_the_room(tab: Tab, ada: Person, grace: Person) -> None:
