@@ -162,10 +162,8 @@ async def serve(settings: Settings, dsn: str, *, announce: Announce, inherited: 
             _log.warning("no mail is sent: SMTP_URL is not set")
         succeeded = await stop
         patience = {"seconds": settings.drain_seconds, "lame_duck": settings.lame_duck_seconds}
-        leaving = [drain(servers, **patience, succeeded=succeeded, ending=worker)]
-        if runner:
-            leaving.append(runner.stop(settings.drain_seconds))
-        await asyncio.gather(*leaving)
+        working = [asyncio.create_task(runner.stop(settings.drain_seconds))] if runner else []
+        await drain(servers, *working, **patience, succeeded=succeeded, ending=worker)
         if worker:
             _vanish()
         await _cancel(beside)

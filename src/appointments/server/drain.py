@@ -4,10 +4,11 @@
    server has taken over the same ports.
 2. Every HTTP answer asks its client to leave.
 3. Streams end with UNAVAILABLE, so that their clients leave too. Calls in flight end by themselves.
-4. Native calls come last.
+4. Native calls come last, when nothing else is left to wait for: from then on they are refused.
 """
 
 import asyncio
+from collections.abc import Awaitable
 from dataclasses import dataclass
 
 import structlog
@@ -44,8 +45,10 @@ class Servers:
     health: Health
 
 
-async def drain(servers: Servers, *, seconds: float, lame_duck: float, succeeded: bool, ending: bool) -> None:
-    """Leave both ports. Calls in flight get ``seconds``.
+async def drain(
+    servers: Servers, *beside: Awaitable[None], seconds: float, lame_duck: float, succeeded: bool, ending: bool
+) -> None:
+    """Leave both ports. Calls in flight get ``seconds``. What else has to end is waited for before the native port.
 
     With ``succeeded`` another server has taken over the same ports and gets every new connection. Otherwise everything
     is still served for ``lame_duck`` seconds, until load balancers have noticed. With ``ending`` the process ends right
@@ -63,7 +66,7 @@ async def drain(servers: Servers, *, seconds: float, lame_duck: float, succeeded
     await servers.streams.drain(seconds / 2)
     # A request may be on its way on an idle connection. Its answer asks the client to leave.
     await servers.web.quiet(QUIET_SECONDS)
-    await asyncio.gather(servers.front.drain(seconds), servers.web.close(seconds))
+    await asyncio.gather(servers.front.drain(seconds), servers.web.close(seconds), *beside)
     await _leave_native(servers, seconds, ending=ending)
 
 
