@@ -25,7 +25,7 @@ MIX = ("get", "create", "list 20", "update")
 def memory(stage: Stage, *, calls: int) -> Iterator[Row]:
     """The resident set of a new server: at the beginning, after many calls, with open streams."""
     with serve(stage.dsn) as server:
-        fresh = replace(stage, server=server, minute=stage.minutes(2 * calls))
+        fresh = replace(stage, server=server)
         yield Row("memory: idle", _resident(server), "MiB")
         warm_up, part = calls // 10, min(5000, calls // 4)
         for index in range(warm_up // part + 1):
@@ -34,6 +34,7 @@ def memory(stage: Stage, *, calls: int) -> Iterator[Row]:
         yield Row("memory: warm", warm, "MiB")
         for index in range(-(-calls // part)):
             fresh.drive(MIX[index % len(MIX)], part, in_flight=64)
+        stage.minute = fresh.minute
         full = _resident(server)
         yield Row(f"memory: {calls:,} calls later", full, "MiB", "memory: warm", full / warm)
         streams = asyncio.run(_with_streams(server))
