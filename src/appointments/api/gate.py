@@ -7,9 +7,6 @@ from appointments.shared.errors import Unavailable
 QUIET_MOMENT_SECONDS = 0.2
 """How long to wait for a moment without calls in flight before new calls are refused."""
 
-COME_AGAIN_SECONDS = 0.25
-"""When a refused call should be tried again. A client that tries four times more outlasts the refusing server."""
-
 
 class Gate:
     """A context manager around each call; all calls share one."""
@@ -26,7 +23,7 @@ class Gate:
 
     def __enter__(self) -> None:
         if self._shut:
-            raise Unavailable("The server is shutting down.", retry_after=COME_AGAIN_SECONDS)
+            raise Unavailable("The server is shutting down.", retry_after=0.1)
         self._inside += 1
 
     def __exit__(self, *exc_info: object) -> None:
