@@ -30,6 +30,8 @@ CHANGEABLE = {
 }
 """The contract's fields that an update can name, each with its field of a Spec."""
 
+_CREATED, _UPDATED, _UNDELETED = map(metrics.BOOKINGS.labels, ("create", "update", "undelete"))
+
 
 class AppointmentService:
     """The caller's own appointments. Statuses are in proto/appointments/v1/appointments.proto."""
@@ -51,7 +53,7 @@ class AppointmentService:
             request_id = convert.optional_identifier(request.request_id, "request_id")
         except Invalid as bad:
             raise Invalid([*bad.violations, *violations(spec), *holds.violations(ttl, spec)]) from None
-        if not violations(spec):
+        if spec.attendees and not violations(spec):
             await self._count_invitations(caller, spec)
         created = await booking.create(
             self._db,
@@ -62,7 +64,7 @@ class AppointmentService:
             ttl=ttl,
             override=request.override_rules,
         )
-        metrics.BOOKINGS.labels("create").inc()
+        _CREATED.inc()
         return pb.CreateAppointmentResponse(appointment=convert.appointment(created))
 
     async def _count_invitations(self, caller: Caller, spec: Spec) -> None:
@@ -144,7 +146,7 @@ class AppointmentService:
             override=request.override_rules,
             retime=(wanted.start_at, wanted.end_at) if set(fields) == {"start_at", "end_at"} else None,
         )
-        metrics.BOOKINGS.labels("update").inc()
+        _UPDATED.inc()
         return pb.UpdateAppointmentResponse(appointment=convert.appointment(changed))
 
     async def DeleteAppointment(
@@ -173,7 +175,7 @@ class AppointmentService:
             cause=cause(caller),
             override=request.override_rules,
         )
-        metrics.BOOKINGS.labels("undelete").inc()
+        _UNDELETED.inc()
         return pb.UndeleteAppointmentResponse(appointment=convert.appointment(restored))
 
 

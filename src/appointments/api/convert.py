@@ -33,6 +33,7 @@ _FROM_RESPONSE = {
     "TENTATIVE": pb.ATTENDEE_RESPONSE_TENTATIVE,
 }
 _UNANSWERED = dict.fromkeys(pb.AttendeeResponse.values(), "NEEDS-ACTION")
+_TRANSPARENCIES = frozenset(pb.Transparency.values())
 _OPAQUE, _TRANSPARENT = pb.TRANSPARENCY_OPAQUE, pb.TRANSPARENCY_TRANSPARENT
 
 _MANY_DAYS = 10_000
@@ -87,7 +88,7 @@ def spec(message: pb.Appointment) -> Spec:
 
 
 def _transparent(message: pb.Appointment) -> bool:
-    if message.transparency not in pb.Transparency.values():
+    if message.transparency not in _TRANSPARENCIES:
         raise Invalid.field("appointment.transparency", "is not a known transparency")
     return message.transparency == pb.TRANSPARENCY_TRANSPARENT
 

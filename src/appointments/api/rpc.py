@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from time import perf_counter
 from typing import Any, NoReturn, Protocol, TypeAlias
 from uuid import UUID
@@ -116,6 +116,7 @@ class Policy:
         parse = GetMessageClass(method.input_type).FromString
         service = method.containing_service.full_name
         name = f"/{service}/{method.name}"
+        duration_of = cache(partial(metrics.RPC_DURATION.labels, service, method.name))
 
         async def behaviour(data: bytes, context: Context) -> bytes:
             started = perf_counter()
@@ -144,7 +145,7 @@ class Policy:
             finally:
                 duration = perf_counter() - started
                 door = getattr(context, "door", "native")  # the context of gRPC itself does not say
-                metrics.RPC_DURATION.labels(service, method.name, code.name, door).observe(duration)
+                duration_of(code.name, door).observe(duration)
                 _log.info(
                     "request",
                     request_id=visitor.request_id,

@@ -42,9 +42,13 @@ def _problems(spec: Spec) -> Iterator[tuple[str, str]]:
     yield from _time_problems(spec, zone)
     if zone is None:
         yield "time_zone", "must be an IANA time zone, such as Europe/Zurich" if spec.time_zone else "is required"
-    yield from _attendee_problems(spec.attendees)
-    yield from _resource_problems(spec.resource_ids)
-    yield from _buffer_problems(spec)
+    # Most appointments have none of these, and this runs for every create.
+    if spec.attendees:
+        yield from _attendee_problems(spec.attendees)
+    if spec.resource_ids:
+        yield from _resource_problems(spec.resource_ids)
+    if spec.buffer_before or spec.buffer_after:
+        yield from _buffer_problems(spec)
     if spec.transparent:
         yield from _transparency_problems(spec)
 
