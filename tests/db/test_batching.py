@@ -49,6 +49,21 @@ async def test_concurrent_creates_share_statements(db: Database) -> None:
         assert answer == await booking.get(db, owner, answer.id)
 
 
+async def test_people_who_ask_for_the_same_get_it_each(db: Database) -> None:
+    """A value that all requests share is written once. Request ids differ, and some requests have none."""
+    people = [await add_user(db) for _ in range(PEOPLE)]
+    ids = [None if index % 3 else UUID(int=index + 1) for index in range(PEOPLE)]
+    answers = await asyncio.gather(
+        *(booking.create(db, owner, spec(), request_id=each) for owner, each in zip(people, ids, strict=True))
+    )
+    assert await statements(db) < PEOPLE / 2
+    for owner, answer, each in zip(people, answers, ids, strict=True):
+        assert answer == await booking.get(db, owner, answer.id)
+        assert spec() == answer.spec
+        if each:
+            assert answer == await booking.create(db, owner, spec(), request_id=each)
+
+
 async def test_a_collision_is_nobody_elses(db: Database) -> None:
     """Some find their time taken: they are told so, and the others are booked."""
     people = [await add_user(db) for _ in range(PEOPLE)]

@@ -206,8 +206,10 @@ class Batcher:
 
     def _arrays(self, requests: Sequence[_Request]) -> Values:
         rows_of = Counter(request.owner for request in requests)
+        # UNNEST fills up the shorter of its arrays with NULL, so a column of nothing else need not be sent.
+        columns = {name: [request.values[name] for request in requests] for name in self._one.parameters}
         return {
-            **{name: [request.values[name] for request in requests] for name in self._one.parameters},
+            **{name: [] if values.count(None) == len(values) else values for name, values in columns.items()},
             "crowded": [owner for owner, rows in rows_of.items() if rows > 1],
         }
 

@@ -122,6 +122,9 @@ def _summary(sql: str) -> str:
 
 def _array(type_: str, values: Sequence[Any]) -> bytes:
     encode = _ENCODERS[type_]
+    if values and values[0] is not None and values.count(values[0]) == len(values):
+        same = encode(values[0])
+        return _int4s(1, 0, _OIDS[type_], len(values), 1) + (len(same).to_bytes(4) + same) * len(values)
     parts = [_int4s(1, any(value is None for value in values), _OIDS[type_], len(values), 1)]
     for value in values:
         encoded = None if value is None else encode(value)
