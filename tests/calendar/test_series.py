@@ -18,6 +18,7 @@ from appointments.calendar import (
     clocks,
     frontiers,
     listing,
+    occupancy,
     recurring,
     reshaping,
     resources,
@@ -548,6 +549,70 @@ async def test_free_time_is_found_beyond_a_frontier(db: Database, owner: UUID) -
     asker = availability.Asker(owner)
     (found,) = await availability.free_busy(db, asker, [str(owner)], since, since + DAY)
     assert [(since + 9 * HOUR, since + 10 * HOUR)] == [(instant(begin), instant(end)) for begin, end in found.busy]
+
+
+async def test_a_list_shows_what_is_beyond_a_frontier(db: Database, owner: UUID, stranger: UUID, room: UUID) -> None:
+    """The owner's, and that of the room, in a far week: what is there is what the rule says."""
+    created = await recurring.create(db, owner, recurs("FREQ=WEEKLY", MONDAY, room))
+    unbooked = await recurring.create(db, owner, recurs("FREQ=WEEKLY", MONDAY + DAY, transparent=True))
+    since = MONDAY + 80 * WEEK
+    window = listing.Window(owner, since, since + 2 * WEEK)
+    assert [] == (await listing.page(db, window)).appointments
+    # Of each the first after the frontiers were moved, and of the second list again.
+    for _ in range(2):
+        found = (await listing.page_ahead(db, db.reads(owner, ""), window)).appointments
+        spec, other = created.series.spec, unbooked.series.spec
+        expected = sorted(
+            slot.start_at for each in (spec, other) for slot in each.slots(since=since, until=since + 2 * WEEK)
+        )
+        assert expected == [instant(each.start_at) for each in found]
+    later = since + 52 * WEEK
+    seen = await occupancy.page(db, occupancy.Window(stranger, room, later, later + WEEK))
+    assert [slot.start_at for slot in spec.slots(since=later, until=later + WEEK)] == [
+        instant(each.start_at) for each in seen.entries
+    ]
+    assert 0 == await audit(db)
+
+
+async def test_a_list_makes_no_more_rows_than_it_shows(db: Database, owner: UUID) -> None:
+    """A window to the end of time is read page by page, nearly ten years ahead, each occurrence once and in order."""
+    created = await recurring.create(db, owner, recurs("FREQ=WEEKLY"))
+    window = listing.Window(owner, NOW, datetime(9999, 1, 1, tzinfo=UTC))
+    first = await listing.page_ahead(db, db, window, size=20)
+    assert 20 == len(first.appointments)
+    assert len(await occurrences(db, owner, created.series.id)) < 40
+    found, token = first.appointments, first.next_token
+    while token:
+        page = await listing.page_ahead(db, db, window, size=60, token=token)
+        found, token = [*found, *page.appointments], page.next_token
+    expected = [slot.start_at for slot in created.series.spec.slots(until=NOW + timedelta(days=3_560))]
+    assert expected == [instant(each.start_at) for each in found][: len(expected)]
+    # Without an end the window is looked at for one step from its start.
+    beyond = listing.Window(owner, NOW + timedelta(days=3_500))
+    assert len((await listing.page_ahead(db, db, beyond)).appointments) >= 8
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "last", "days"),
+    [
+        (0, 31, None, None),  # what is near costs nothing
+        (0, None, None, 90),
+        (0, 300, 20, None),  # a full page that ends near
+        (0, 300, 80, 80),
+        (400, None, None, 490),
+        (0, 9_000, None, 3_562),
+    ],
+)
+def test_how_far_a_list_looks(since: int, until: int | None, last: int | None, days: int | None) -> None:
+    """In days from now: only where frontiers may be short of what a page shows."""
+    now = datetime.now(UTC)
+    found = listing.reach(
+        now + since * DAY,
+        now + until * DAY if until else None,
+        micros(now + last * DAY) if last else None,
+        frontiers.HORIZON,
+    )
+    assert days == (round((found.until - now) / DAY) if found else None)
 
 
 async def test_one_of_many_wins_each_slot(db: Database, dsn: str, room: UUID) -> None:

@@ -107,6 +107,34 @@ async def test_one_or_some_or_all_are_changed(tab: Tab) -> None:
     await expect(tab.appointment("Special rounds")).to_have_count(1)
 
 
+async def test_one_is_dragged_and_the_others_stay(tab: Tab) -> None:
+    """It says so, marks the exception, and can be undone."""
+    await repeat(tab, "Rounds", "2030-05-16T12:00", 2)
+    await tab.save()
+    await tab.drag(await tab.point("2030-05-16", 12.25), await tab.point("2030-05-17", 14.25))
+    await expect(tab.toast).to_contain_text("Only this one was moved to Fri 17 May, 14:00 – 15:00.")
+    await expect(tab.appointment("Rounds")).to_contain_text("repeats, moved")
+    await tab.button("Next").click()
+    await tab.settled()
+    assert "12:00 – 13:00" == await tab.span_of("Rounds")
+    await tab.button("Previous").click()
+    await tab.button("Undo").click()
+    await expect(tab.toast).to_contain_text("Only this one was moved to Thu 16 May, 12:00 – 13:00.")
+    await expect(tab.appointment("Rounds")).not_to_contain_text("moved")
+
+
+async def test_what_never_ends_is_shown_far_ahead(tab: Tab) -> None:
+    """Months beyond what the service has as appointments when the series is saved."""
+    await tab.write("Rounds", "2030-05-16T12:00")
+    await tab.field("Repeat").select_option("Every Thursday")
+    await tab.save()
+    await tab.show("Month")
+    for _ in range(7):
+        await tab.button("Next").click()
+        await tab.settled()
+    await expect(tab.appointment("Rounds")).to_have_count(6)  # of December 2030, whose grid begins in November
+
+
 async def test_one_or_some_or_all_are_deleted_and_come_back(tab: Tab) -> None:
     """Each deletion can be undone."""
     await repeat(tab, "Rounds", "2030-05-16T12:00", 3)

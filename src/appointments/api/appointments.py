@@ -1,11 +1,11 @@
 """AppointmentService: convert, call the feature, convert."""
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from appointments.api import convert, masks
 from appointments.api.caller import Caller, cause
-from appointments.calendar import amending, booking, holds, listing, occupancy
+from appointments.calendar import amending, booking, frontiers, holds, listing, occupancy
 from appointments.calendar.appointment import Appointment, Spec, with_answers
 from appointments.calendar.rules import violations
 from appointments.db import Database, Reads
@@ -36,10 +36,14 @@ _CREATED, _UPDATED, _UNDELETED = map(metrics.BOOKINGS.labels, ("create", "update
 class AppointmentService:
     """The caller's own appointments. Statuses are in proto/appointments/v1/appointments.proto."""
 
-    def __init__(self, db: Database, limits: Limits | None = None) -> None:
-        """``limits`` say how many people somebody may invite; None: nobody is written to."""
+    def __init__(self, db: Database, limits: Limits | None = None, *, horizon: timedelta = frontiers.HORIZON) -> None:
+        """``limits`` say how many people somebody may invite; None: nobody is written to.
+
+        ``horizon`` is how far ahead the occurrences of endless series are appointments already.
+        """
         self._db = db
         self._limits = limits
+        self._horizon = horizon
 
     def _reads(self, caller: Caller) -> Reads:
         return self._db.reads(caller.user_id, caller.read_after)
@@ -95,7 +99,14 @@ class AppointmentService:
         series_id = convert.optional_identifier(request.series_id, "series_id")
         since, until = _bounds(request)
         window = listing.Window(caller.user_id, since, until, request.show_deleted, series_id)
-        page = await listing.page(self._reads(caller), window, size=request.page_size, token=request.page_token)
+        page = await listing.page_ahead(
+            self._db,
+            self._reads(caller),
+            window,
+            horizon=self._horizon,
+            size=request.page_size,
+            token=request.page_token,
+        )
         response = pb.ListAppointmentsResponse(next_page_token=page.next_token)
         for each in page.appointments:
             convert.appointment(each, response.appointments.add)
@@ -112,7 +123,12 @@ class AppointmentService:
             caller.user_id, convert.identifier(request.resource_id, "resource_id"), *_bounds(request)
         )
         page = await occupancy.page(
-            self._db, window, size=request.page_size, token=request.page_token, is_admin=caller.is_admin
+            self._db,
+            window,
+            horizon=self._horizon,
+            size=request.page_size,
+            token=request.page_token,
+            is_admin=caller.is_admin,
         )
         response = pb.ListAppointmentsResponse(next_page_token=page.next_token)
         for each in page.entries:

@@ -7,7 +7,7 @@ from typing import Any
 
 from appointments.api import convert, masks
 from appointments.api.caller import Caller, cause
-from appointments.calendar import recurring, reshaping, settling
+from appointments.calendar import frontiers, recurring, reshaping
 from appointments.calendar.appointment import UNSET
 from appointments.calendar.series import SeriesSpec, shifted, violations
 from appointments.calendar.settling import Terms
@@ -38,7 +38,7 @@ _OF_SERIES = {"recurrence_rule": "rule", "added_times": "added", "excluded_times
 class SeriesService:
     """The caller's own series. Statuses are in proto/appointments/v1/series.proto."""
 
-    def __init__(self, db: Database, *, horizon: timedelta = settling.HORIZON) -> None:
+    def __init__(self, db: Database, *, horizon: timedelta = frontiers.HORIZON) -> None:
         self._db = db
         self._horizon = horizon
 

@@ -15,7 +15,8 @@ Every function that takes a connection needs the lock of the subjects that it is
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import NamedTuple
+from itertools import islice
+from typing import LiteralString, NamedTuple
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
@@ -23,9 +24,12 @@ from uuid_utils.compat import uuid7
 from appointments.calendar.appointment import Appointment, Spec
 from appointments.calendar.log import Cause, of_all
 from appointments.calendar.placing import SPAN, span_values
-from appointments.calendar.series import COLUMNS, FARTHEST, Series, SeriesSpec, Slot, from_row
-from appointments.db import Connection, Database, Statement, instant
+from appointments.calendar.series import COLUMNS, FARTHEST, MOST, Series, SeriesSpec, Slot, from_row
+from appointments.db import Connection, Database, Micros, Statement, instant
 from appointments.shared.errors import Conflict
+
+HORIZON = timedelta(days=120)
+"""How far ahead occurrences are rows to begin with, if a setting does not say otherwise."""
 
 STEP = timedelta(days=90)
 """How far a frontier moves at least: what comes next is likely to be near."""
@@ -177,18 +181,23 @@ async def drop_idle(connection: Connection, subject_ids: Sequence[UUID]) -> None
     await connection.fetch(DROP_IDLE, {"subject_ids": subject_ids})
 
 
-async def make_rows(connection: Connection, due: Sequence[tuple[Series, Sequence[Slot]]], cause: Cause) -> None:
-    """Make occurrences of series rows, unless they are there already. Their bookings are another matter."""
+async def make_rows(connection: Connection, due: Sequence[tuple[Series, Sequence[Slot]]], cause: Cause) -> int:
+    """Make occurrences of series rows, unless they are there already. Their bookings are another matter.
+
+    Returns:
+        How many were not there.
+    """
     flat = [(series.id, slot) for series, slots in due for slot in slots]
-    if flat:
-        values = {
-            "ids": [uuid7() for _ in flat],
-            "series_ids": [series_id for series_id, _ in flat],
-            "walls": [slot.wall for _, slot in flat],
-            "starts": [slot.start_at for _, slot in flat],
-            "ends": [slot.end_at for _, slot in flat],
-        }
-        await connection.fetch(MAKE_ROWS, values | cause.values)
+    if not flat:
+        return 0
+    values = {
+        "ids": [uuid7() for _ in flat],
+        "series_ids": [series_id for series_id, _ in flat],
+        "walls": [slot.wall for _, slot in flat],
+        "starts": [slot.start_at for _, slot in flat],
+        "ends": [slot.end_at for _, slot in flat],
+    }
+    return int((await connection.fetch(MAKE_ROWS, values | cause.values))[0][0])
 
 
 MAKE_ROWS = Statement(
@@ -399,29 +408,69 @@ async def open_until(db: Database, person_ids: Sequence[UUID], resource_ids: Seq
 
     Where frontiers do not go as far, time stays taken.
     """
+    for subject_id, _ in await _short(db, person_ids, resource_ids, until):
+        await _extend_alone(db, subject_id, until, datetime.now(UTC))
+
+
+async def look_ahead(
+    db: Database,
+    person_ids: Sequence[UUID],
+    resource_ids: Sequence[UUID],
+    *,
+    since: datetime,
+    until: datetime,
+    now: datetime,
+) -> bool:
+    """Move frontiers that are short of ``until`` on by a step, or to ``since`` if that is farther.
+
+    So whoever lists page by page makes as many rows as they read, and not what is behind them.
+
+    Returns:
+        Whether any was, so that there may be more to see.
+    """
+    short = await _short(db, person_ids, resource_ids, until)
+    for subject_id, frontier in short:
+        await _extend_alone(db, subject_id, min(until, max(since, frontier + STEP)), now)
+    return bool(short)
+
+
+async def look_ahead_unbooked(db: Database, owner_id: UUID, until: datetime) -> bool:
+    """Make rows until then of somebody's endless series that take no time; return whether there were any to make."""
+    made = 0
+    for _, last_at, *columns in await db.fetch(UNBOOKED_OF, {"owner_ids": [owner_id], "until": until}):
+        series = from_row(tuple(columns))
+        if _after(series, last_at, until):
+            made += await _make_unbooked(db, series, until, LOCK_OWNER)
+    return bool(made)
+
+
+async def _short(
+    db: Database, person_ids: Sequence[UUID], resource_ids: Sequence[UUID], until: datetime
+) -> list[tuple[UUID, datetime]]:
+    """The frontiers of people and of units of resources that are short of ``until``."""
     values = {"person_ids": person_ids, "resource_ids": resource_ids, "until": until}
-    for (subject_id,) in await db.fetch(SHORT, values):
+    return [(subject_id, instant(frontier)) for subject_id, frontier in await db.fetch(SHORT, values)]
 
-        async def work(connection: Connection, subject_id: UUID = subject_id) -> None:
-            await connection.fetch(LOCK_OWNER, {"owner_id": subject_id})
-            await extend(connection, subject_id, until, datetime.now(UTC))
 
-        await db.transact(work)
+async def _extend_alone(db: Database, subject_id: UUID, until: datetime, now: datetime) -> None:
+    async def work(connection: Connection) -> None:
+        await connection.fetch(LOCK_OWNER, {"owner_id": subject_id})
+        await extend(connection, subject_id, until, now)
+
+    await db.transact(work)
 
 
 # Only a tail reaches to the end of time.
 SHORT = Statement(
     """
-    SELECT unit_id FROM (
+    SELECT subject_id, lower(during) FROM (
         SELECT unnest(%(person_ids)s::uuid[]) AS unit_id
         UNION ALL
         SELECT resource_units.subject_id FROM resource_units WHERE resource_id = ANY (%(resource_ids)s::uuid[])
     ) AS units
-    WHERE EXISTS (
-        SELECT FROM bookings
-        WHERE subject_id = unit_id AND during @> '2101-12-31 00:00:00+00'::timestamptz
-          AND lower(during) < %(until)s::timestamptz
-    )
+    JOIN bookings ON subject_id = unit_id AND during @> '2101-12-31 00:00:00+00'::timestamptz
+    WHERE lower(during) < %(until)s::timestamptz
+    ORDER BY subject_id
     """
 )
 
@@ -465,29 +514,47 @@ TRY_LOCK = Statement("SELECT id FROM subjects WHERE id = %(subject_id)s::uuid FO
 
 
 async def extend_unbooked(db: Database, horizon: timedelta, now: datetime | None = None) -> int:
-    """Make the rows of endless series that take no time, up to the horizon: they have no tail that would say so."""
+    """Make the rows of endless series that take no time, up to the horizon: they have no tail that would say so.
+
+    Returns:
+        Of how many series there were any to make.
+    """
     moment = now or datetime.now(UTC)
     made = 0
-    for row in await db.fetch(UNBOOKED, {"until": moment + horizon / 2}):
-        series, last_at = from_row(row[1:]), row[0]
-
-        async def work(connection: Connection, series: Series = series, last_at: int | None = last_at) -> int:
-            if not await connection.fetch(TRY_LOCK, {"subject_id": series.owner_id}):
-                return 0
-            since = instant(last_at) if last_at is not None else None
-            slots = list(series.spec.slots(since=since, until=moment + horizon))
-            await make_rows(connection, [(series, slots)], BY_ITSELF)
-            return 1
-
-        made += await db.transact(work)
+    for _, _, *columns in await db.fetch(UNBOOKED, {"until": moment + horizon / 2}):
+        made += await _make_unbooked(db, from_row(tuple(columns)), moment + horizon, TRY_LOCK) > 0
     return made
 
 
-UNBOOKED = Statement(
-    f"""
-    SELECT last_at, {COLUMNS} FROM series CROSS JOIN LATERAL (
+async def _make_unbooked(db: Database, series: Series, until: datetime, lock: Statement) -> int:
+    """Make the rows of a series that takes no time; 0 if another has its owner, and ``lock`` does not wait."""
+
+    async def work(connection: Connection) -> int:
+        if not await connection.fetch(lock, {"subject_id": series.owner_id, "owner_id": series.owner_id}):
+            return 0
+        # It may have changed since it was read. Whoever changes it has its owner locked.
+        rows = await connection.fetch(UNBOOKED_OF, {"owner_ids": [series.owner_id], "until": until})
+        made = 0
+        for series_id, last_at, *columns in rows:
+            if series_id == series.id:
+                again = from_row(tuple(columns))
+                made += await make_rows(connection, [(again, _after(again, last_at, until))], BY_ITSELF)
+        return made
+
+    return await db.transact(work)
+
+
+def _after(series: Series, last_at: Micros | None, until: datetime) -> list[Slot]:
+    """The next occurrences, at most so many at once, of a series that takes no time after its last row."""
+    since = instant(last_at) + timedelta(microseconds=1) if last_at is not None else None
+    return list(islice(series.spec.slots(since=since, until=until), MOST))
+
+
+_UNBOOKED: LiteralString = f"""
+    SELECT series.id, last_at, {COLUMNS} FROM series CROSS JOIN LATERAL (
         SELECT max(original_start_at) AS last_at FROM appointments WHERE series_id = series.id
     ) AS rows
     WHERE endless AND transparent AND (last_at IS NULL OR last_at < %(until)s::timestamptz)
-    """
-)
+"""
+UNBOOKED = Statement(_UNBOOKED)
+UNBOOKED_OF = Statement(f"{_UNBOOKED} AND owner_id = ANY (%(owner_ids)s::uuid[])")

@@ -1,16 +1,20 @@
 """Lists of appointments: those that overlap a window, in the order of their start, page by page.
 
 A page goes on after the key of the last row. So pages neither skip nor repeat a row while others are added.
+
+Occurrences of endless series are rows up to a frontier. A window that reaches beyond it moves it, page by page.
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import LiteralString
+from datetime import UTC, datetime, timedelta
+from typing import LiteralString, NamedTuple
 from uuid import UUID
 
+from appointments.calendar import frontiers
 from appointments.calendar.appointment import COLUMNS, LIVE, Appointment, from_row
 from appointments.calendar.rules import LONGEST_DAYS
-from appointments.db import Micros, Reads, Statement, instant, paging
+from appointments.calendar.series import FARTHEST
+from appointments.db import Database, Micros, Reads, Statement, instant, paging
 from appointments.shared.errors import Invalid, Violation
 
 DEFAULT_SIZE = 50
@@ -106,6 +110,53 @@ async def page(db: Reads, window: Window, *, size: int = 0, token: str = "") -> 
         return Page(rows, "")
     last = rows[limit - 1]
     return Page(rows[:limit], paging.encode(paging.Key(instant(last.start_at), last.id), window))
+
+
+async def page_ahead(
+    db: Database,
+    reads: Reads,
+    window: Window,
+    *,
+    size: int = 0,
+    token: str = "",
+    horizon: timedelta = frontiers.HORIZON,
+) -> Page:
+    """List a page as :func:`page` does, with the occurrences of endless series that are no rows yet.
+
+    It costs one statement more where the page reaches beyond half the horizon, and nothing where it does not.
+    """
+    found = await page(reads, window, size=size, token=token)
+    last = found.appointments[-1].start_at if found.next_token else None
+    while ahead := reach(window.since, window.until, last, horizon):
+        moved = await frontiers.look_ahead(db, [window.owner_id], [], **ahead._asdict())
+        if not (moved | await frontiers.look_ahead_unbooked(db, window.owner_id, ahead.until)):
+            break
+        found = await page(db, window, size=size, token=token)
+        last = found.appointments[-1].start_at if found.next_token else None
+    return found
+
+
+class Ahead(NamedTuple):
+    """What a page shows of the time to come: where it begins there, and where it ends."""
+
+    since: datetime
+    until: datetime
+    now: datetime
+
+
+def reach(since: datetime | None, until: datetime | None, last: Micros | None, horizon: timedelta) -> Ahead | None:
+    """How far a page of a window reaches, if that may be beyond a frontier.
+
+    ``last`` is where its last row starts if other pages follow. A window without an end is looked at for one step.
+    """
+    now = datetime.now(UTC)
+    begin = since or now
+    end = until or begin + frontiers.STEP
+    if last is not None:
+        end = min(end, instant(last))
+    # Frontiers may be a step farther than that, so that they are not moved again each time that the clock has.
+    end = min(end, now + FARTHEST - frontiers.STEP)
+    return Ahead(begin, end, now) if end > now + horizon / 2 else None
 
 
 def _order(appointment: Appointment) -> tuple[Micros, str]:

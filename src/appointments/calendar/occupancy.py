@@ -1,15 +1,15 @@
 """What takes a resource: its managers see the appointments, others only when it is taken."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
-from appointments.calendar import resources
+from appointments.calendar import frontiers, resources
 from appointments.calendar.appointment import COLUMNS, Appointment, from_row
-from appointments.calendar.listing import BEGINNING, END, NO_ID, check_window, page_size
+from appointments.calendar.listing import BEGINNING, END, NO_ID, check_window, page_size, reach
 from appointments.calendar.resource import Role
 from appointments.calendar.rules import LONGEST_DAYS
-from appointments.db import Database, Micros, Statement, instant
+from appointments.db import Database, Micros, Row, Statement, instant
 from appointments.db.paging import Key, decode, encode
 from appointments.shared.errors import Invalid, Violation
 
@@ -62,8 +62,19 @@ OCCUPANCY = Statement(
 )
 
 
-async def page(db: Database, window: Window, *, size: int = 0, token: str = "", is_admin: bool = False) -> Page:
+async def page(
+    db: Database,
+    window: Window,
+    *,
+    size: int = 0,
+    token: str = "",
+    is_admin: bool = False,
+    horizon: timedelta = frontiers.HORIZON,
+) -> Page:
     """List what takes a resource in a window by start: ``size`` of it (50 if 0, 1,000 at most) after ``token``.
+
+    Where the page reaches beyond half the horizon, occurrences of endless series become rows, as in
+    :func:`~appointments.calendar.listing.page_ahead`.
 
     Raises:
         Invalid: the window is not one, the size is negative, or the token belongs to another list.
@@ -77,17 +88,19 @@ async def page(db: Database, window: Window, *, size: int = 0, token: str = "", 
         raise Invalid(bad)
     seen = await resources.get(db, window.user_id, window.resource_id, is_admin=is_admin)
     limit = page_size(size)
-    rows = await db.fetch(
-        OCCUPANCY,
-        {
-            "resource_id": window.resource_id,
-            "since": window.since or BEGINNING,
-            "until": window.until or END,
-            "after_start": after.start_at,
-            "after_unit": after.id,
-            "limit": limit + 1,
-        },
-    )
+    values = {
+        "resource_id": window.resource_id,
+        "since": window.since or BEGINNING,
+        "until": window.until or END,
+        "after_start": after.start_at,
+        "after_unit": after.id,
+        "limit": limit + 1,
+    }
+    rows = await db.fetch(OCCUPANCY, values)
+    while ahead := reach(window.since, window.until, _last(rows, limit), horizon):
+        if not await frontiers.look_ahead(db, [], [window.resource_id], **ahead._asdict()):
+            break
+        rows = await db.fetch(OCCUPANCY, values)
     entries: list[Appointment | Taken] = []
     for _, _, taken_at, free_at, *columns in rows[:limit]:
         appointment = from_row(tuple(columns))
@@ -97,3 +110,8 @@ async def page(db: Database, window: Window, *, size: int = 0, token: str = "", 
             entries.append(Taken(seen.id_text, taken_at, free_at))
     last = rows[limit - 1] if len(rows) > limit else None
     return Page(entries, encode(Key(instant(last[0]), UUID(last[1])), window) if last else "")
+
+
+def _last(rows: list[Row], limit: int) -> Micros | None:
+    """When the last row of a page starts, if other pages follow."""
+    return rows[limit - 1][0] if len(rows) > limit else None

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from appointments.calendar import frontiers, placing, ruling
 from appointments.calendar.appointment import seconds
-from appointments.calendar.frontiers import LONGEST, Place, Span, past_straddlers, spans
+from appointments.calendar.frontiers import HORIZON, LONGEST, Place, Span, past_straddlers, spans
 from appointments.calendar.log import Cause
 from appointments.calendar.rules import EARLIEST
 from appointments.calendar.series import (
@@ -27,7 +27,6 @@ from appointments.calendar.series import (
 from appointments.db import Connection, Database, Row, Statement, instant, micros
 from appointments.shared.errors import Collision, Invalid, Miss, Misses, NotFound, SeriesConflict, Unmet
 
-HORIZON = timedelta(days=120)
 MOST_NAMED = 100
 MOST_COLLISIONS = 10
 _ATTEMPTS = 20

@@ -229,11 +229,13 @@ def _build(
     )
     native = transport.build(settings, share_port=share_port)
     front = Front(bounded(rest), origins=origins, credentials=_cookie_token(settings.production))
+    horizon = timedelta(days=settings.series_horizon_days)
     limits = Limits(per_day=settings.invitations_per_day, when_new=settings.invitations_per_day_new)
-    policy.register(APPOINTMENTS, AppointmentService(db, limits if mail.carrier else None), native, front)
+    policy.register(
+        APPOINTMENTS, AppointmentService(db, limits if mail.carrier else None, horizon=horizon), native, front
+    )
     policy.register(RESOURCES, ResourceService(db, creation=settings.resource_creation), native, front)
-    series = SeriesService(db, horizon=timedelta(days=settings.series_horizon_days))
-    policy.register(SERIES, series, native, front)
+    policy.register(SERIES, SeriesService(db, horizon=horizon), native, front)
     policy.register(AVAILABILITY, AvailabilityService(db, people=settings.free_busy), native, front)
     policy.register(CHANGES, changes, native, front)
     policy.register(WEBHOOKS, WebhookService(db, background.webhook_target(settings)), native, front)

@@ -85,6 +85,9 @@ class AppointmentServiceStub:
     """Lists the appointments that overlap a window, ordered by start time and then by id: the caller's own, or those that
     take a resource.
 
+    Series without an end have no last occurrence, so the window says how far they are listed: to its end, or for 90 days
+    from its start if it has none; nearly ten years ahead at most.
+
     - INVALID_ARGUMENT: the window is not a window, or `page_token` is not one of this list's.
     - NOT_FOUND: the caller sees no live resource with `resource_id`.
     """
@@ -179,6 +182,9 @@ class AppointmentServiceAsyncStub(AppointmentServiceStub):
     ListAppointments: _aio.UnaryUnaryMultiCallable[_appointments_pb2.ListAppointmentsRequest, _appointments_pb2.ListAppointmentsResponse]  # type: ignore[assignment]
     """Lists the appointments that overlap a window, ordered by start time and then by id: the caller's own, or those that
     take a resource.
+
+    Series without an end have no last occurrence, so the window says how far they are listed: to its end, or for 90 days
+    from its start if it has none; nearly ten years ahead at most.
 
     - INVALID_ARGUMENT: the window is not a window, or `page_token` is not one of this list's.
     - NOT_FOUND: the caller sees no live resource with `resource_id`.
@@ -295,6 +301,9 @@ class AppointmentServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_appointments_pb2.ListAppointmentsResponse, _abc.Awaitable[_appointments_pb2.ListAppointmentsResponse]]:
         """Lists the appointments that overlap a window, ordered by start time and then by id: the caller's own, or those that
         take a resource.
+
+        Series without an end have no last occurrence, so the window says how far they are listed: to its end, or for 90 days
+        from its start if it has none; nearly ten years ahead at most.
 
         - INVALID_ARGUMENT: the window is not a window, or `page_token` is not one of this list's.
         - NOT_FOUND: the caller sees no live resource with `resource_id`.

@@ -13,7 +13,7 @@ import { connection } from "../net/connection.svelte.ts";
 import { Fault } from "../net/faults.ts";
 import { seriesService } from "../net/series.ts";
 import { session } from "../net/session.svelte.ts";
-import { DAY, instantOf, MINUTE, moved, wallAt } from "../time/zones.ts";
+import { instantOf, MINUTE, moved, wallAt } from "../time/zones.ts";
 import { FIELDS, toMessage, type Booked, type Spec } from "./appointment.ts";
 import { list, store } from "./store.svelte.ts";
 
@@ -25,9 +25,6 @@ export interface Collisions {
   readonly starts: readonly number[];
   readonly total: number;
 }
-
-/** How far ahead occurrences are brought back one by one: as far as the service keeps them as appointments. */
-const FOLLOWING = 3700 * DAY;
 
 /** The rule of a series, "" if it has none. */
 export async function ruleOfSeries(id: string): Promise<string> {
@@ -121,7 +118,7 @@ async function restoreAll(id: string): Promise<void> {
 async function restoreFrom(base: Booked): Promise<() => Promise<void>> {
   const id = base.seriesId;
   const recurrenceRule = await ruleOfSeries(id);
-  const following = await list({ start: base.start, end: base.start + FOLLOWING }, "", id);
+  const following = await list({ start: base.start }, "", id);
   return async () => {
     const series = create(SeriesSchema, { id, recurrenceRule });
     const updateMask = { paths: ["recurrence_rule"] };

@@ -18,6 +18,12 @@ import { overlap, type Span } from "../time/spans.ts";
 
 const PAGE_SIZE = 1000;
 
+/** What to list: what overlaps it. Without an end: all that there is, but of what never ends only what is near. */
+interface Window {
+  readonly start: number;
+  readonly end?: number;
+}
+
 /** Where a drag puts an appointment, and into which rooms. */
 export interface Move extends Span {
   readonly resourceIds?: readonly string[];
@@ -259,13 +265,13 @@ function same(some: readonly Booked[], others: readonly Booked[]): boolean {
 }
 
 /** The appointments of a window: the caller's own, those of a series, or those that take a resource, whosever they are. */
-export async function list(window: Span, resourceId = "", seriesId = ""): Promise<Booked[]> {
+export async function list(window: Window, resourceId = "", seriesId = ""): Promise<Booked[]> {
   const found: Booked[] = [];
   let pageToken = "";
   do {
     const page = await appointmentService.listAppointments({
       startTime: timestampFromMs(window.start),
-      endTime: timestampFromMs(window.end),
+      ...(window.end === undefined ? {} : { endTime: timestampFromMs(window.end) }),
       pageSize: PAGE_SIZE,
       pageToken,
       resourceId,

@@ -21,7 +21,8 @@ export async function move(id: string, to: Move, context: Context): Promise<void
   if (!before) return;
   try {
     const booked = await store.move(id, to);
-    toast.show(`Moved to ${spanWithDayText(booked.start, booked.end, settings.timeStyle)}.`, {
+    const moved = before.seriesId ? "Only this one was moved to" : "Moved to";
+    toast.show(`${moved} ${spanWithDayText(booked.start, booked.end, settings.timeStyle)}.`, {
       label: "Undo",
       run: () =>
         void move(id, { start: before.start, end: before.end, resourceIds: before.resourceIds }, context),
