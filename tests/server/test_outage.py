@@ -1,16 +1,12 @@
 """PostgreSQL killed and restarted under load: UNAVAILABLE meanwhile, never a wrong answer, back by itself at once."""
 
 import asyncio
-import os
 import random
-import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, ExitStack, suppress
+from contextlib import AsyncExitStack
 from datetime import timedelta
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import grpc
@@ -18,50 +14,22 @@ import psycopg
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from appointments.db import embedded
 from appointments.v1 import appointments_pb2 as pb
 from appointments.v1 import resources_pb2
-from tests import service
+from tests import power, service
 from tests.audit import audit_at
 from tests.clients import HOUR, TEN, Person, appointment, person
+from tests.power import Postgres
 from tests.service import Server, free_ports
 
 Code = grpc.StatusCode
 
 
-class Postgres:
-    """A PostgreSQL whose data survives kill -9, on one port."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.running = ExitStack()
-        self.start()
-
-    def start(self) -> None:
-        """Start it; the data must be on the disk, so nothing is hurried."""
-        self.server = self.running.enter_context(embedded.serve(self.folder / "data"))
-
-    def kill(self) -> None:
-        """End it as a power cut would, all backends with it."""
-        pid = self.server.pid
-        backends = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        # A backend notices by itself that its postmaster is gone, but may serve one statement more before it does.
-        for each in (pid, *map(int, backends)):
-            with suppress(ProcessLookupError):
-                os.kill(each, signal.SIGKILL)
-        self.running.close()
-
-
 @pytest.fixture
 def postgres() -> Iterator[Postgres]:
     """A PostgreSQL of the test's own."""
-    with TemporaryDirectory(prefix="appointments-outage-") as folder:
-        Path(folder).chmod(0o711)
-        postgres = Postgres(Path(folder))
-        try:
-            yield postgres
-        finally:
-            postgres.running.close()
+    with power.running() as postgres:
+        yield postgres
 
 
 @pytest.fixture
