@@ -1,6 +1,7 @@
 """Series: booked whole or not at all, beyond every horizon; changed, deleted and restored in parts and whole."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -315,6 +316,18 @@ async def test_the_past_moves_only_when_asked_to(db: Database, owner: UUID) -> N
         all(f"{each.astimezone(ZURICH):%H:%M}" == "10:00" for each in found),
         await audit(db),
     )
+
+
+async def test_what_only_gets_another_series_is_changed_too(db: Database, owner: UUID) -> None:
+    """A split in the past leaves its times, but whoever follows changes has to learn whose occurrences they are."""
+    booked = await recurring.create(db, owner, recurs("FREQ=WEEKLY;COUNT=8", MONDAY - 4 * WEEK))
+    before = await occurrences(db, owner, booked.series.id)
+    split = await reshaping.update(db, owner, booked.series.id, titled("Retro"), from_id=before[1].id)
+    after = await occurrences(db, owner, split.series.id)
+    assert [each.id for each in before[1:]] == [each.id for each in after]
+    assert all(old.etag != new.etag for old, new in zip(before[1:], after, strict=True))
+    assert {"Stand-up": 3, "Retro": 4} == Counter(each.title for each in after)
+    assert (before[0], 0) == ((await occurrences(db, owner, booked.series.id))[0], await audit(db))
 
 
 async def test_a_change_of_the_rule_makes_and_drops_occurrences(db: Database, owner: UUID) -> None:

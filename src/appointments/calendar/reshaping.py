@@ -107,9 +107,9 @@ async def update(
         if wall is None:
             series = await _rewrite_row(connection, series, new, cause)
         else:
-            series = await _split(connection, previous, (before, new), wall, cause)
             begins = instant_of(wall, new.zone)
             boundary = max(boundary, begins) if boundary else begins
+            series = await _split(connection, previous, (before, new), wall=wall, boundary=boundary, cause=cause)
         rows = await connection.fetch(ROWS, {"series_id": series.id, "boundary": boundary or EARLIEST})
         if not retimed:
             matches = {row[0]: Slot(row[1], instant(row[2]), instant(row[3])) for row in rows}
@@ -233,24 +233,42 @@ REWRITE = Statement(
 
 
 async def _split(
-    connection: Connection, series: Series, halves: tuple[SeriesSpec, SeriesSpec], wall: datetime, cause: Cause
+    connection: Connection,
+    series: Series,
+    halves: tuple[SeriesSpec, SeriesSpec],
+    *,
+    wall: datetime,
+    boundary: datetime,
+    cause: Cause,
 ) -> Series:
-    """End a series before an occurrence; it and all that follow become rows of a new one."""
+    """End a series before an occurrence; it and all that follow become rows of a new one.
+
+    Those from the boundary on are about to be rewritten. The others only have another series from now on.
+    """
     before, after = halves
     await _rewrite_row(connection, series, before, cause)
     values = {"id": uuid7(), "owner_id": series.owner_id, "previous_id": series.id, "request_id": None}
     values |= to_values(after) | {"request_digest": None} | cause.values
     created = from_row((await connection.fetch(INSERT, values))[0])
-    await connection.fetch(HAND_OVER, {"id": series.id, "new_id": created.id, "wall": wall})
+    await connection.fetch(
+        HAND_OVER, {"id": series.id, "new_id": created.id, "wall": wall, "boundary": boundary, **cause.values}
+    )
     return created
 
 
 HAND_OVER = Statement(
-    """
-    WITH rows AS (
+    f"""
+    WITH rewritten AS (
         UPDATE appointments SET series_id = %(new_id)s::uuid
         WHERE series_id = %(id)s::uuid AND occurs_wall >= %(wall)s::timestamp
-    )
+          AND original_start_at >= %(boundary)s::timestamptz
+    ), kept AS (
+        UPDATE appointments
+        SET series_id = %(new_id)s::uuid, updated_at = now(), version = version + 1, actor_id = %(actor_id)s::uuid
+        WHERE series_id = %(id)s::uuid AND occurs_wall >= %(wall)s::timestamp
+          AND original_start_at < %(boundary)s::timestamptz
+        RETURNING appointments.*
+    ), {of_all("appointment.updated", "kept")}
     INSERT INTO series_subjects (series_id, subject_id, resource_id)
     SELECT %(new_id)s::uuid, subject_id, resource_id FROM series_subjects WHERE series_id = %(id)s::uuid
     """
