@@ -609,7 +609,8 @@ async def test_a_list_makes_no_more_rows_than_it_shows(db: Database, owner: UUID
     ("since", "until", "last", "days"),
     [
         (0, 31, None, None),  # what is near costs nothing
-        (0, None, None, 90),
+        (0, None, None, None),
+        (59, None, 80, None),
         (0, 300, 20, None),  # a full page that ends near
         (0, 300, 80, 80),
         (400, None, None, 490),

@@ -105,6 +105,8 @@ async def _appointments(do: Any, rooms: list[str]) -> None:
     free = appointment(TEN, transparency=pb.TRANSPARENCY_TRANSPARENT)
     await do(pb.CreateAppointmentRequest(appointment=free), "that takes no time")
     await do(pb.ListAppointmentsRequest())
+    day: dict[str, Any] = {"start_time": timestamp(TEN), "end_time": timestamp(TEN + 24 * HOUR)}
+    await do(pb.ListAppointmentsRequest(**day), "far ahead")
     await do(pb.ListAppointmentsRequest(resource_id=rooms[0]), "of a resource")
     held = pb.CreateAppointmentRequest(appointment=appointment(TEN + 5 * HOUR))
     held.appointment.ttl.FromTimedelta(timedelta(minutes=5))

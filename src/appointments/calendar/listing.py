@@ -147,16 +147,20 @@ class Ahead(NamedTuple):
 def reach(since: datetime | None, until: datetime | None, last: Micros | None, horizon: timedelta) -> Ahead | None:
     """How far a page of a window reaches, if that may be beyond a frontier.
 
-    ``last`` is where its last row starts if other pages follow. A window without an end is looked at for one step.
+    ``last`` is where its last row starts if other pages follow. A window without an end that begins near shows what is
+    there; of one that begins far ahead one step is looked at.
     """
     now = datetime.now(UTC)
+    near = now + horizon / 2
     begin = since or now
+    if until is None and begin <= near:
+        return None
     end = until or begin + frontiers.STEP
     if last is not None:
         end = min(end, instant(last))
     # Frontiers may be a step farther than that, so that they are not moved again each time that the clock has.
     end = min(end, now + FARTHEST - frontiers.STEP)
-    return Ahead(begin, end, now) if end > now + horizon / 2 else None
+    return Ahead(begin, end, now) if end > near else None
 
 
 def _order(appointment: Appointment) -> tuple[Micros, str]:

@@ -844,8 +844,8 @@ export declare const AppointmentService: GenService<{
    * Lists the appointments that overlap a window, ordered by start time and then by id: the caller's own, or those that
    * take a resource.
    *
-   * Series without an end have no last occurrence, so the window says how far they are listed: to its end, or for 90 days
-   * from its start if it has none; nearly ten years ahead at most.
+   * Series without an end have no last occurrence, so the window says how far they are listed: to its end, and nearly ten
+   * years ahead at most. If it has none, they are listed for some months.
    *
    * - INVALID_ARGUMENT: the window is not a window, or `page_token` is not one of this list's.
    * - NOT_FOUND: the caller sees no live resource with `resource_id`.
