@@ -1,13 +1,14 @@
 """Followers, for the tests of the log."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
 from appointments.calendar.appointment import Appointment
-from appointments.changes.cursor import Cursor
+from appointments.changes import following
+from appointments.changes.cursor import Cursor, Follower
 from appointments.changes.hub import Hub
 from appointments.changes.numbering import Sequencer
 from appointments.changes.reading import Batch, Change
@@ -25,6 +26,11 @@ async def running(db: Database) -> AsyncIterator[Hub]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def follow(db: Database, hub: Hub, follower: Follower, cursor: Cursor | None) -> AsyncGenerator[Batch]:
+    """Follow, and take the batches as they are."""
+    return following.follow(db, hub, follower, cursor, lambda batch: batch)
 
 
 class Mirror:

@@ -48,7 +48,7 @@ async def test_a_reader_misses_nothing_while_everybody_writes_and_numbers(db: Da
     async def read() -> None:
         while True:
             position = everything[-1].position if everything else 0
-            everything.extend(await reading.after(db, position, 50))
+            everything.extend((await reading.after(db, position, 50))[1])
             await asyncio.sleep(0.001)
 
     numberers = [Sequencer(db) for _ in range(3)]
@@ -91,10 +91,10 @@ async def test_a_transaction_elsewhere_holds_nobody_up(db: Database, postgres_ds
         await here.execute(WRITE, [owner, owner, 1])
         await booking.create(db, owner, spec())
         await Sequencer(db).settle()
-        assert ["appointment.created"] == [entry.kind for entry in await reading.after(db, 0, 10)]
+        assert ["appointment.created"] == [entry.kind for entry in (await reading.after(db, 0, 10))[1]]
         await here.execute("COMMIT")
         await Sequencer(db).settle()
-    assert ["appointment.created", "test.made"] == [entry.kind for entry in await reading.after(db, 0, 10)]
+    assert ["appointment.created", "test.made"] == [entry.kind for entry in (await reading.after(db, 0, 10))[1]]
 
 
 async def test_the_search_skips_what_is_done_and_misses_nothing_that_was_open(db: Database, owner: UUID) -> None:
@@ -132,7 +132,7 @@ async def test_what_a_dead_process_has_written_is_numbered_by_another(db: Databa
         async with await psycopg.AsyncConnection.connect(dsn) as killed:
             await killed.execute(WRITE, [owner, owner, 1])
         async with asyncio.timeout(10):
-            while not await reading.after(db, 0, 1):  # noqa: ASYNC110 - a state, not an event
+            while not (await reading.after(db, 0, 1))[1]:  # noqa: ASYNC110 - a state, not an event
                 await asyncio.sleep(0.01)
 
 
@@ -147,7 +147,7 @@ async def test_the_log_forgets_what_is_old(db: Database, dsn: str, owner: UUID) 
             )
     await Sequencer(db).settle()
     assert 2 == await numbering.prune(db, 30)
-    assert [3, 4, 5] == [entry.version for entry in await reading.after(db, 0, 10)]
+    assert [3, 4, 5] == [entry.version for entry in (await reading.after(db, 0, 10))[1]]
     assert 2 == (await reading.head(db)).pruned_position
     assert 0 == await numbering.prune(db, 30)
 

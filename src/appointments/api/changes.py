@@ -1,7 +1,7 @@
 """ChangeService: convert, call the feature, convert. `message` and `follower` serve /events and webhooks too."""
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 from appointments.api import convert, resources
@@ -45,27 +45,21 @@ class ChangeService:
         if request.page_size < 0:
             raise Invalid.field("page_size", "must not be negative")
         # The caller's own last change must be among them.
-        await self._hub.sequencer.settle()
+        await self._hub.settled()
         size = min(request.page_size or DEFAULT_SIZE, MAX_SIZE)
         batch = await reading.page(self._db, who, cursor, size=size)
         response = pb.ListChangesResponse(next_cursor=encode(batch.cursor, who), more=batch.more)
         response.changes.extend(map(message, batch.changes))
         return response
 
-    async def WatchChanges(
-        self, request: pb.WatchChangesRequest, caller: Caller
-    ) -> AsyncGenerator[pb.WatchChangesResponse]:
+    def WatchChanges(self, request: pb.WatchChangesRequest, caller: Caller) -> AsyncGenerator[pb.WatchChangesResponse]:
         """Read on from a cursor, and then follow."""
         who = follower(caller, request.resource_id)
-        async with aclosing(self.watch(who, decoded(request.cursor, who))) as answers:
-            async for answer in answers:
-                yield answer
+        return self.watch(who, decoded(request.cursor, who))
 
-    async def watch(self, who: Follower, cursor: Cursor | None) -> AsyncGenerator[pb.WatchChangesResponse]:
+    def watch(self, who: Follower, cursor: Cursor | None) -> AsyncGenerator[pb.WatchChangesResponse]:
         """The same for whoever has read the request."""
-        async with aclosing(following.follow(self._db, self._hub, who, cursor)) as batches:
-            async for batch in batches:
-                yield response_of(batch, who)
+        return following.follow(self._db, self._hub, who, cursor, partial(response_of, who))
 
 
 def follower(caller: Caller, resource_id: str) -> Follower:
@@ -90,7 +84,7 @@ def decoded(cursor: str, who: Follower) -> Cursor | None:
     return found
 
 
-def response_of(batch: Batch, who: Follower) -> pb.WatchChangesResponse:
+def response_of(who: Follower, batch: Batch) -> pb.WatchChangesResponse:
     """An answer of a stream."""
     response = pb.WatchChangesResponse(next_cursor=encode(batch.cursor, who))
     response.changes.extend(map(message, batch.changes))

@@ -6,12 +6,12 @@ gRPC reaches them. Messages arrive as bytes and are parsed here, so that garbage
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from functools import cache, lru_cache, partial
 from time import perf_counter
-from typing import Any, NoReturn, Protocol, TypeAlias
+from typing import Any, NamedTuple, NoReturn, Protocol, TypeAlias
 from uuid import UUID
 
 import grpc
@@ -27,7 +27,7 @@ from appointments.api.deadlines import Deadlines
 from appointments.api.gate import Gate
 from appointments.api.scopes import Rule, rule_of
 from appointments.api.status import DETAILS_KEY, status, status_code
-from appointments.api.streams import Streams
+from appointments.api.streams import Stream, Streams
 from appointments.auth.identity import Identity
 from appointments.shared import metrics, tracing
 from appointments.shared.errors import (
@@ -45,6 +45,12 @@ DEFAULT_DEADLINE = 15.0
 
 BACKSTOP = 2.0
 """Seconds after the client's own deadline at which a call is ended here, if the server has not ended it by then."""
+
+RENEWED_SECONDS = 0.5
+"""How fresh an answer about an identity must be for a stream, which asks seldom."""
+
+CHECKED_AT_ONCE = 200
+"""Streams that are looked at before others get a turn."""
 
 StatusCode = grpc.StatusCode
 Context = grpc.aio.ServicerContext[bytes, bytes]
@@ -67,6 +73,17 @@ class Authenticator(Protocol):
     async def act(self, identity: Identity, user_id: UUID) -> Identity:
         """Make the call the user's, or raise Denied, NotFound or Unmet."""
 
+    async def renew(self, credentials: Iterable[str], user_ids: Iterable[UUID], *, older_than: float) -> None:
+        """Look all of them up again whose answers are older than so many seconds, together."""
+
+
+class Proof(NamedTuple):
+    """What a caller has shown: a credential, and for which user a service account acts."""
+
+    credential: str
+    acts_for: UUID | None
+    rule: Rule
+
 
 class Registrar(Protocol):
     """The part of a server that the policy needs: the engines of the native port and the gRPC-Web front all have it."""
@@ -86,7 +103,7 @@ class Policy:
         self, authenticator: Authenticator, *, trusted_proxy_hops: int = 0, note_write: NoteWrite | None = None
     ) -> None:
         self.gate = Gate()
-        self.streams = Streams()
+        self.streams: Streams[Proof] = Streams(self._look_again)
         metrics.observed(metrics.RPC_ACTIVE, lambda: self.gate.inside)
         self._deadlines = Deadlines()
         self._authenticator = authenticator
@@ -178,11 +195,14 @@ class Policy:
             try:
                 with self.gate:
                     async with asyncio.timeout(DEFAULT_DEADLINE):
-                        caller = visitor = await self.admit(headers, visitor, rule)
-                    request = _parsed(parse, data)
-                    async with self.streams.admitted(caller, partial(self.admit, headers, visitor, rule)):
+                        proof, caller = await self.admit(headers, visitor, rule)
+                    visitor = caller
+                    messages = handler(_parsed(parse, data), caller)
+                    with self.streams.admitted(caller.user_id, proof):
                         _log.info("stream", request_id=caller.request_id, method=name, **_who(caller))
-                        async with aclosing(handler(request, caller)) as messages:
+                        # It may last for half an hour beside thousands of others, so it keeps what it needs alone.
+                        del headers, proof, caller
+                        async with aclosing(messages):
                             async for message in messages:
                                 await self.streams.sent(context.write(message.SerializeToString()))
                                 sent += 1
@@ -218,15 +238,41 @@ class Policy:
             attempt_id=headers.get("x-refresh-id"),
         )
 
-    async def admit(self, headers: dict[str, str], visitor: Visitor, rule: Rule) -> Caller:
-        """Tell who calls, for whom, and see that they may.
+    async def admit(self, headers: dict[str, str], visitor: Visitor, rule: Rule) -> tuple[Proof, Caller]:
+        """Tell who opens a stream, for whom, and see that they may; also return what to look at again.
 
         Raises:
             Unauthenticated: nobody, or nobody any more.
             Denied: they may not.
             NotFound, Unmet: there is nobody to act for.
         """
-        return await self._allowed(await self._caller(headers, visitor), headers, rule)
+        caller = await self._allowed(await self._caller(headers, visitor), headers, rule)
+        acts_for = caller.user_id if "x-act-as" in headers else None
+        return Proof(_credential(headers["authorization"]), acts_for, rule), caller
+
+    async def _look_again(self, streams: Sequence[Stream[Proof]]) -> None:
+        """End the streams whose identity is not good any more. All are looked up together."""
+        proofs = [stream.proof for stream in streams]
+        await self._authenticator.renew(
+            (proof.credential for proof in proofs),
+            (proof.acts_for for proof in proofs if proof.acts_for),
+            older_than=RENEWED_SECONDS,
+        )
+        for number, stream in enumerate(streams):
+            if number % CHECKED_AT_ONCE == 0:
+                await asyncio.sleep(0)
+            try:
+                await self._look_at(stream.proof)
+            except Unavailable:
+                continue  # nobody knows; the stream goes on
+            except Fault as fault:
+                stream.end(fault)
+
+    async def _look_at(self, proof: Proof) -> None:
+        identity = await self._authenticator.identify(proof.credential)
+        proof.rule.check(identity)
+        if proof.acts_for:
+            await self._authenticator.act(_able_to_act(identity, proof.rule), proof.acts_for)
 
     async def _allowed(self, caller: Caller, headers: dict[str, str], rule: Rule) -> Caller:
         rule.check(caller.identity)
@@ -244,10 +290,8 @@ class Policy:
         )
 
     async def _acting(self, caller: Caller, user_id: str, rule: Rule) -> Caller:
-        if rule.admin or not caller.identity.may_act:
-            raise Denied("Only a service account with the scope admin may act for a user.", reason="ACT_AS_DENIED")
-        identity = await self._authenticator.act(caller.identity, identifier(user_id, "x-act-as"))
-        return replace(caller, identity=identity)
+        able = _able_to_act(caller.identity, rule)
+        return replace(caller, identity=await self._authenticator.act(able, identifier(user_id, "x-act-as")))
 
 
 def _traced(method: MethodDescriptor, behaviour: Behaviour) -> Behaviour:
@@ -259,6 +303,12 @@ def _traced(method: MethodDescriptor, behaviour: Behaviour) -> Behaviour:
             return await behaviour(data, context)
 
     return traced
+
+
+def _able_to_act(identity: Identity, rule: Rule) -> Identity:
+    if rule.admin or not identity.may_act:
+        raise Denied("Only a service account with the scope admin may act for a user.", reason="ACT_AS_DENIED")
+    return identity
 
 
 def _credential(authorization: str) -> str:

@@ -4,16 +4,21 @@ A stream has no deadline, so what a deadline does for a call is done here. It en
 identity that opened it is looked at again every few seconds, so that it outlives neither its token nor its session or
 key by more than five. A client that takes nothing does not hold it for ever. At a shutdown it is told to go on
 elsewhere.
+
+Thousands of them are idle at any time, so a stream is one small object here: one clock serves all of them, and their
+identities are looked up together.
 """
 
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Sequence
+from types import TracebackType
+from typing import Generic, TypeVar
 from uuid import UUID
 
-from appointments.api.caller import Caller
+import structlog
+
 from appointments.shared import metrics
 from appointments.shared.errors import Fault, TooMany, Unavailable
 
@@ -29,51 +34,78 @@ STALLED_SECONDS = 60.0
 MOST_OF_ONE = 20
 MOST = 10_000
 
-CHECKED_AT_ONCE = 100
 ENDED_AT_ONCE = 100
 
-Check = Callable[[], Awaitable[object]]
-"""Raises a Fault if the identity that a stream was opened with is not good any more."""
+P = TypeVar("P")
+
+LookAgain = Callable[[Sequence["Stream[P]"]], Awaitable[None]]
+"""Ends those streams whose identity is not good any more; ``proof`` is what they were opened with."""
+
+_log = structlog.get_logger("appointments")
 
 
-class Stream:
-    """One that is open. Its limit is the clock that ends it, and ``fault`` says why; None: it was old."""
+class Stream(Generic[P]):
+    """One that is open, for the length of a block in a task of its own."""
 
-    __slots__ = ("check", "fault", "limit")
+    __slots__ = ("_cancelling", "_ends_at", "_fault", "_is_over", "_streams", "_task", "_user_id", "proof")
 
-    def __init__(self, check: Check, limit: asyncio.Timeout) -> None:
-        self.check = check
-        self.limit = limit
-        self.fault: Fault | None = None
+    def __init__(self, streams: "Streams[P]", user_id: UUID, proof: P, ends_at: float) -> None:
+        self.proof = proof
+        self._streams = streams
+        self._user_id = user_id
+        self._ends_at = ends_at
+        self._fault: Fault | None = None
+        self._is_over = False
 
-    def end(self, fault: Fault) -> None:
-        """End it with a fault, unless it is ending already."""
-        if self.fault is None:
-            self.fault = fault
-            self.close()
+    def __enter__(self) -> "Stream[P]":
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - streams are tasks
+        self._task, self._cancelling = task, task.cancelling()
+        self._streams.add(self, self._user_id)
+        return self
 
-    def close(self) -> None:
-        """End it silently."""
-        with suppress(RuntimeError):  # it has ended by itself
-            self.limit.reschedule(asyncio.get_running_loop().time())
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        self._streams.remove(self, self._user_id)
+        was_ended, self._is_over = self._is_over, True
+        # Somebody else may have cancelled the task at the same time: then that counts.
+        if was_ended and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+            if self._fault is not None:
+                raise self._fault from None
+            return True
+        return False
+
+    def end(self, fault: Fault | None = None) -> None:
+        """End the block with a fault, or silently; unless it is ending already."""
+        if not self._is_over:
+            self._is_over, self._fault = True, fault
+            self._task.cancel()
+
+    def look(self, now: float) -> None:
+        """End it silently if it is old."""
+        if now >= self._ends_at:
+            self.end()
 
 
-class Streams:
+class Streams(Generic[P]):
     """The open streams of one process."""
 
     def __init__(
         self,
+        look_again: LookAgain[P],
         *,
         most: int = MOST,
         most_of_one: int = MOST_OF_ONE,
         age: tuple[float, float] = AGE_SECONDS,
         stalled: float = STALLED_SECONDS,
     ) -> None:
+        self._look_again = look_again
         self._most = most
         self._most_of_one = most_of_one
         self._age = age
         self._stalled = stalled
-        self._open: set[Stream] = set()
+        self._open: set[Stream[P]] = set()
         self._of: Counter[UUID] = Counter()
         self._draining = False
         metrics.observed(metrics.STREAMS, lambda: len(self._open))
@@ -81,38 +113,33 @@ class Streams:
     def __len__(self) -> int:
         return len(self._open)
 
-    @asynccontextmanager
-    async def admitted(self, caller: Caller, check: Check) -> AsyncIterator[Stream]:
-        """Count a stream, and end the block when the stream has to end: silently when it is old.
+    def admitted(self, user_id: UUID, proof: P) -> Stream[P]:
+        """Let a user open one. It counts, and may be ended, for the length of a ``with`` block.
 
         Raises:
-            TooMany: the caller has too many.
-            Unavailable: there are too many in all, or the server is about to stop; also later.
-            Fault: the identity is not good any more.
+            TooMany: the user has too many.
+            Unavailable: there are too many in all, or the server is about to stop.
         """
         if self._draining:
             raise _stopping()
         if len(self._open) >= self._most:
             raise Unavailable("Too many streams are open here.", reason="TOO_MANY_STREAMS", retry_after=5.0)
-        if self._of[caller.user_id] >= self._most_of_one:
+        if self._of[user_id] >= self._most_of_one:
             raise TooMany(f"You have {self._most_of_one} streams open already.", reason="TOO_MANY_STREAMS")
-        limit = asyncio.timeout(random.uniform(*self._age))  # noqa: S311 - jitter, not a secret
-        stream = Stream(check, limit)
-        self._of[caller.user_id] += 1
+        ends_at = asyncio.get_running_loop().time() + random.uniform(*self._age)  # noqa: S311 - jitter, not a secret
+        return Stream(self, user_id, proof, ends_at)
+
+    def add(self, stream: Stream[P], user_id: UUID) -> None:
+        """Count one."""
+        self._of[user_id] += 1
         self._open.add(stream)
-        try:
-            async with limit:
-                yield stream
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            if stream.fault is not None:
-                raise stream.fault from None
-        finally:
-            self._open.discard(stream)
-            self._of[caller.user_id] -= 1
-            if not self._of[caller.user_id]:
-                del self._of[caller.user_id]
+
+    def remove(self, stream: Stream[P], user_id: UUID) -> None:
+        """It has ended."""
+        self._open.discard(stream)
+        self._of[user_id] -= 1
+        if not self._of[user_id]:
+            del self._of[user_id]
 
     async def sent(self, sending: Awaitable[object]) -> None:
         """Wait until a client has taken what it is sent.
@@ -127,12 +154,20 @@ class Streams:
             raise too_slow() from None
 
     async def keep_checking(self) -> None:
-        """Look at the identities of all open streams again and again, until cancelled."""
+        """Look at all open streams again and again, until cancelled: at their age and at their identities."""
+        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(CHECK_SECONDS)
+            now = loop.time()
             streams = list(self._open)
-            for start in range(0, len(streams), CHECKED_AT_ONCE):
-                await asyncio.gather(*map(_check, streams[start : start + CHECKED_AT_ONCE]))
+            for stream in streams:
+                stream.look(now)
+            try:
+                await self._look_again(streams)
+            except Unavailable:
+                continue  # nobody knows; the streams go on
+            except Exception as error:  # noqa: BLE001 - the last line: no stream would be looked at any more
+                _log.error("streams cannot be checked", exc_info=error)
 
     async def drain(self, seconds: float) -> None:
         """Admit no more, and end all of them over so many seconds, so that not all come back elsewhere at once."""
@@ -153,12 +188,3 @@ def too_slow() -> Unavailable:
 def _stopping() -> Unavailable:
     wait = random.uniform(0.1, 1.0)  # noqa: S311 - jitter, not a secret
     return Unavailable("The server is shutting down. Go on from the last cursor.", retry_after=wait)
-
-
-async def _check(stream: Stream) -> None:
-    try:
-        await stream.check()
-    except Unavailable:
-        return  # nobody knows; the stream goes on
-    except Fault as fault:
-        stream.end(fault)

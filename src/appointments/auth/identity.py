@@ -8,7 +8,7 @@ a role that changes.
 
 import asyncio
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -55,9 +55,9 @@ class Authenticator:
         self._db = db
         self._tokens = tokens
         self._now = now
-        self._sessions = Lookups(self._find_session)
-        self._keys = Lookups(self._find_key)
-        self._users = Lookups(self._find_user)
+        self._sessions: Lookups[UUID, Identity | None] = Lookups(self._find_sessions, missing=None)
+        self._keys: Lookups[bytes, _Key | None] = Lookups(self._find_keys, missing=None)
+        self._users: Lookups[UUID, tuple[bool, bool] | None] = Lookups(self._find_users, missing=None)
         self._notes: set[asyncio.Task[None]] = set()
 
     async def identify(self, credential: str) -> Identity:
@@ -89,6 +89,23 @@ class Authenticator:
             raise Unmet("The user to act for is disabled.", reason="USER_DISABLED")
         return replace(identity, user_id=user_id, is_admin=is_admin, may_act=False)
 
+    async def renew(self, credentials: Iterable[str], user_ids: Iterable[UUID], *, older_than: float) -> None:
+        """Look all of these up that were not within so many seconds, and the users that service accounts act for.
+
+        It takes a statement for each kind and a few thousand of them. What :meth:`identify` and :meth:`act` say of them
+        afterwards is no older than that.
+        """
+        sessions, digests = set(), set()
+        for credential in credentials:
+            if credential.startswith(secret.PREFIX):
+                digests.add(secret.digest(credential))
+            else:
+                with suppress(Unauthenticated):  # identify() will say so
+                    sessions.add(self._tokens.verify(credential).session_id)
+        await self._sessions.renew(sessions, older_than=older_than)
+        await self._keys.renew(digests, older_than=older_than)
+        await self._users.renew(set(user_ids), older_than=older_than)
+
     def forget(self, session_ids: Iterable[UUID]) -> None:
         """Drop what is cached about these sessions, which have just been ended."""
         self._sessions.forget(session_ids)
@@ -114,41 +131,43 @@ class Authenticator:
             raise Unauthenticated("The user that the key belongs to is disabled.", reason="USER_DISABLED")
         return key.identity
 
-    async def _find_session(self, session_id: UUID) -> Identity | None:
-        rows = await self._db.fetch(SESSION, {"id": session_id, "now": self._now()})
-        if not rows:
-            return None
-        user_id, is_admin = rows[0]
-        return Identity(user_id, user_id, session_id=session_id, is_admin=is_admin)
+    async def _find_sessions(self, session_ids: Sequence[UUID]) -> Mapping[UUID, Identity | None]:
+        rows = await self._db.fetch(SESSIONS, {"ids": session_ids, "now": self._now()})
+        return {
+            session_id: Identity(user_id, user_id, session_id=session_id, is_admin=is_admin)
+            for session_id, user_id, is_admin in rows
+        }
 
-    async def _find_key(self, digest: bytes) -> _Key | None:
-        rows = await self._db.fetch(KEY, {"digest": digest})
-        if not rows:
-            return None
-        key_id, user_id, scopes, expires_at, last_used_at, is_program, is_admin, disabled = rows[0]
+    async def _find_keys(self, digests: Sequence[bytes]) -> Mapping[bytes, _Key | None]:
+        rows = await self._db.fetch(KEYS, {"digests": digests})
         now = self._now()
-        seconds_left = math.inf if expires_at is None else (expires_at - micros(now)) / 1_000_000
-        if not disabled and seconds_left > 0:
-            self._note_use(key_id, last_used_at, now)
-        admin = "admin" in scopes
-        identity = Identity(
-            user_id,
-            user_id,
-            key_id=key_id,
-            scopes=frozenset(scopes),
-            is_admin=admin and (is_program or is_admin),
-            may_act=admin and is_program,
-        )
-        return _Key(identity, now.timestamp() + seconds_left, disabled)
+        found: dict[bytes, _Key | None] = {}
+        used = []
+        for digest, key_id, user_id, scopes, expires_at, last_used_at, is_program, is_admin, disabled in rows:
+            seconds_left = math.inf if expires_at is None else (expires_at - micros(now)) / 1_000_000
+            if not disabled and seconds_left > 0 and _is_due(last_used_at, now):
+                used.append(key_id)
+            admin = "admin" in scopes
+            identity = Identity(
+                user_id,
+                user_id,
+                key_id=key_id,
+                scopes=frozenset(scopes),
+                is_admin=admin and (is_program or is_admin),
+                may_act=admin and is_program,
+            )
+            found[digest] = _Key(identity, now.timestamp() + seconds_left, disabled)
+        self._note_use(used, now)
+        return found
 
-    async def _find_user(self, user_id: UUID) -> tuple[bool, bool] | None:
-        rows = await self._db.fetch(USER, {"id": user_id})
-        return (rows[0][0], rows[0][1]) if rows else None
+    async def _find_users(self, user_ids: Sequence[UUID]) -> Mapping[UUID, tuple[bool, bool] | None]:
+        rows = await self._db.fetch(USERS, {"ids": user_ids})
+        return {user_id: (is_admin, disabled) for user_id, is_admin, disabled in rows}
 
-    def _note_use(self, key_id: UUID, last_used_at: Micros | None, now: datetime) -> None:
-        since = now - LAST_USE_EVERY
-        if last_used_at is None or last_used_at <= micros(since):
-            note = asyncio.create_task(self._write_use({"id": key_id, "now": now, "since": since}))
+    def _note_use(self, key_ids: Sequence[UUID], now: datetime) -> None:
+        if key_ids:
+            values = {"ids": key_ids, "now": now, "since": now - LAST_USE_EVERY}
+            note = asyncio.create_task(self._write_use(values))
             self._notes.add(note)
             note.add_done_callback(self._notes.discard)
 
@@ -157,31 +176,40 @@ class Authenticator:
             await self._db.fetch(NOTE, values)
 
 
-SESSION = Statement(
+def _is_due(last_used_at: Micros | None, now: datetime) -> bool:
+    return last_used_at is None or last_used_at <= micros(now - LAST_USE_EVERY)
+
+
+SESSIONS = Statement(
     """
-    SELECT user_id, role = 'admin' FROM sessions JOIN users ON users.id = user_id
-    WHERE sessions.id = %(id)s::uuid AND revoked_at IS NULL AND expires_at > %(now)s::timestamptz
+    SELECT sessions.id, user_id, role = 'admin' FROM sessions JOIN users ON users.id = user_id
+    WHERE sessions.id = ANY (%(ids)s::uuid[]) AND revoked_at IS NULL AND expires_at > %(now)s::timestamptz
       AND disabled_at IS NULL
     """
 )
-KEY = Statement(
+KEYS = Statement(
     """
-    SELECT keys.id, user_id, scopes, expires_at, last_used_at, kind = 'service_account', role = 'admin',
+    SELECT digest, keys.id, user_id, scopes, expires_at, last_used_at, kind = 'service_account', role = 'admin',
            disabled_at IS NOT NULL
     FROM keys JOIN users ON users.id = user_id
-    WHERE digest = %(digest)s::bytea
+    WHERE digest = ANY (%(digests)s::bytea[])
     """
 )
-USER = Statement(
+USERS = Statement(
     """
-    SELECT role = 'admin', disabled_at IS NOT NULL FROM users WHERE id = %(id)s::uuid AND kind = 'person'
+    SELECT id, role = 'admin', disabled_at IS NOT NULL FROM users
+    WHERE id = ANY (%(ids)s::uuid[]) AND kind = 'person'
     """
 )
 
 # Several processes may look a key up at once; the first of them is enough.
 NOTE = Statement(
     """
-    UPDATE keys SET last_used_at = %(now)s::timestamptz
-    WHERE id = %(id)s::uuid AND (last_used_at IS NULL OR last_used_at <= %(since)s::timestamptz)
+    WITH used AS MATERIALIZED (
+        SELECT id FROM keys
+        WHERE id = ANY (%(ids)s::uuid[]) AND (last_used_at IS NULL OR last_used_at <= %(since)s::timestamptz)
+        ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+    )
+    UPDATE keys SET last_used_at = %(now)s::timestamptz FROM used WHERE keys.id = used.id
     """
 )

@@ -1,16 +1,17 @@
 """One reader of the log in each process, which hands every entry to those who follow its calendar.
 
-It asks the database thirty times a second where the log ends, and at once after a batch of its own process, while
-anybody follows; never once for each follower. What an entry is about is read once for all of them.
+It asks the database where the log ends thirty times a second while anybody follows, a hundred times while there is
+something new, and at once after a batch of its own process; never once for each follower. What an entry is about is
+read once for all of them, and what those missed who come back in the same moment is read together.
 
-A follower's entries wait in a queue of their own. Who does not take them is told so, and their queue is given up.
+A follower's entries wait in a queue of their own. Who does not take them is told so, and their queue is given up. Most
+followers wait for something to happen: then there is one small object of each, and one clock for all.
 """
 
 import asyncio
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
 
@@ -22,13 +23,27 @@ from appointments.changes.cursor import Cursor
 from appointments.changes.numbering import Sequencer
 from appointments.changes.reading import Entry, Head
 from appointments.db import Database
+from appointments.db.gathering import Gathering
 from appointments.shared.errors import Fault, Unavailable
 
 POLL_SECONDS = 0.03
+BUSY_POLL_SECONDS = 0.01
+BUSY_SECONDS = 1.0
+"""For how long after something new the next is looked for sooner."""
+
 AWAY_SECONDS = 0.5
 """How long to leave a database alone that has not answered."""
 
+TICK_SECONDS = 0.5
+"""How late the end of a follower's silence may be."""
+
 PAGE = 1000
+MISSED_PAGE = 200
+"""Entries that one follower who comes back gets at once."""
+
+BACK_AT_ONCE = 100
+"""Followers whose missed entries are read together."""
+
 MOST_WAITING = 1000
 """Entries in a queue."""
 
@@ -42,62 +57,74 @@ class News(NamedTuple):
     found: Mapping[UUID, Appointment]
 
 
-@dataclass(eq=False, slots=True)
+class Missed(NamedTuple):
+    """What there was after a position, and where the log ended then."""
+
+    head: Head
+    entries: Sequence[Entry]
+    found: Mapping[UUID, Appointment]
+
+
 class Subscription:
     """What one follower has not taken yet. Everything after ``since`` comes through here."""
 
-    since: Cursor
-    _queue: deque[News]
-    _size: int = 0
-    _waiter: asyncio.Future[None] | None = None
-    _over: Fault | None = None
+    __slots__ = ("_fault", "_queue", "_size", "_until", "_waiter", "since")
 
-    async def take(self, seconds: float) -> News | None:
-        """The next news, or None if there are none for so many seconds.
+    def __init__(self, since: Cursor) -> None:
+        self.since = since
+        self._queue: list[News] | None = None
+        self._size = 0
+        self._until = 0.0
+        self._waiter: asyncio.Future[None] | None = None
+        self._fault: Fault | None = None
+
+    def wait(self, seconds: float) -> "asyncio.Future[None]":
+        """What is done when there is something to take, and after so many seconds in any case."""
+        loop = asyncio.get_running_loop()
+        waiter = self._waiter = loop.create_future()
+        self._until = loop.time() + seconds
+        if self._queue or self._fault is not None:
+            waiter.set_result(None)
+        return waiter
+
+    def take(self) -> News | None:
+        """The next news, if there are any.
 
         Raises:
             Unavailable: the follower was too slow, or the log has begun anew.
         """
-        if not self._queue and self._over is None:
-            loop = asyncio.get_running_loop()
-            waiter = self._waiter = loop.create_future()
-            timer = loop.call_later(seconds, _settle, waiter)
-            try:
-                await waiter
-            finally:
-                timer.cancel()
-                self._waiter = None
-        if self._over is not None:
-            raise self._over
+        if self._fault is not None:
+            raise self._fault
         if not self._queue:
             return None
-        news = self._queue.popleft()
+        news = self._queue.pop(0)
         self._size -= len(news.entries)
+        self._queue = self._queue or None
         return news
 
     def put(self, news: News) -> None:
         """Add news, unless there is too much already."""
         if self._size + len(news.entries) > MOST_WAITING:
             self.end(Unavailable("The stream is read too slowly. Go on from the last cursor.", reason="SLOW_READER"))
-        elif self._over is None:
+        elif self._fault is None:
+            self._queue = self._queue or []
             self._queue.append(news)
             self._size += len(news.entries)
             self._wake()
 
     def end(self, fault: Fault) -> None:
         """Give up: the follower gets the fault instead of anything that waits."""
-        self._queue.clear()
-        self._size, self._over = 0, fault
+        self._queue, self._size, self._fault = None, 0, fault
         self._wake()
 
+    def look(self, now: float) -> None:
+        """Let the follower know if they have waited for long enough."""
+        if now >= self._until:
+            self._wake()
+
     def _wake(self) -> None:
-        if self._waiter is not None:
-            _settle(self._waiter)
-
-
-def _settle(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
 
 class Hub:
@@ -106,22 +133,29 @@ class Hub:
     def __init__(self, db: Database, sequencer: Sequencer) -> None:
         self.sequencer = sequencer
         self._db = db
-        self._followers: dict[UUID, set[Subscription]] = defaultdict(set)
+        self._followers: dict[UUID, list[Subscription]] = {}
         self._wanted = asyncio.Event()
         self._starting = asyncio.Lock()
         self._read: Cursor | None = None
         self._delivered: Cursor | None = None
+        self._moved_at = 0.0
+        self._clock: asyncio.TimerHandle | None = None
+        self._back: Gathering[tuple[UUID, int], Missed] = Gathering(self._read_missed, most=BACK_AT_ONCE)
+        # One after the other: who asks while one is under way may have written something that it did not see.
+        self._settling: Gathering[None, Cursor] = Gathering(self._settle, most=10_000, at_once=1)
 
     async def run(self) -> None:
         """Read until cancelled. While the database is away, wait for it."""
+        loop = asyncio.get_running_loop()
         while True:
             await self._wanted.wait()
+            is_busy = loop.time() - self._moved_at < BUSY_SECONDS
             with suppress(TimeoutError):
-                async with asyncio.timeout(POLL_SECONDS):
+                async with asyncio.timeout(BUSY_POLL_SECONDS if is_busy else POLL_SECONDS):
                     await self.sequencer.numbered.wait()
             self.sequencer.numbered.clear()
             try:
-                await self._read_on()
+                await self._read_on(loop)
             except Unavailable:
                 await asyncio.sleep(AWAY_SECONDS)
             except Exception as error:  # noqa: BLE001 - the last line: nobody would learn of anything any more
@@ -134,12 +168,30 @@ class Hub:
         assert self._delivered is not None  # noqa: S101 - a subscription has seen to it
         return self._delivered
 
+    async def settled(self) -> Cursor:
+        """Where the log ends, when everything that was committed before this call has its position.
+
+        Raises:
+            Unavailable: the database does not answer.
+        """
+        return await self._settling.answer(None)
+
+    async def missed(self, calendar_id: UUID, position: int) -> Missed:
+        """What has changed in a calendar after a position, at most :data:`MISSED_PAGE` entries.
+
+        Raises:
+            Unavailable: the database does not answer.
+        """
+        return await self._back.answer((calendar_id, position))
+
     async def start(self) -> None:
         """Find out where the log ends, if nobody follows yet: what comes from now on will be handed out.
 
         Raises:
             Unavailable: the database does not answer.
         """
+        if self._read is not None:
+            return
         async with self._starting:
             if self._read is None:
                 self._read = self._delivered = (await reading.head(self._db)).end
@@ -149,44 +201,65 @@ class Hub:
     def subscribed(self, calendar_id: UUID) -> Iterator[Subscription]:
         """Follow a calendar for the length of a block, in the same step as :meth:`start` has ended."""
         assert self._read is not None  # noqa: S101 - see above
-        subscription = Subscription(self._read, deque())
-        self._followers[calendar_id].add(subscription)
+        subscription = Subscription(self._read)
+        self._followers.setdefault(calendar_id, []).append(subscription)
+        if self._clock is None:
+            self._tick(asyncio.get_running_loop())
         try:
             yield subscription
         finally:
-            self._followers[calendar_id].discard(subscription)
+            self._followers[calendar_id].remove(subscription)
             if not self._followers[calendar_id]:
                 del self._followers[calendar_id]
             if not self._followers:
                 self._wanted.clear()
                 self._read = self._delivered = None
 
-    async def _read_on(self) -> None:
-        head = await reading.head(self._db)
-        if self._read is None or self._has_begun_anew(head):
-            return
-        while (at := self._read) and at.position < head.last_position:
-            entries = await reading.after(self._db, at.position, PAGE)
-            if self._read is not at:
-                return  # nobody follows any more, or somebody new who begins elsewhere
-            await self._hand_out(entries, Cursor(head.epoch, entries[-1].position if entries else head.last_position))
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time()
+        for followers in self._followers.values():
+            for subscription in followers:
+                subscription.look(now)
+        self._clock = loop.call_later(TICK_SECONDS, self._tick, loop) if self._followers else None
+
+    async def _settle(self, askers: Sequence[None]) -> list[Cursor]:
+        await self.sequencer.settle()
+        return [(await reading.head(self._db)).end] * len(askers)
+
+    async def _read_missed(self, questions: Sequence[tuple[UUID, int]]) -> list[Missed]:
+        pages = await reading.of_calendars(self._db, questions, MISSED_PAGE)
+        found = await reading.items(self._db, (entry for _, entries in pages for entry in entries))
+        return [Missed(head, entries, found) for head, entries in pages]
+
+    async def _read_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        more = True
+        while more and (at := self._read):
+            head, entries = await reading.after(self._db, at.position, PAGE)
+            if self._read is not at or self._has_begun_anew(head) or at.position >= head.last_position:
+                return  # nobody follows any more, or somebody new who begins elsewhere, or there is nothing
+            self._moved_at = loop.time()
+            more = len(entries) == PAGE
+            await self._hand_out(entries, Cursor(head.epoch, entries[-1].position if more else head.last_position))
 
     async def _hand_out(self, entries: Sequence[Entry], end: Cursor) -> None:
         by_calendar: dict[UUID, list[Entry]] = defaultdict(list)
         for entry in entries:
             if entry.calendar_id in self._followers:
                 by_calendar[entry.calendar_id].append(entry)
-        targets = [(each, by_calendar[calendar]) for calendar in by_calendar for each in self._followers[calendar]]
+        targets = {calendar: tuple(self._followers[calendar]) for calendar in by_calendar}
         # Who comes from here on has been told that these are behind them.
         self._read = end
         try:
             found = await reading.items(self._db, (entry for part in by_calendar.values() for entry in part))
         except BaseException:
-            for subscription, _ in targets:
-                subscription.end(Unavailable("The database does not answer. Go on from the last cursor."))
+            for followers in targets.values():
+                for subscription in followers:
+                    subscription.end(Unavailable("The database does not answer. Go on from the last cursor."))
             raise
-        for subscription, part in targets:
-            subscription.put(News(part, found))
+        for calendar, followers in targets.items():
+            news = News(by_calendar[calendar], found)
+            for subscription in followers:
+                subscription.put(news)
         if self._read is not None:
             self._delivered = end
 

@@ -87,23 +87,31 @@ class Batch:
 
 HEAD = Statement("SELECT epoch, last_position, pruned_position FROM change_head")
 
-AFTER = Statement(
-    """
-    SELECT position, calendar_id, kind, item_id, version, actor_id, request_id, fields, changed_at
-    FROM changes WHERE position > %(after)s::bigint ORDER BY position LIMIT %(limit)s::bigint
-    """
-)
-
 # Both from one snapshot: what is not among the entries up to the head's position is not there.
-OF_CALENDAR = Statement(
+AFTER = Statement(
     """
     SELECT epoch, last_position, pruned_position,
            position, calendar_id, kind, item_id, version, actor_id, request_id, fields, changed_at
     FROM change_head LEFT JOIN LATERAL (
         SELECT position, calendar_id, kind, item_id, version, actor_id, request_id, fields, changed_at FROM changes
-        WHERE calendar_id = %(calendar_id)s::uuid AND position > %(after)s::bigint
-        ORDER BY position LIMIT %(limit)s::bigint
+        WHERE position > %(after)s::bigint ORDER BY position LIMIT %(limit)s::bigint
     ) AS entries ON true
+    """
+)
+
+# The same for several calendars, each from a position of its own. The first column is the number of the question.
+OF_CALENDARS = Statement(
+    """
+    SELECT number, epoch, last_position, pruned_position,
+           position, calendar_id, kind, item_id, version, actor_id, request_id, fields, changed_at
+    FROM change_head
+    CROSS JOIN unnest(%(calendar_ids)s::uuid[], %(positions)s::bigint[])
+        WITH ORDINALITY AS asked (asked_id, since, number)
+    LEFT JOIN LATERAL (
+        SELECT position, calendar_id, kind, item_id, version, actor_id, request_id, fields, changed_at FROM changes
+        WHERE calendar_id = asked_id AND position > since ORDER BY position LIMIT %(limit)s::bigint
+    ) AS entries ON true
+    ORDER BY number, position
     """
 )
 
@@ -115,15 +123,24 @@ async def head(db: Database) -> Head:
     return Head._make((await db.fetch(HEAD, {}))[0])
 
 
-async def after(db: Database, position: int, limit: int) -> list[Entry]:
-    """The entries of all calendars after a position."""
-    return [Entry._make(row) for row in await db.fetch(AFTER, {"after": position, "limit": limit})]
-
-
-async def of_calendar(db: Database, calendar_id: UUID, position: int, limit: int) -> tuple[Head, list[Entry]]:
-    """The entries of one calendar after a position, at most ``limit``, and where the log ended then."""
-    rows = await db.fetch(OF_CALENDAR, {"calendar_id": calendar_id, "after": position, "limit": limit})
+async def after(db: Database, position: int, limit: int) -> tuple[Head, list[Entry]]:
+    """The entries of all calendars after a position, at most ``limit``, and where the log ended then."""
+    rows = await db.fetch(AFTER, {"after": position, "limit": limit})
     return Head._make(rows[0][:3]), [Entry._make(row[3:]) for row in rows if row[3] is not None]
+
+
+async def of_calendars(
+    db: Database, questions: Sequence[tuple[UUID, int]], limit: int
+) -> list[tuple[Head, list[Entry]]]:
+    """For each calendar and position: the entries after it, at most ``limit``, and where the log ended then."""
+    values = {"calendar_ids": [each[0] for each in questions], "positions": [each[1] for each in questions]}
+    found: list[tuple[Head, list[Entry]]] = []
+    for row in await db.fetch(OF_CALENDARS, {**values, "limit": limit}):
+        if row[0] > len(found):
+            found.append((Head._make(row[1:4]), []))
+        if row[4] is not None:
+            found[-1][1].append(Entry._make(row[4:]))
+    return found
 
 
 async def items(db: Database, entries: Iterable[Entry]) -> dict[UUID, Appointment]:
@@ -145,7 +162,7 @@ async def page(db: Database, follower: Follower, cursor: Cursor | None, *, size:
     role = await role_of(db, follower)
     if cursor is None:
         return Batch([], (await head(db)).end)
-    now, entries = await of_calendar(db, follower.calendar_id, cursor.position, size + 1)
+    ((now, entries),) = await of_calendars(db, [(follower.calendar_id, cursor.position)], size + 1)
     now.check(cursor)
     more = len(entries) > size
     chosen = entries[:size]

@@ -62,6 +62,7 @@ CANCEL_SECONDS = 5.0
 
 _GOOD = {pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK}
 _OIDS = {
+    "bigint": 20,
     "boolean": 16,
     "bytea": 17,
     "integer": 23,

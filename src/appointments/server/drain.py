@@ -16,6 +16,7 @@ import structlog
 from appointments.api.gate import Gate
 from appointments.api.grpcweb.front import Front
 from appointments.api.health import Health, Readiness
+from appointments.api.rpc import Proof
 from appointments.api.streams import Streams
 from appointments.server import transport
 from appointments.server.listener import Listener
@@ -40,7 +41,7 @@ class Servers:
     web: Listener
     front: Front
     gate: Gate
-    streams: Streams
+    streams: Streams[Proof]
     readiness: Readiness
     health: Health
 

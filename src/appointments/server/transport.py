@@ -17,6 +17,10 @@ GRPCIO_OPTIONS = (
     # A client may ping an idle connection every 10 seconds. gRPC's default would end the connection.
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
+    # Beyond the first of these gRPC refuses calls by chance, before anybody here knows of them: by default 1,000, which
+    # the clients of a server that has just restarted are many more than. Here as many may wait as may have streams.
+    ("grpc.server.max_pending_requests", 10_000),
+    ("grpc.server.max_pending_requests_hard_limit", 20_000),
 )
 
 

@@ -8,9 +8,8 @@ why.
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from functools import partial
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 
 import structlog
 from google.protobuf.json_format import MessageToJson
@@ -21,8 +20,9 @@ from appointments.api import changes
 from appointments.api.origin import Origins
 from appointments.api.rest import cookies
 from appointments.api.rest.headers import EXPOSED
-from appointments.api.rpc import Policy
+from appointments.api.rpc import Policy, Proof
 from appointments.api.scopes import rule_of
+from appointments.api.streams import Stream
 from appointments.shared.errors import Fault, Forbidden
 from appointments.v1 import changes_pb2 as pb
 
@@ -64,23 +64,22 @@ class Events:
         has_begun = False
         try:
             with self._policy.gate:
-                caller = await self._policy.admit(headers, visitor, RULE)
+                proof, caller = await self._policy.admit(headers, visitor, RULE)
                 request.state.user_id = str(caller.user_id)
                 who = changes.follower(caller, request.query_params.get("resource_id", ""))
                 cursor = headers.get("last-event-id") or request.query_params.get("cursor", "")
                 answers = self._service.watch(who, changes.decoded(cursor, who))
-                check = partial(self._policy.admit, headers, visitor, RULE)
-                async with self._policy.streams.admitted(caller, check) as stream, aclosing(answers):
+                with self._policy.streams.admitted(caller.user_id, proof) as stream:
                     # What refuses the stream comes with its first answer, while there can still be a status.
-                    first = await anext(answers)
-                    has_begun = True
-                    _log.info("stream", request_id=caller.request_id, path=scope["path"], user_id=str(caller.user_id))
-                    gone = asyncio.create_task(_gone(receive))
-                    gone.add_done_callback(lambda _: stream.close())
-                    try:
-                        await self._send(scope, send, first, answers)
-                    finally:
-                        gone.cancel()
+                    async with aclosing(answers):
+                        first = await anext(answers)
+                        has_begun = True
+                        user_id = request.state.user_id
+                        _log.info("stream", request_id=caller.request_id, path=scope["path"], user_id=user_id)
+                        # It may last for half an hour beside thousands of others, so it keeps what it needs alone.
+                        del request, headers, proof, caller
+                        async with _ending_with_client(stream, receive):
+                            await self._send(scope, send, first, answers)
         except Fault as fault:
             if not has_begun:
                 raise
@@ -123,6 +122,22 @@ def _event(answer: pb.WatchChangesResponse) -> bytes:
 
 def _part(body: bytes) -> dict[str, object]:
     return {"type": "http.response.body", "body": body, "more_body": True}
+
+
+@asynccontextmanager
+async def _ending_with_client(stream: Stream[Proof], receive: Receive) -> AsyncIterator[None]:
+    """End the stream when its client has left, which only receiving tells."""
+
+    def end(_: asyncio.Task[None]) -> None:
+        stream.end()
+
+    gone = asyncio.create_task(_gone(receive))
+    gone.add_done_callback(end)
+    try:
+        yield
+    finally:
+        gone.remove_done_callback(end)
+        gone.cancel()
 
 
 async def _gone(receive: Receive) -> None:

@@ -1,0 +1,83 @@
+"""Questions that are gathered: many ask about different things at once, and a few statements answer all of them.
+
+Who asks while others are being answered waits for the next statement, so thousands who come in one moment, after a
+restart say, are a handful of statements. One who is alone does not wait.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+from appointments.shared.errors import Unavailable
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+AT_ONCE = 4
+"""Statements under way, so that one slow connection holds nobody up."""
+
+
+class Gathering(Generic[K, V]):
+    """Answers keys, ``most`` of them at once. ``ask`` gets keys, each maybe several times, and answers each in turn.
+
+    A statement begins after everybody whom it answers has asked.
+    """
+
+    def __init__(
+        self, ask: Callable[[Sequence[K]], Awaitable[Sequence[V]]], *, most: int, at_once: int = AT_ONCE
+    ) -> None:
+        self._ask = ask
+        self._most = most
+        self._at_once = at_once
+        self._waiting: deque[tuple[K, asyncio.Future[V]]] = deque()
+        self._running: set[asyncio.Task[None]] = set()
+        self._is_due = False
+
+    def answer(self, key: K) -> "asyncio.Future[V]":
+        """The answer to be. Whatever a statement raises, each of those whom it was for gets."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[V] = loop.create_future()
+        self._waiting.append((key, future))
+        self._begin_soon(loop)
+        return future
+
+    def _begin_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        # Not at once: those who ask in the same turn of the loop come along.
+        if self._waiting and not self._is_due and len(self._running) < self._at_once:
+            self._is_due = True
+            loop.call_soon(self._begin, loop)
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._is_due = False
+        chosen = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
+        chosen = [(key, future) for key, future in chosen if not future.done()]
+        if chosen:
+            task = loop.create_task(self._serve(chosen))
+            self._running.add(task)
+            task.add_done_callback(self._ended)
+        self._begin_soon(loop)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._begin_soon(task.get_loop())
+
+    async def _serve(self, chosen: Sequence[tuple[K, asyncio.Future[V]]]) -> None:
+        try:
+            answers = await self._ask([key for key, _ in chosen])
+        except asyncio.CancelledError:  # the loop ends
+            self._fail(chosen, Unavailable("The server is shutting down."))
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
+            self._fail(chosen, error)
+        else:
+            for (_, future), answer in zip(chosen, answers, strict=True):
+                if not future.done():
+                    future.set_result(answer)
+
+    @staticmethod
+    def _fail(chosen: Sequence[tuple[K, asyncio.Future[V]]], error: Exception) -> None:
+        for _, future in chosen:
+            if not future.done():
+                future.set_exception(error)
+                future.exception()  # nobody may be waiting any more
