@@ -38,9 +38,6 @@ ENDED_AT_ONCE = 100
 
 P = TypeVar("P")
 
-LookAgain = Callable[[Sequence["Stream[P]"]], Awaitable[None]]
-"""Ends those streams whose identity is not good any more; ``proof`` is what they were opened with."""
-
 _log = structlog.get_logger("appointments")
 
 
@@ -89,11 +86,14 @@ class Stream(Generic[P]):
 
 
 class Streams(Generic[P]):
-    """The open streams of one process."""
+    """The open streams of one process.
+
+    ``look_again`` gets all of them every few seconds, and ends those whose ``proof`` is not good any more.
+    """
 
     def __init__(
         self,
-        look_again: LookAgain[P],
+        look_again: Callable[[Sequence[Stream[P]]], Awaitable[None]],
         *,
         most: int = MOST,
         most_of_one: int = MOST_OF_ONE,
