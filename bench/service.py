@@ -3,8 +3,13 @@
 ``python -m bench.service serve`` is ``appointments serve``, process for process; only, the service ``bench.v1.Floor``
 is registered beside the real ones. Its method ``Empty`` answers an empty message to an empty message, through the same
 policy: request id, deadline, identity, log line. What it lacks is what the others are for: conversion and database.
+``bench.v1.Bare/Idle`` is a stream beside the policy.
 """
 
+import asyncio
+from typing import Any
+
+import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, empty_pb2
 from google.protobuf.descriptor import ServiceDescriptor
 
@@ -37,11 +42,19 @@ class Floor:
         return empty_pb2.Empty()
 
 
+async def idle(data: bytes, context: "grpc.aio.ServicerContext[Any, Any]") -> None:  # noqa: ARG001
+    """A stream of one empty message that then does nothing: what an open stream costs the engine alone."""
+    await context.write(b"")
+    await asyncio.get_running_loop().create_future()
+
+
 class _WithFloor(Policy):
     def register(self, service: ServiceDescriptor, servicer: object, *servers: Registrar, public: bool = False) -> None:
         super().register(service, servicer, *servers, public=public)
         if service is app.APPOINTMENTS:
             super().register(FLOOR, Floor(), *servers)
+            bare: Any = grpc.unary_stream_rpc_method_handler(idle)
+            servers[0].add_registered_method_handlers("bench.v1.Bare", {"Idle": bare})
 
 
 if __name__ == "__main__":

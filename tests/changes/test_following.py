@@ -339,6 +339,6 @@ async def test_followers_come_and_go_and_nobody_misses_anything(db: Database, ow
     assert not hub._followers
 
 
-def test_a_subscription_is_small() -> None:
+def test_a_subscription_is_small(db: Database) -> None:
     """Ten thousand of them are nothing to speak of."""
-    assert "__dict__" not in dir(Subscription(Cursor(uuid4(), 0)))
+    assert "__dict__" not in dir(Subscription(Hub(db, Sequencer(db)), uuid4(), Cursor(uuid4(), 0)))

@@ -80,6 +80,10 @@ class Context(grpc.aio.ServicerContext[Any, Any]):
         if self._task is not None:
             self._task.cancel()
 
+    def forget_metadata(self) -> None:
+        """Drop the metadata of the request, which a stream would hold for as long as it lasts."""
+        self._metadata = ()
+
     # What handlers ask and tell: grpc.aio.ServicerContext describes each.
 
     async def read(self) -> NoReturn:

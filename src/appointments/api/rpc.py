@@ -11,7 +11,7 @@ from contextlib import aclosing, suppress
 from dataclasses import replace
 from functools import cache, lru_cache, partial
 from time import perf_counter
-from typing import Any, NamedTuple, NoReturn, Protocol, TypeAlias
+from typing import Any, NamedTuple, NoReturn, Protocol, TypeAlias, runtime_checkable
 from uuid import UUID
 
 import grpc
@@ -75,6 +75,14 @@ class Authenticator(Protocol):
 
     async def renew(self, credentials: Iterable[str], user_ids: Iterable[UUID], *, older_than: float) -> None:
         """Look all of them up again whose answers are older than so many seconds, together."""
+
+
+@runtime_checkable
+class Forgetful(Protocol):
+    """A context that can drop what nobody will ask for any more."""
+
+    def forget_metadata(self) -> None:
+        """Drop the metadata of the request."""
 
 
 class Proof(NamedTuple):
@@ -144,7 +152,8 @@ class Policy:
             try:
                 with self.gate, self._deadlines.within(_time_left(context)):
                     if rule:
-                        visitor = caller = await self._caller(headers, visitor)
+                        credential = _credential(headers.get("authorization", ""))
+                        visitor = caller = await self._caller(credential, headers, visitor)
                         visitor = await self._allowed(caller, headers, rule)
                     answer = (await handler(_parsed(parse, data), visitor)).SerializeToString()
                     if self._note_write and rule and rule.writes and isinstance(visitor, Caller):
@@ -202,6 +211,8 @@ class Policy:
                         _log.info("stream", request_id=caller.request_id, method=name, **_who(caller))
                         # It may last for half an hour beside thousands of others, so it keeps what it needs alone.
                         del headers, proof, caller
+                        if isinstance(context, Forgetful):
+                            context.forget_metadata()
                         async with aclosing(messages):
                             async for message in messages:
                                 await self.streams.sent(context.write(message.SerializeToString()))
@@ -246,9 +257,9 @@ class Policy:
             Denied: they may not.
             NotFound, Unmet: there is nobody to act for.
         """
-        caller = await self._allowed(await self._caller(headers, visitor), headers, rule)
-        acts_for = caller.user_id if "x-act-as" in headers else None
-        return Proof(_credential(headers["authorization"]), acts_for, rule), caller
+        credential = _credential(headers.get("authorization", ""))
+        caller = await self._allowed(await self._caller(credential, headers, visitor), headers, rule)
+        return Proof(credential, caller.user_id if "x-act-as" in headers else None, rule), caller
 
     async def _look_again(self, streams: Sequence[Stream[Proof]]) -> None:
         """End the streams whose identity is not good any more. All are looked up together."""
@@ -278,8 +289,8 @@ class Policy:
         rule.check(caller.identity)
         return await self._acting(caller, headers["x-act-as"], rule) if "x-act-as" in headers else caller
 
-    async def _caller(self, headers: dict[str, str], visitor: Visitor) -> Caller:
-        identity = await self._authenticator.identify(_credential(headers.get("authorization", "")))
+    async def _caller(self, credential: str, headers: dict[str, str], visitor: Visitor) -> Caller:
+        identity = await self._authenticator.identify(credential)
         return Caller(
             visitor.request_id,
             visitor.address,

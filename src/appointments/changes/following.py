@@ -60,7 +60,8 @@ async def _missed(
     head.check(at)
     more = len(entries) == MISSED_PAGE and entries[-1].position < until.position
     entries = [entry for entry in entries if entry.position <= until.position]
-    end = Cursor(head.epoch, max(at.position, entries[-1].position if more else until.position))
+    # The epochs are equal: keep the one that all streams have.
+    end = Cursor(until.epoch, max(at.position, entries[-1].position if more else until.position))
     return more, _batches(await reading.seen(db, follower, role, entries, found), entries, end)
 
 

@@ -10,8 +10,8 @@ followers wait for something to happen: then there is one small object of each, 
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 from uuid import UUID
 
@@ -66,17 +66,26 @@ class Missed(NamedTuple):
 
 
 class Subscription:
-    """What one follower has not taken yet. Everything after ``since`` comes through here."""
+    """What one follower has not taken yet, for the length of a block. Everything after ``since`` comes through here."""
 
-    __slots__ = ("_fault", "_queue", "_size", "_until", "_waiter", "since")
+    __slots__ = ("_fault", "_hub", "_queue", "_size", "_until", "_waiter", "calendar_id", "since")
 
-    def __init__(self, since: Cursor) -> None:
+    def __init__(self, hub: "Hub", calendar_id: UUID, since: Cursor) -> None:
+        self.calendar_id = calendar_id
         self.since = since
+        self._hub = hub
         self._queue: list[News] | None = None
         self._size = 0
         self._until = 0.0
         self._waiter: asyncio.Future[None] | None = None
         self._fault: Fault | None = None
+
+    def __enter__(self) -> "Subscription":
+        self._hub.add(self)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._hub.remove(self)
 
     def wait(self, seconds: float) -> "asyncio.Future[None]":
         """What is done when there is something to take, and after so many seconds in any case."""
@@ -197,23 +206,26 @@ class Hub:
                 self._read = self._delivered = (await reading.head(self._db)).end
                 self._wanted.set()
 
-    @contextmanager
-    def subscribed(self, calendar_id: UUID) -> Iterator[Subscription]:
+    def subscribed(self, calendar_id: UUID) -> Subscription:
         """Follow a calendar for the length of a block, in the same step as :meth:`start` has ended."""
         assert self._read is not None  # noqa: S101 - see above
-        subscription = Subscription(self._read)
-        self._followers.setdefault(calendar_id, []).append(subscription)
+        return Subscription(self, calendar_id, self._read)
+
+    def add(self, subscription: Subscription) -> None:
+        """Hand out to one more."""
+        self._followers.setdefault(subscription.calendar_id, []).append(subscription)
         if self._clock is None:
             self._tick(asyncio.get_running_loop())
-        try:
-            yield subscription
-        finally:
-            self._followers[calendar_id].remove(subscription)
-            if not self._followers[calendar_id]:
-                del self._followers[calendar_id]
-            if not self._followers:
-                self._wanted.clear()
-                self._read = self._delivered = None
+
+    def remove(self, subscription: Subscription) -> None:
+        """They follow no more."""
+        followers = self._followers[subscription.calendar_id]
+        followers.remove(subscription)
+        if not followers:
+            del self._followers[subscription.calendar_id]
+        if not self._followers:
+            self._wanted.clear()
+            self._read = self._delivered = None
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
