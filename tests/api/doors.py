@@ -117,10 +117,13 @@ DOORS: dict[str, Callable[[Target], AbstractAsyncContextManager[Call]]] = {
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 NAMED = {"secret": "secret", "etag": "etag", "email": "email", "nextPageToken": "token", "ipAddress": "address"}
-NAMED |= {"userAgent": "agent", "url": "url"}
+NAMED |= {"userAgent": "agent", "url": "url", "nextCursor": "cursor"}
 """Names of values that differ from person to person. Each value is replaced by a number."""
 NOW = {"createTime", "updateTime", "deleteTime", "lastUseTime", "expireTime", "retryDelay"}
+NOW |= {"changeTime", "nextAttemptTime"}
 """What depends on the clock."""
+BESIDE = {"attempts", "error", "failingSinceTime", "responseStatus"}
+"""How far a delivery has come, which goes on beside the calls."""
 
 
 @dataclass
@@ -153,7 +156,7 @@ class Recorder:
 
     def _named(self, value: Any, key: str = "") -> Any:
         if isinstance(value, dict):
-            return {name: self._named(each, name) for name, each in value.items()}
+            return {name: self._named(each, name) for name, each in value.items() if name not in BESIDE}
         if isinstance(value, list):
             return [self._named(each) for each in value]
         if key in NOW:

@@ -15,12 +15,14 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from appointments.v1 import account_pb2 as account
 from appointments.v1 import appointments_pb2 as pb
-from appointments.v1 import auth_pb2
+from appointments.v1 import auth_pb2, webhooks_pb2_grpc
 from appointments.v1 import availability_pb2 as times
+from appointments.v1 import changes_pb2 as log
 from appointments.v1 import feeds_pb2 as feeds
 from appointments.v1 import keys_pb2 as keys
 from appointments.v1 import resources_pb2 as rooms
 from appointments.v1 import series_pb2 as series
+from appointments.v1 import webhooks_pb2 as hooks
 from tests.api.doors import Raw, Recorder
 from tests.clients import HOUR, PASSWORD, TEN, Person, appointment, new_address, new_email, timestamp
 
@@ -29,14 +31,16 @@ OK, INVALID, NOT_FOUND = Code.OK, Code.INVALID_ARGUMENT, Code.NOT_FOUND
 
 BOTH_PORTS: tuple[Any, ...] = (
     pb.DESCRIPTOR, account.DESCRIPTOR, feeds.DESCRIPTOR, keys.DESCRIPTOR, rooms.DESCRIPTOR, series.DESCRIPTOR,
-    times.DESCRIPTOR,
+    times.DESCRIPTOR, log.DESCRIPTOR, hooks.DESCRIPTOR,
 )  # fmt: skip
 METHODS: dict[str, MethodDescriptor] = {
     method.name: method
     for file in BOTH_PORTS
     for service in file.services_by_name.values()
     for method in service.methods
+    if not method.server_streaming
 }
+"""Those with one answer: what a stream is on each port stands in test_changes and test_events."""
 GARBAGE = b"\x0a\xff"
 """A field that is longer than the message, so that it is not a message of any type."""
 NOBODYS = str(UUID(int=7, version=4))
@@ -677,6 +681,149 @@ async def delete_feed(scene: Scene) -> None:
     await _not_mine(scene, lambda id_: feeds.DeleteFeedRequest(id=id_), NOBODYS)
 
 
+async def list_changes(scene: Scene) -> None:
+    """One's own from a cursor on, page by page, or those of a resource; a cursor is good for what it was made for."""
+    start = (await scene.do(log.ListChangesRequest())).next_cursor
+    booked, hall = await scene.book(), await scene.room()
+    await scene.others()
+    await scene.do(pb.DeleteAppointmentRequest(id=booked.id))
+    first = await scene.do(log.ListChangesRequest(cursor=start, page_size=1))
+    assert first.more
+    await scene.do(log.ListChangesRequest(cursor=first.next_cursor, page_size=1001))
+    of_hall = (await scene.do(log.ListChangesRequest(resource_id=hall.id))).next_cursor
+    await scene.do(rooms.UpdateResourceRequest(resource=rooms.Resource(id=hall.id, display_name="Hall")))
+    await scene.do(log.ListChangesRequest(cursor=of_hall, resource_id=hall.id))
+    for role, expect in ((rooms.RESOURCE_ROLE_UNSPECIFIED, NOT_FOUND), (rooms.RESOURCE_ROLE_VIEWER, OK)):
+        await scene.do(log.ListChangesRequest(resource_id=await scene.others_room(role)), expect)
+    await scene.do(log.ListChangesRequest(resource_id=NOBODYS), NOT_FOUND)
+    bad: dict[str, Any]
+    for bad in ({"cursor": "größer"}, {"cursor": of_hall}, {"page_size": -1}, {"resource_id": "größer"}):
+        await scene.do(log.ListChangesRequest(**bad), INVALID)
+
+
+async def _hook(scene: Scene, **fields: Any) -> hooks.Webhook:
+    """A webhook that leads to where nothing can be reached."""
+    wanted = hooks.Webhook(**({"url": "https://hooks.invalid/hook", "kinds": ["series.created"]} | fields))
+    made: hooks.Webhook = (await scene.do(hooks.CreateWebhookRequest(webhook=wanted))).webhook
+    return made
+
+
+async def _others_hook(scene: Scene) -> str:
+    """A webhook of Bob's."""
+    stub = webhooks_pb2_grpc.WebhookServiceStub(scene.bob.channel)
+    request = hooks.CreateWebhookRequest(webhook=hooks.Webhook(url="https://hooks.invalid/"))
+    return str((await stub.CreateWebhook(request, metadata=scene.bob.metadata)).webhook.id)
+
+
+async def create_webhook(scene: Scene) -> None:
+    """For some kinds or all, on or off; its secret is told once."""
+    made = await scene.do(hooks.CreateWebhookRequest(webhook=hooks.Webhook(url="https://hooks.invalid/")))
+    assert made.secret.startswith("whsec_")
+    await _hook(scene, disabled=True)
+    bad: dict[str, Any]
+    for bad in (
+        {"url": ""},
+        {"url": "größer"},
+        {"url": "ftp://hooks.invalid/"},
+        {"url": "https://127.0.0.1/"},
+        {"kinds": ["größer"]},
+        {"kinds": ["series.created"] * 2},
+    ):
+        wanted = hooks.Webhook(**({"url": "https://hooks.invalid/"} | bad))
+        await scene.do(hooks.CreateWebhookRequest(webhook=wanted), INVALID)
+    for _ in range(18):
+        await _hook(scene, disabled=True)
+    full = hooks.CreateWebhookRequest(webhook=hooks.Webhook(url="https://hooks.invalid/"))
+    await scene.do(full, Code.FAILED_PRECONDITION)
+
+
+async def list_webhooks(scene: Scene) -> None:
+    """One's own, without their secrets."""
+    await scene.do(hooks.ListWebhooksRequest())
+    await _others_hook(scene)
+    await _hook(scene)
+    assert 1 == len((await scene.do(hooks.ListWebhooksRequest())).webhooks)
+
+
+async def get_webhook(scene: Scene) -> None:
+    """One's own."""
+    made = await _hook(scene)
+    assert made == (await scene.do(hooks.GetWebhookRequest(id=made.id))).webhook
+    await _not_mine(scene, lambda id_: hooks.GetWebhookRequest(id=id_), await _others_hook(scene))
+
+
+async def update_webhook(scene: Scene) -> None:
+    """Some of its fields, by a mask or without."""
+    made = await _hook(scene)
+    await scene.do(hooks.UpdateWebhookRequest(webhook=hooks.Webhook(id=made.id, disabled=True)))
+    mask = FieldMask(paths=["kinds", "disabled"])
+    await scene.do(hooks.UpdateWebhookRequest(webhook=hooks.Webhook(id=made.id), update_mask=mask))
+    for bad, paths in (
+        (hooks.Webhook(id=made.id, url="größer"), ["url"]),
+        (hooks.Webhook(id=made.id, kinds=["größer"]), []),
+        (hooks.Webhook(id=made.id), ["größer"]),
+    ):
+        await scene.do(hooks.UpdateWebhookRequest(webhook=bad, update_mask=FieldMask(paths=paths)), INVALID)
+    others = await _others_hook(scene)
+    await _not_mine(scene, lambda id_: hooks.UpdateWebhookRequest(webhook=hooks.Webhook(id=id_, disabled=True)), others)
+
+
+async def delete_webhook(scene: Scene) -> None:
+    """One's own, once."""
+    made = await _hook(scene)
+    await scene.do(hooks.DeleteWebhookRequest(id=made.id))
+    await scene.do(hooks.DeleteWebhookRequest(id=made.id), NOT_FOUND)
+    await _not_mine(scene, lambda id_: hooks.DeleteWebhookRequest(id=id_), await _others_hook(scene))
+
+
+async def rotate_secret(scene: Scene) -> None:
+    """Another one each time."""
+    made = await _hook(scene)
+    assert await scene.do(hooks.RotateSecretRequest(id=made.id)) != await scene.do(
+        hooks.RotateSecretRequest(id=made.id)
+    )
+    await _not_mine(scene, lambda id_: hooks.RotateSecretRequest(id=id_), await _others_hook(scene))
+
+
+async def ping(scene: Scene) -> None:
+    """One that is enabled."""
+    made, off = await _hook(scene), await _hook(scene, disabled=True)
+    await scene.do(hooks.PingRequest(id=made.id))
+    await scene.do(hooks.PingRequest(id=off.id), Code.FAILED_PRECONDITION)
+    await _not_mine(scene, lambda id_: hooks.PingRequest(id=id_), await _others_hook(scene))
+
+
+async def list_deliveries(scene: Scene) -> None:
+    """Those of one webhook, the newest first, page by page."""
+    made, another = await _hook(scene), await _hook(scene)
+    await scene.do(hooks.ListDeliveriesRequest(webhook_id=made.id))
+    for _ in range(2):
+        await scene.do(hooks.PingRequest(id=made.id))
+    page = await scene.do(hooks.ListDeliveriesRequest(webhook_id=made.id, page_size=1))
+    await scene.do(hooks.ListDeliveriesRequest(webhook_id=made.id, page_token=page.next_page_token))
+    bad: dict[str, Any]
+    for bad in (
+        {"webhook_id": made.id, "page_size": -1},
+        {"webhook_id": made.id, "page_token": "größer"},
+        {"webhook_id": another.id, "page_token": page.next_page_token},
+    ):
+        await scene.do(hooks.ListDeliveriesRequest(**bad), INVALID)
+    await _not_mine(scene, lambda id_: hooks.ListDeliveriesRequest(webhook_id=id_), await _others_hook(scene))
+
+
+async def redeliver(scene: Scene) -> None:
+    """One of a webhook that is enabled."""
+    made = await _hook(scene)
+    sent = (await scene.do(hooks.PingRequest(id=made.id))).delivery
+    await scene.do(hooks.RedeliverRequest(id=sent.id))
+    await scene.do(hooks.UpdateWebhookRequest(webhook=hooks.Webhook(id=made.id, disabled=True)))
+    await scene.do(hooks.RedeliverRequest(id=sent.id), Code.FAILED_PRECONDITION)
+    stub = webhooks_pb2_grpc.WebhookServiceStub(scene.bob.channel)
+    request = hooks.PingRequest(id=await _others_hook(scene))
+    others = (await stub.Ping(request, metadata=scene.bob.metadata)).delivery
+    await _not_mine(scene, lambda id_: hooks.RedeliverRequest(id=id_), others.id)
+
+
 async def _not_mine(scene: Scene, request: Callable[[str], Message], others: str) -> None:
     """What is somebody else's is NOT_FOUND, and so is what does not exist. A bad id is never looked up."""
     for id_ in (others, NOBODYS):
@@ -723,4 +870,14 @@ SCENARIOS: dict[str, Callable[[Scene], Awaitable[None]]] = {
     "CreateFeed": create_feed,
     "ListFeeds": list_feeds,
     "DeleteFeed": delete_feed,
+    "ListChanges": list_changes,
+    "CreateWebhook": create_webhook,
+    "ListWebhooks": list_webhooks,
+    "GetWebhook": get_webhook,
+    "UpdateWebhook": update_webhook,
+    "DeleteWebhook": delete_webhook,
+    "RotateSecret": rotate_secret,
+    "Ping": ping,
+    "ListDeliveries": list_deliveries,
+    "Redeliver": redeliver,
 }

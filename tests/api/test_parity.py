@@ -23,7 +23,9 @@ from tests.service import Target
 Code = grpc.StatusCode
 
 TAKES_NOTHING = {"GetCurrentUser", "ListAppointments", "ListKeys", "ListResources", "ListSeries", "ListSessions"} | {
+    "ListChanges",
     "ListFeeds",
+    "ListWebhooks",
     "RequestEmailVerification",
     "UpdateCurrentUser",
 }
@@ -35,8 +37,9 @@ NATIVE_ONLY: tuple[Any, ...] = (
 
 
 def methods(*files: FileDescriptor) -> list[MethodDescriptor]:
-    """All RPCs of these files."""
-    return [method for file in files for service in file.services_by_name.values() for method in service.methods]
+    """All RPCs of these files that have one answer."""
+    services = [service for file in files for service in file.services_by_name.values()]
+    return [method for service in services for method in service.methods if not method.server_streaming]
 
 
 def path(method: MethodDescriptor) -> str:

@@ -10,6 +10,7 @@ import structlog
 from appointments import auth, jobs
 from appointments.api.webhooks import change_as_json
 from appointments.auth import Auth, Passwords, Post
+from appointments.changes.webhooks import notices
 from appointments.changes.webhooks.posting import Poster
 from appointments.changes.webhooks.target import Target
 from appointments.db import Database, embedded
@@ -77,11 +78,11 @@ class Background:
         gather = settings.invitation_delay_seconds
         self._follower = Follower(db, gather_seconds=gather, mail_is_on=office.carrier is not None)
         if office.carrier:
-            writers = office.post.writers() | Letters(office.answers(db), office.sender).writers()
+            writers = office.post.writers() | notices.writers() | Letters(office.answers(db), office.sender).writers()
             kinds += Postman(db, office.carrier, office.sender, writers).kinds()
             kinds += Telling(db, office.outbox, per_day=settings.invitations_per_day).kinds()
         self._runner = Runner(db, kinds)
-        self._poster = Poster(db, webhook_target(settings), change_as_json)
+        self._poster = Poster(db, webhook_target(settings), change_as_json, outbox=office.outbox)
 
     async def run(self) -> None:
         """Run until :meth:`stop`."""

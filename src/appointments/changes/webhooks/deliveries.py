@@ -10,8 +10,10 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
+from appointments.changes.webhooks import notices
 from appointments.changes.webhooks.endpoints import Webhook
-from appointments.db import Database, Micros, Statement, instant, paging
+from appointments.db import Connection, Database, Micros, Statement, instant, paging
+from appointments.mail import MAIL_OFF, Outbox
 from appointments.shared.errors import Invalid, NotFound, Unmet, Violation
 
 PING = "ping"
@@ -120,12 +122,20 @@ DELIVERED = Statement(
 
 
 async def failed(
-    db: Database, leased: Leased, lease_id: UUID, *, status: int, error: str, pause: timedelta, gone: bool
+    db: Database,
+    leased: Leased,
+    lease_id: UUID,
+    *,
+    status: int,
+    error: str,
+    pause: timedelta,
+    gone: bool,
+    outbox: Outbox = MAIL_OFF,
 ) -> bool:
     """It was not taken: it is tried again after a pause, unless it was tried for long enough.
 
     ``gone``: the webhook is there no more. Returns whether the webhook has been disabled, for this or because it has
-    failed for too long.
+    failed for too long; its owner is written to then.
     """
     values = {
         "id": leased.id,
@@ -137,7 +147,14 @@ async def failed(
         "failing": int(FAILING.total_seconds()),
         "gone": gone,
     }
-    return bool(await db.fetch(FAILED, values))
+
+    async def work(connection: Connection) -> bool:
+        disabled = bool(await connection.fetch(FAILED, values))
+        if disabled:
+            await notices.put(connection, outbox, leased.webhook_id)
+        return disabled
+
+    return await db.transact(work)
 
 
 FAILED = Statement(

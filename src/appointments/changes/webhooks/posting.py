@@ -25,6 +25,7 @@ from appointments.changes.webhooks import deliveries
 from appointments.changes.webhooks.deliveries import PING, Leased
 from appointments.changes.webhooks.target import Refused, Target
 from appointments.db import Database, instant
+from appointments.mail import MAIL_OFF, Outbox
 from appointments.shared.errors import Unavailable
 
 TIMEOUT_SECONDS = 10.0
@@ -42,14 +43,21 @@ ToJson = Callable[[Change], Any]
 
 
 class Poster:
-    """Posts on behalf of one process. ``wake`` is set when there may be something new."""
+    """Posts on behalf of one process. Who owns a webhook that is disabled is told by ``outbox``."""
 
     def __init__(
-        self, db: Database, target: Target, to_json: ToJson, *, pause: Callable[[int], timedelta] | None = None
+        self,
+        db: Database,
+        target: Target,
+        to_json: ToJson,
+        *,
+        outbox: Outbox = MAIL_OFF,
+        pause: Callable[[int], timedelta] | None = None,
     ) -> None:
         self._db = db
         self._target = target
         self._to_json = to_json
+        self._outbox = outbox
         self._pause = pause or _pause
         self._running: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
@@ -126,7 +134,14 @@ class Poster:
             await deliveries.delivered(self._db, leased, lease, status)
             return
         disabled = await deliveries.failed(
-            self._db, leased, lease, status=status, error=error, pause=self._pause(leased.attempts), gone=status == GONE
+            self._db,
+            leased,
+            lease,
+            status=status,
+            error=error,
+            pause=self._pause(leased.attempts),
+            gone=status == GONE,
+            outbox=self._outbox,
         )
         if disabled:
             _log.warning("webhook disabled", webhook_id=str(leased.webhook_id), status=status)
