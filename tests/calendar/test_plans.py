@@ -170,6 +170,10 @@ def _looking_for_time(dsn: str, person: Person) -> dict[str, tuple[Statement, Va
         "expired holds": (holds.EXPIRED, {"limit": 100}),
         "tails": (frontiers.SHORT, window),
         "expired holds in the way": (holds.CLEAR, alone | span_values(spec())),
+        "what is in the way of eight": (
+            conflicts.COLLISIONS_OF_MANY,
+            {name: [value] * 8 for name, value in {"owner_id": person.user_id, **span_values(spec())}.items()},
+        ),
     }
 
 

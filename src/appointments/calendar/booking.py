@@ -79,19 +79,22 @@ async def create(
                 expires_at=_end(created.at, ttl),
                 overridden=created.overridden,
             )
-        async with db.connection() as connection:
-            if request_id and (earlier := await _replay(connection, values, spec, ttl)):
-                return earlier
-            if spec.resource_ids:
-                placing.check_bookable(await placing.hold(connection, owner_id, spec.resources), spec.resources)
-                if not under_locks and await ruling.find(connection, owner_id, spec.resources, acted=False):
-                    under_locks = True
-                    continue
-            if conflict := await conflicts.find(connection, owner_id, spec):
+        if request_id and (earlier := await _replay(db, values, spec, ttl)):
+            return earlier
+        if spec.resource_ids or under_locks:
+            async with db.connection() as connection:
+                if spec.resource_ids:
+                    placing.check_bookable(await placing.hold(connection, owner_id, spec.resources), spec.resources)
+                    if not under_locks and await ruling.find(connection, owner_id, spec.resources, acted=False):
+                        under_locks = True
+                        continue
+                if conflict := await conflicts.find(connection, owner_id, spec):
+                    raise conflict
+        else:
+            if conflict := await conflicts.find_of_owner(db, owner_id, spec):
                 raise conflict
-            if not spec.resource_ids and not under_locks:
+            async with db.connection() as connection:
                 await holds.clear(connection, owner_id, spec)
-        if not spec.resource_ids and not under_locks:
             await frontiers.make_way_alone(db, owner_id, spec)
         # What was in the way has gone in the meantime, so the time may be free now. Of a resource another unit may be
         # free. This time the units are chosen under their locks, so that nobody can be faster again.
@@ -319,8 +322,8 @@ REPLAY = Statement(
 )
 
 
-async def _replay(connection: Connection, values: Values, spec: Spec, ttl: timedelta | None) -> Appointment | None:
-    rows = await connection.fetch(REPLAY, values)
+async def _replay(db: Database, values: Values, spec: Spec, ttl: timedelta | None) -> Appointment | None:
+    rows = await db.fetch(REPLAY, values)
     if not rows:
         return None
     appointment_id, created_at, digest, actor_id, overridden = rows[0]

@@ -5,11 +5,12 @@ has expired is in nobody's way; neither is the tail of endless series, which mov
 (:mod:`~appointments.calendar.frontiers`).
 """
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from appointments.calendar.appointment import Spec
 from appointments.calendar.placing import SPAN, span_values
-from appointments.db import Connection, Statement, instant
+from appointments.db import Connection, Database, Row, Statement, instant
 from appointments.shared.errors import Collision, Conflict
 
 MAX_COLLISIONS = 10
@@ -19,12 +20,23 @@ NO_ID = UUID(int=0)
 async def find(connection: Connection, owner_id: UUID, spec: Spec, *, besides: UUID = NO_ID) -> Conflict | None:
     """Return what a spec collides with, besides the appointment ``besides`` itself; None if nothing does any more."""
     values = {"owner_id": owner_id, "besides": besides, **span_values(spec)}
-    rows = await connection.fetch(COLLISIONS, values | {"limit": MAX_COLLISIONS})
-    taken: list[tuple[UUID]] = []
+    rows = await connection.fetch(COLLISIONS, values)
+    taken: list[Row] = []
     if spec.resource_ids:
         taken = await connection.fetch(TAKEN_RESOURCES, values | {"resource_ids": spec.resources})
-    if not rows and not taken:
-        return None
+    return _conflict(rows, taken) if rows or taken else None
+
+
+async def find_of_owner(db: Database, owner_id: UUID, spec: Spec) -> Conflict | None:
+    """Return which appointments of the owner are in the way. Questions of many are answered by one statement.
+
+    When a hundred want one time, ninety-nine ask this at once.
+    """
+    rows = await db.gather(COLLISIONS_OF_MANY, {"owner_id": owner_id, **span_values(spec)})
+    return _conflict(rows) if rows else None
+
+
+def _conflict(rows: Sequence[Row], taken: Sequence[Row] = ()) -> Conflict:
     collisions = [Collision(found, instant(start), instant(end)) for found, start, end in rows]
     return Conflict(collisions, [row[0] for row in taken])
 
@@ -35,7 +47,7 @@ async def found(connection: Connection, owner_id: UUID, spec: Spec, *, besides: 
 
 
 COLLISIONS = Statement(
-    """
+    f"""
     SELECT appointment_id, appointments.start_at, appointments.end_at
     FROM bookings JOIN appointments ON appointments.id = appointment_id
     WHERE subject_id = %(owner_id)s::uuid AND during && tstzrange(
@@ -45,7 +57,27 @@ COLLISIONS = Statement(
       AND appointment_id <> %(besides)s::uuid
       AND (bookings.expires_at IS NULL OR bookings.expires_at > now())
     ORDER BY lower(during)
-    LIMIT %(limit)s::bigint
+    LIMIT {MAX_COLLISIONS}
+    """
+)
+COLLISIONS_OF_MANY = Statement(
+    f"""
+    SELECT number, found.* FROM unnest(
+        %(owner_id)s::uuid[], %(start_at)s::timestamptz[], %(end_at)s::timestamptz[], %(buffer_before)s::integer[],
+        %(buffer_after)s::integer[]
+    ) WITH ORDINALITY AS wanted (owner_id, start_at, end_at, buffer_before, buffer_after, number)
+    CROSS JOIN LATERAL (
+        SELECT appointment_id, appointments.start_at, appointments.end_at
+        FROM bookings JOIN appointments ON appointments.id = appointment_id
+        WHERE subject_id = wanted.owner_id AND during && tstzrange(
+            wanted.start_at - wanted.buffer_before * interval '1 second',
+            wanted.end_at + wanted.buffer_after * interval '1 second'
+        )
+          AND (bookings.expires_at IS NULL OR bookings.expires_at > now())
+        ORDER BY lower(during)
+        LIMIT {MAX_COLLISIONS}
+    ) AS found
+    ORDER BY number, found.start_at
     """
 )
 TAKEN_RESOURCES = Statement(

@@ -8,14 +8,16 @@ its text. After a lost connection a statement is never sent again, because it ma
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 from uuid import UUID
 
 import psycopg
 
 from appointments.db.batching import Batcher
+from appointments.db.gathering import Gathering
 from appointments.db.pool import Pool
 from appointments.db.replica import Reads, Replica, position
 from appointments.db.statement import Connection, Micros, Row, Statement, Values, instant, micros
@@ -27,6 +29,9 @@ T = TypeVar("T")
 
 ATTEMPTS = 4
 """How often a transaction is run that PostgreSQL keeps ending to resolve a deadlock."""
+
+MOST_QUESTIONS = 64
+"""How many questions one statement answers."""
 
 _BEGIN, _COMMIT, _ROLLBACK = Statement("BEGIN"), Statement("COMMIT"), Statement("ROLLBACK")
 
@@ -48,6 +53,7 @@ class Database:
         self._pool = Pool(dsn, size=size, prepare=prepare)
         self._replica = Replica(replica, self, size=size, prepare=prepare) if replica else None
         self._batchers: dict[Statement, Batcher] = {}
+        self._gatherings: dict[Statement, Gathering[Values, list[Row]]] = {}
         self.written = asyncio.Event()
         """Set whenever something may have been written to the log of changes, through here."""
 
@@ -102,6 +108,29 @@ class Database:
         if (batcher := self._batchers.get(one)) is None:
             batcher = self._batchers[one] = Batcher(self.fetch, one, many)
         return await batcher.run(values)
+
+    async def gather(self, many: Statement, values: Values) -> list[Row]:
+        """Run ``many`` for concurrent questions together, and return the rows that answer this one.
+
+        Its parameters are arrays of what each question has. Each of its rows begins with the number of its question,
+        counted from one. Whoever asks the same shares a number. A question that comes along with others gets what the
+        statement raises for all of them.
+
+        Raises:
+            Unavailable: there is no connection to be had, or it was lost on the way.
+        """
+        if (gathering := self._gatherings.get(many)) is None:
+            gathering = self._gatherings[many] = Gathering(partial(self._answer, many), most=MOST_QUESTIONS)
+        return await gathering.answer(values)
+
+    async def _answer(self, many: Statement, questions: Sequence[Values]) -> list[list[Row]]:
+        asked = [tuple(values[name] for name in many.parameters) for values in questions]
+        answers: dict[tuple[Any, ...], list[Row]] = {question: [] for question in asked}
+        columns = zip(*answers, strict=True)
+        in_order = list(answers.values())
+        for row in await self.fetch(many, dict(zip(many.parameters, map(list, columns), strict=True))):
+            in_order[row[0] - 1].append(row[1:])
+        return [answers[question] for question in asked]
 
     async def transact(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Run ``work`` in a transaction. It runs again if PostgreSQL ended it to resolve a deadlock.
