@@ -5,8 +5,9 @@ import psycopg
 from appointments.db import Database
 
 # Overlaps by brute force; bookings that are not what their appointment says; appointments that lack some, which only
-# holds may that have expired; tails that stand for nothing, or lack; and versions of an appointment that its owner
-# could not learn of from the log of changes.
+# holds may that have expired; people who have accepted and are not booked, or the other way round; who is invited by the
+# list of attendees and not by the table, or the other way round; tails that stand for nothing, or lack; and versions of
+# an appointment that its owner, or who is invited to it, could not learn of from the log of changes.
 FAULTS = """
     WITH logged AS (
         SELECT item_id, calendar_id, count(DISTINCT version) AS versions
@@ -22,6 +23,18 @@ FAULTS = """
             start_at - buffer_before * interval '1 second', end_at + buffer_after * interval '1 second'
         ) AS span
         FROM appointments
+    ), invitations AS (
+        SELECT appointments.id, lower(btrim(guest ->> 'email')) AS address, guest ->> 'response' AS response,
+               start_at, end_at
+        FROM appointments CROSS JOIN jsonb_array_elements(attendees) AS guest
+        WHERE deleted_at IS NULL AND expires_at IS NULL AND series_id IS NULL AND NOT EXISTS (
+            SELECT FROM users WHERE users.id = owner_id AND email = lower(btrim(guest ->> 'email'))
+        )
+    ), accepted AS (
+        SELECT appointment_id, user_id, tstzrange(start_at, end_at) AS during
+        FROM invitees JOIN invitations ON id = appointment_id AND invitations.address = invitees.address
+        WHERE user_id IS NOT NULL AND response = 'ACCEPTED'
+          AND NOT (SELECT transparent FROM appointments WHERE id = appointment_id)
     )
     SELECT
         (SELECT count(*) FROM bookings a JOIN bookings b ON a.subject_id = b.subject_id AND a.ctid < b.ctid
@@ -29,7 +42,11 @@ FAULTS = """
       + (SELECT count(*) FROM bookings LEFT JOIN wanted ON id = appointment_id
             WHERE appointment_id IS NOT NULL AND (
                   id IS NULL OR NOT takes_time OR bookings.expires_at IS DISTINCT FROM wanted.expires_at
-               OR resource_id IS NULL AND (subject_id <> owner_id OR during <> span)
+               OR resource_id IS NULL AND subject_id = owner_id AND during <> span
+               OR resource_id IS NULL AND subject_id <> owner_id AND NOT EXISTS (
+                   SELECT FROM accepted WHERE accepted.appointment_id = id AND user_id = subject_id
+                                          AND accepted.during = bookings.during
+               )
                OR resource_id IS NOT NULL AND (
                    NOT during @> span OR bookings.start_at <> wanted.start_at OR NOT resource_id = ANY (resource_ids)
                    OR NOT EXISTS (
@@ -42,6 +59,7 @@ FAULTS = """
             CROSS JOIN LATERAL (
                 SELECT count(*) AS times FROM bookings
                 WHERE appointment_id = id AND resource_id IS NOT DISTINCT FROM resource
+                  AND (resource IS NOT NULL OR subject_id = owner_id)
             ) AS booked
             WHERE takes_time AND unexpired AND times <> 1 AND NOT (times = 0 AND EXISTS (
                 -- The tail of an endless series stands for it.
@@ -49,6 +67,17 @@ FAULTS = """
                 WHERE appointment_id IS NULL AND series_subjects.series_id = wanted.series_id AND during @> span
                   AND series_subjects.resource_id IS NOT DISTINCT FROM resource
             )))
+      + (SELECT count(*) FROM accepted WHERE NOT EXISTS (
+            SELECT FROM bookings WHERE bookings.appointment_id = accepted.appointment_id AND subject_id = user_id
+        ))
+      + (SELECT count(*) FROM invitations FULL JOIN invitees
+            ON id = appointment_id AND invitations.address = invitees.address
+               AND (start_at, end_at) = (starts_at, ends_at)
+            WHERE id IS NULL OR appointment_id IS NULL)
+      + (SELECT count(*) FROM invitees JOIN appointments ON id = appointment_id
+            WHERE user_id IS NOT NULL AND NOT EXISTS (
+                SELECT FROM logged WHERE item_id = id AND calendar_id = user_id
+            ))
       + (SELECT count(*) FROM bookings WHERE appointment_id IS NULL AND NOT EXISTS (
             SELECT FROM series_subjects JOIN series ON id = series_id
             WHERE series_subjects.subject_id = bookings.subject_id AND endless

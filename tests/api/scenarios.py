@@ -19,6 +19,7 @@ from appointments.v1 import auth_pb2, webhooks_pb2_grpc
 from appointments.v1 import availability_pb2 as times
 from appointments.v1 import changes_pb2 as log
 from appointments.v1 import feeds_pb2 as feeds
+from appointments.v1 import invitations_pb2 as invitations
 from appointments.v1 import keys_pb2 as keys
 from appointments.v1 import resources_pb2 as rooms
 from appointments.v1 import series_pb2 as series
@@ -31,7 +32,7 @@ OK, INVALID, NOT_FOUND = Code.OK, Code.INVALID_ARGUMENT, Code.NOT_FOUND
 
 BOTH_PORTS: tuple[Any, ...] = (
     pb.DESCRIPTOR, account.DESCRIPTOR, feeds.DESCRIPTOR, keys.DESCRIPTOR, rooms.DESCRIPTOR, series.DESCRIPTOR,
-    times.DESCRIPTOR, log.DESCRIPTOR, hooks.DESCRIPTOR,
+    times.DESCRIPTOR, log.DESCRIPTOR, hooks.DESCRIPTOR, invitations.DESCRIPTOR,
 )  # fmt: skip
 METHODS: dict[str, MethodDescriptor] = {
     method.name: method
@@ -180,6 +181,22 @@ async def get(scene: Scene) -> None:
     await scene.do(pb.DeleteAppointmentRequest(id=mine.id))
     await scene.do(pb.GetAppointmentRequest(id=mine.id))
     await _not_mine(scene, lambda id_: pb.GetAppointmentRequest(id=id_), others.id)
+
+
+async def respond(scene: Scene) -> None:
+    """Nobody answers what they are not invited to: an address that is not confirmed is nobody's."""
+    mine, others = await scene.book(), await scene.others()
+    answer: dict[str, Any] = {"response": pb.ATTENDEE_RESPONSE_ACCEPTED, "comment": "größer"}
+
+    def to(id_: str, **fields: Any) -> invitations.RespondToInvitationRequest:
+        return invitations.RespondToInvitationRequest(appointment_id=id_, **(answer | fields))
+
+    await scene.do(to(mine.id), Code.FAILED_PRECONDITION)
+    for bad in (pb.ATTENDEE_RESPONSE_UNSPECIFIED, pb.ATTENDEE_RESPONSE_NEEDS_ACTION, 9):
+        await scene.do(to(mine.id, response=bad), INVALID)
+    await scene.do(to("x", comment="x" * 1001), INVALID)
+    await scene.do(to(others.id, follow=True), NOT_FOUND)
+    await _not_mine(scene, to, others.id)
 
 
 async def list_(scene: Scene) -> None:
@@ -837,6 +854,7 @@ SCENARIOS: dict[str, Callable[[Scene], Awaitable[None]]] = {
     "ConfirmAppointment": confirm,
     "GetAppointment": get,
     "ListAppointments": list_,
+    "RespondToInvitation": respond,
     "UpdateAppointment": update,
     "DeleteAppointment": delete,
     "UndeleteAppointment": undelete,

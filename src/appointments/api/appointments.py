@@ -88,7 +88,7 @@ class AppointmentService:
     async def GetAppointment(self, request: pb.GetAppointmentRequest, caller: Caller) -> pb.GetAppointmentResponse:
         """Read one."""
         found = await booking.get(self._reads(caller), caller.user_id, convert.identifier(request.id, "id"))
-        return pb.GetAppointmentResponse(appointment=convert.appointment(found))
+        return pb.GetAppointmentResponse(appointment=convert.appointment(found, viewer=str(caller.user_id)))
 
     async def ListAppointments(
         self, request: pb.ListAppointmentsRequest, caller: Caller
@@ -133,7 +133,7 @@ class AppointmentService:
         response = pb.ListAppointmentsResponse(next_page_token=page.next_token)
         for each in page.entries:
             if isinstance(each, Appointment):
-                convert.appointment(each, response.appointments.add)
+                convert.appointment(each, response.appointments.add, viewer=str(caller.user_id))
             else:
                 convert.taken(each, response.appointments.add)
         return response

@@ -34,6 +34,7 @@ _FROM_RESPONSE = {
 }
 _UNANSWERED = dict.fromkeys(pb.AttendeeResponse.values(), "NEEDS-ACTION")
 _TRANSPARENCIES = frozenset(pb.Transparency.values())
+_UNSAID, _ORGANIZER, _ATTENDEE = pb.ROLE_UNSPECIFIED, pb.ROLE_ORGANIZER, pb.ROLE_ATTENDEE
 _OPAQUE, _TRANSPARENT = pb.TRANSPARENCY_OPAQUE, pb.TRANSPARENCY_TRANSPARENT
 
 _MANY_DAYS = 10_000
@@ -122,8 +123,13 @@ def attendees(message: pb.Appointment) -> tuple[Attendee, ...]:
     )
 
 
-def appointment(value: Appointment, make: Callable[..., pb.Appointment] = pb.Appointment) -> pb.Appointment:
-    """An appointment as the contract has it; ``make`` may add it to a list where it is, which saves a copy."""
+def appointment(
+    value: Appointment, make: Callable[..., pb.Appointment] = pb.Appointment, *, viewer: str = ""
+) -> pb.Appointment:
+    """An appointment as the contract has it; ``make`` may add it to a list where it is, which saves a copy.
+
+    ``viewer`` is who reads it, where that may be somebody who is neither its owner nor invited.
+    """
     message = make(
         id=value.id_text,
         owner_id=value.owner_text,
@@ -137,6 +143,11 @@ def appointment(value: Appointment, make: Callable[..., pb.Appointment] = pb.App
         all_day=value.all_day,
         resource_ids=value.resource_ids,
         overridden_rules=value.overridden_rules,
+        role=_ATTENDEE
+        if value.address is not None
+        else _UNSAID
+        if viewer not in ("", value.owner_text)
+        else _ORGANIZER,
     )
     set_timestamp(message.start_time, value.start_at)
     set_timestamp(message.end_time, value.end_at)

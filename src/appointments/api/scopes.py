@@ -72,6 +72,9 @@ RULES: dict[str, Mapping[str, Rule]] = {
         "DeleteSeries": WRITES,
         "UndeleteSeries": WRITES,
     },
+    "appointments.v1.InvitationService": {
+        "RespondToInvitation": WRITES,
+    },
     "appointments.v1.ResourceService": {
         "CreateResource": CHANGES_RESOURCES,
         "GetResource": SEES_RESOURCES,

@@ -6,7 +6,7 @@ owner, if it is not the owner, and by which request.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, LiteralString
@@ -14,7 +14,7 @@ from uuid import UUID
 
 import psycopg
 
-from appointments.calendar import booking, conflicts, frontiers, holds, placing, ruling
+from appointments.calendar import booking, conflicts, frontiers, holds, invited, placing, ruling
 from appointments.calendar.appointment import COLUMNS, LIVE, Appointment, Spec, changed_fields, from_row, to_values
 from appointments.calendar.log import BY_OWNER, Cause, of_all, of_owner
 from appointments.calendar.rules import violations
@@ -65,22 +65,32 @@ async def update(
         if spec == current.spec:
             return current
         bound = _is_retimed(spec, current) and await ruling.binds_owner(db, owner_id, acted=acted)
-        if not bound and (rows := await _amend_at_once(db, current, spec, cause)):
+        guests = await invited.guests(db, appointment_id) if invited.concerns_guests(current, spec) else None
+        if not bound and guests is None and (rows := await _amend_at_once(db, current, spec, cause)):
             return from_row(rows[0])
         held = spec.resources
         if current.series_text:
             # It may be booked of one of its subjects, while the tail of another stands for its part of it.
             held = list(dict.fromkeys([*held, *current.spec.resources]))
 
-        async def work(connection: Connection, held: list[UUID] = held) -> Appointment | None:
+        async def work(
+            connection: Connection, held: list[UUID] = held, guests: list[invited.Guest] = guests or []
+        ) -> Appointment | None:
             roles = await placing.hold(connection, owner_id, held) if held else {}
-            await placing.lock(connection, owner_id, held)
+            guest_ids = [guest.user_id for guest in guests]
+            await placing.lock(connection, owner_id, held, guest_ids)
             current = _found(await connection.fetch(LOCK, {"id": appointment_id, "owner_id": owner_id}))
             spec = decide(current)
             if not set(spec.resources) <= set(held):
                 return None  # somebody else has given it other resources: they have to be locked first
+            if invited.concerns_guests(current, spec):
+                guests = await invited.guests(connection, appointment_id)
+                if not {guest.user_id for guest in guests} <= set(guest_ids):
+                    return None  # so it is with somebody who is invited only now
             if spec != current.spec:
                 await _rebook(connection, current, spec, roles, acted=acted, override=override)
+                if invited.concerns_guests(current, spec):
+                    spec = await invited.rebook(connection, current, spec, guests)
                 current = _found(await connection.fetch(REWRITE, _rewriting(current, spec, cause)))
             return current
 
@@ -247,7 +257,7 @@ async def _rebook(
     await ruling.record(connection, current.id, overridden)
     if current.series_text:
         await frontiers.reach(connection, current)
-    await connection.fetch(FREE, {"id": current.id, "resource_ids": freed, "owner_too": retimed})
+    await connection.fetch(FREE, {"id": current.id, "resource_ids": freed, "owner_too": retimed, "owner_id": owner_id})
     await frontiers.make_way(connection, owner_id, spec)
     takes_time = retimed and not spec.transparent
     if (placed or takes_time) and not await placing.place(
@@ -259,7 +269,8 @@ async def _rebook(
 FREE = Statement(
     """
     DELETE FROM bookings WHERE appointment_id = %(id)s::uuid
-       AND (resource_id = ANY (%(resource_ids)s::uuid[]) OR (%(owner_too)s::boolean AND resource_id IS NULL))
+       AND (resource_id = ANY (%(resource_ids)s::uuid[])
+            OR (%(owner_too)s::boolean AND subject_id = %(owner_id)s::uuid))
     """
 )
 
@@ -339,7 +350,10 @@ async def delete(
                 await ruling.record(connection, appointment_id, overridden)
         values = {"id": appointment_id, "owner_id": owner_id, "version": current.version, **cause.values}
         if current.series_text and current.resource_ids:
-            rows = await db.transact(partial(_delete_occurrence, values=values, resource_ids=current.spec.resources))
+            rows = await db.transact(partial(_delete_locked, values=values, resource_ids=current.spec.resources))
+        elif current.attendees and (guests := await invited.guests(db, appointment_id)):
+            guest_ids = [guest.user_id for guest in guests]
+            rows = await db.transact(partial(_delete_locked, values=values, resource_ids=[], guest_ids=guest_ids))
         else:
             rows = await db.fetch(DELETE, values)
         if rows:
@@ -347,9 +361,15 @@ async def delete(
         # Somebody else has changed it since it was read.
 
 
-async def _delete_occurrence(connection: Connection, values: dict[str, Any], resource_ids: list[UUID]) -> list[Row]:
-    """Delete an occurrence that a frontier which moves could be booking, of another of its subjects, meanwhile."""
-    await placing.lock(connection, values["owner_id"], resource_ids)
+async def _delete_locked(
+    connection: Connection, values: dict[str, Any], resource_ids: list[UUID], guest_ids: Sequence[UUID] = ()
+) -> list[Row]:
+    """Delete what is booked of others too, under their locks.
+
+    That is an occurrence that a frontier which moves could be booking, of another of its subjects, meanwhile; and what
+    guests have accepted. Whoever accepts it after the guests were read changes its version.
+    """
+    await placing.lock(connection, values["owner_id"], resource_ids, guest_ids)
     return await connection.fetch(DELETE, values)
 
 
@@ -422,6 +442,14 @@ async def undelete(
         # What was in the way has gone in the meantime.
 
 
+# Whoever had answered is asked anew: what they had accepted was given back.
+UNANSWERED: LiteralString = """
+    CASE WHEN attendees = '[]' THEN attendees ELSE (
+        SELECT jsonb_agg((guest - 'comment') || '{"response": "NEEDS-ACTION"}' ORDER BY number)
+        FROM jsonb_array_elements(attendees) WITH ORDINALITY AS guests (guest, number)
+    ) END
+"""
+
 # For an appointment without resources. The booking's foreign key would lock the subject at the end. That lock is taken
 # first here, as it is when an account is erased.
 UNDELETE = Statement(
@@ -444,7 +472,7 @@ UNDELETE = Statement(
     ), amended AS (
         UPDATE appointments
         SET deleted_at = NULL, skipped = false, updated_at = now(), version = version + 1,
-            actor_id = %(actor_id)s::uuid
+            actor_id = %(actor_id)s::uuid, attendees = {UNANSWERED}
         FROM taken WHERE id = taken.appointment_id
         RETURNING appointments.*
     ), {of_owner("appointment.undeleted", "amended")}
@@ -481,7 +509,7 @@ RESTORE = Statement(
     WITH amended AS (
         UPDATE appointments
         SET deleted_at = NULL, skipped = false, updated_at = now(), version = version + 1,
-            actor_id = %(actor_id)s::uuid
+            actor_id = %(actor_id)s::uuid, attendees = {UNANSWERED}
         WHERE id = %(id)s::uuid AND owner_id = %(owner_id)s::uuid AND version = %(version)s::bigint
           AND deleted_at IS NOT NULL
         RETURNING appointments.*
@@ -494,7 +522,8 @@ RESTORE = Statement(
 async def _own(db: Database, owner_id: UUID, appointment_id: UUID) -> Appointment:
     found = await booking.get(db, owner_id, appointment_id)
     if found.owner_id != owner_id:
-        raise Denied("The appointment is somebody else’s; you only manage a resource of it.", reason="NOT_THE_OWNER")
+        why = "you are invited to it" if found.address else "you only manage a resource of it"
+        raise Denied(f"The appointment is somebody else’s; {why}.", reason="NOT_THE_OWNER")
     return found
 
 

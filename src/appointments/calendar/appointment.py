@@ -116,6 +116,9 @@ class Appointment(NamedTuple):
     original_start_at: Micros | None = None
     """When the series put it."""
 
+    address: str | None = None
+    """As whom the reader is invited; None: they are not, it is their own or that of a resource which they manage."""
+
     @property
     def id(self) -> UUID:
         """Its id."""
@@ -144,7 +147,28 @@ class Appointment(NamedTuple):
 def from_row(row: Row) -> Appointment:
     """Read a row of :data:`COLUMNS`. Nobody is invited to most appointments: then there is nothing to parse."""
     attendees = tuple(Attendee(**guest) for guest in row[8]) if row[8] else ()
-    return Appointment._make((*row[:8], attendees, *row[9:]))
+    return Appointment._make((*row[:8], attendees, *row[9:], None))
+
+
+def as_invited(appointment: Appointment, address: str) -> Appointment:
+    """An appointment as somebody sees it who is invited by this address.
+
+    They see what it is and who answers what. What it takes of its organizer besides is not theirs to see, nor what
+    others have said with their answers.
+    """
+    attendees = tuple(
+        each if not each.comment or fold_email(each.email) == address else replace(each, comment="")
+        for each in appointment.attendees
+    )
+    return appointment._replace(
+        attendees=attendees,
+        resource_ids=None,
+        buffer_before=None,
+        buffer_after=None,
+        actor_text=None,
+        overridden_rules=None,
+        address=address,
+    )
 
 
 def booked(
@@ -181,7 +205,9 @@ def with_answers(changed: Spec, current: Spec) -> Spec:
     """A changed spec with what its attendees have answered so far; of another time nobody has answered yet."""
     if not changed.attendees:
         return changed
-    has_moved = (changed.start_at, changed.end_at) != (current.start_at, current.end_at)
+    has_moved = (changed.start_at, changed.end_at, changed.transparent) != (
+        current.start_at, current.end_at, current.transparent,
+    )  # fmt: skip
     answers = {} if has_moved else {fold_email(each.email): each for each in current.attendees}
     attendees = []
     for each in changed.attendees:

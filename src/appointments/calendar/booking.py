@@ -19,7 +19,7 @@ from uuid import UUID
 import psycopg
 from uuid_utils.compat import uuid7
 
-from appointments.calendar import conflicts, frontiers, holds, placing, ruling
+from appointments.calendar import conflicts, frontiers, holds, invited, placing, ruling
 from appointments.calendar.appointment import COLUMNS, LIVE, MICROSECOND, Appointment, Spec, booked, from_row, to_values
 from appointments.calendar.log import BY_OWNER, Cause, of_all, of_owner
 from appointments.calendar.placing import FREE_UNIT, SPAN
@@ -350,13 +350,17 @@ def _end(created_at: Micros, ttl: timedelta | None) -> Micros | None:
 
 
 async def get(db: Reads, user_id: UUID, appointment_id: UUID) -> Appointment:
-    """Read one appointment: one's own, deleted or not, or a live one that takes a resource which one manages.
+    """Read one appointment: one's own, deleted or not, or a live one that one is invited to or manages a resource of.
 
     Raises:
         NotFound: the user may see no such appointment.
     """
     values = {"id": appointment_id, "user_id": user_id}
-    rows = await db.fetch(GET, values) or await db.fetch(GET_MANAGED, values)
+    rows = await db.fetch(GET, values)
+    if not rows:
+        if found := await invited.get(db, user_id, appointment_id):
+            return found
+        rows = await db.fetch(GET_MANAGED, values)
     if not rows:
         raise NotFound("No such appointment.")
     return from_row(rows[0])

@@ -1,5 +1,7 @@
 """Lists of appointments: those that overlap a window, in the order of their start, page by page.
 
+A person's list has their own appointments, and those that others invite them to.
+
 A page goes on after the key of the last row. So pages neither skip nor repeat a row while others are added.
 
 Occurrences of endless series are rows up to a frontier. A window that reaches beyond it moves it, page by page.
@@ -11,10 +13,10 @@ from typing import LiteralString, NamedTuple
 from uuid import UUID
 
 from appointments.calendar import frontiers
-from appointments.calendar.appointment import COLUMNS, LIVE, Appointment, from_row
+from appointments.calendar.appointment import COLUMNS, LIVE, Appointment, as_invited, from_row
 from appointments.calendar.rules import LONGEST_DAYS
 from appointments.calendar.series import FARTHEST
-from appointments.db import Database, Micros, Reads, Statement, instant, paging
+from appointments.db import Database, Micros, Reads, Row, Statement, instant, paging
 from appointments.shared.errors import Invalid, Violation
 
 DEFAULT_SIZE = 50
@@ -47,11 +49,23 @@ class Page:
     next_token: str
 
 
-_BEGUN: LiteralString = f"SELECT {COLUMNS} FROM appointments WHERE owner_id = %(owner_id)s::uuid"
+_BEGUN: LiteralString = (
+    f"SELECT {COLUMNS}, NULL::text AS invited_as FROM appointments WHERE owner_id = %(owner_id)s::uuid"
+)
 _IN_ORDER: LiteralString = "ORDER BY start_at, id LIMIT %(limit)s::bigint"
 _ON: LiteralString = """
     (start_at, id) > (%(after_start)s::timestamptz, %(after_id)s::uuid)
     AND start_at < %(until)s::timestamptz AND end_at > %(since)s::timestamptz
+"""
+
+# A scan of its own index, which ends at once for whoever is invited to nothing. The rows are ordered with the others
+# afterwards, so it must be as long as the page.
+_INVITED: LiteralString = f"""
+    (SELECT {COLUMNS}, address AS invited_as FROM invitees JOIN appointments ON appointments.id = appointment_id
+    WHERE user_id = %(owner_id)s::uuid
+      AND (starts_at, appointment_id) > (%(after_start)s::timestamptz, %(after_id)s::uuid)
+      AND starts_at < %(until)s::timestamptz AND ends_at > %(since)s::timestamptz
+    ORDER BY starts_at, appointment_id LIMIT %(limit)s::bigint)
 """
 
 # Appointments that take time do not overlap, so of those that began before the window only the last can reach into it;
@@ -59,7 +73,7 @@ _ON: LiteralString = """
 # and a computed bound the planner cannot estimate, and sorts the whole calendar.
 FIRST = Statement(
     f"""
-    SELECT * FROM ({_BEGUN} AND {LIVE} AND NOT transparent
+    (SELECT * FROM ({_BEGUN} AND {LIVE} AND NOT transparent
         AND start_at >= %(after_start)s::timestamptz AND start_at < %(since)s::timestamptz
         ORDER BY start_at DESC, id DESC LIMIT 1) AS last_before
     WHERE end_at > %(since)s::timestamptz
@@ -70,11 +84,12 @@ FIRST = Statement(
     UNION ALL
     ({_BEGUN} AND {LIVE}
         AND start_at >= %(since)s::timestamptz AND start_at < %(until)s::timestamptz {_IN_ORDER})
-    LIMIT %(limit)s::bigint
+    LIMIT %(limit)s::bigint)
+    UNION ALL {_INVITED}
     """
 )
-NEXT = Statement(f"{_BEGUN} AND {LIVE} AND {_ON} {_IN_ORDER}")
-ALL = Statement(f"{_BEGUN} AND {_ON} {_IN_ORDER}")
+NEXT = Statement(f"({_BEGUN} AND {LIVE} AND {_ON} {_IN_ORDER}) UNION ALL {_INVITED}")
+ALL = Statement(f"({_BEGUN} AND {_ON} {_IN_ORDER}) UNION ALL {_INVITED}")
 OF_SERIES = Statement(
     f"""
     {_BEGUN} AND series_id = %(series_id)s::uuid AND (%(show_deleted)s::boolean OR deleted_at IS NULL)
@@ -103,13 +118,19 @@ async def page(db: Reads, window: Window, *, size: int = 0, token: str = "") -> 
     if window.series_id:
         statement = OF_SERIES
         values |= {"series_id": window.series_id, "show_deleted": window.show_deleted}
-    rows = list(map(from_row, await db.fetch(statement, values)))
-    if len(rows) > 1 and _order(rows[1]) < _order(rows[0]):
-        rows.sort(key=_order)  # transparent ones began before the last one that takes time
+    rows = list(map(_from_row, await db.fetch(statement, values)))
+    if len(rows) > 1 and (_order(rows[1]) < _order(rows[0]) or rows[-1].address is not None):
+        # Transparent ones began before the last one that takes time, and those of others come after one's own.
+        rows.sort(key=_order)
     if len(rows) <= limit:
         return Page(rows, "")
     last = rows[limit - 1]
     return Page(rows[:limit], paging.encode(paging.Key(instant(last.start_at), last.id), window))
+
+
+def _from_row(row: Row) -> Appointment:
+    found = from_row(row[:-1])
+    return as_invited(found, row[-1]) if row[-1] is not None else found
 
 
 async def page_ahead(

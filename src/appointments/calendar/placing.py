@@ -70,15 +70,18 @@ def check_bookable(roles: Mapping[UUID, int], resource_ids: Sequence[UUID]) -> N
             raise Denied(f"You may not book the resource {resource_id}.", reason="RESOURCE_NOT_BOOKABLE")
 
 
-async def lock(connection: Connection, owner_id: UUID, resource_ids: Sequence[UUID]) -> None:
-    """Lock an owner and every unit of these resources, as whoever changes bookings does that are there."""
-    await connection.fetch(LOCK_SUBJECTS, {"owner_id": owner_id, "resource_ids": resource_ids})
+async def lock(
+    connection: Connection, owner_id: UUID, resource_ids: Sequence[UUID], guest_ids: Sequence[UUID] = ()
+) -> None:
+    """Lock an owner, every unit of these resources, and guests, as whoever changes bookings does that are there."""
+    values = {"owner_id": owner_id, "resource_ids": resource_ids, "guest_ids": list(guest_ids)}
+    await connection.fetch(LOCK_SUBJECTS, values)
 
 
 LOCK_SUBJECTS = Statement(
     """
     SELECT subjects.id FROM subjects
-    WHERE subjects.id = %(owner_id)s::uuid OR subjects.id IN (
+    WHERE subjects.id = %(owner_id)s::uuid OR subjects.id = ANY (%(guest_ids)s::uuid[]) OR subjects.id IN (
         SELECT subject_id FROM resource_units WHERE resource_id = ANY (%(resource_ids)s::uuid[])
     )
     ORDER BY subjects.id FOR NO KEY UPDATE

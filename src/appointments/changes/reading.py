@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
 
-from appointments.calendar import recurring, resources
+from appointments.calendar import invited, recurring, resources
 from appointments.calendar.appointment import COLUMNS, Appointment, from_row
 from appointments.calendar.resource import Resource, Role
 from appointments.calendar.settling import Booked
@@ -186,12 +186,19 @@ async def seen(
     db: Database, follower: Follower, role: int, entries: Iterable[Entry], found: Mapping[UUID, Appointment]
 ) -> list[Change]:
     """What a follower with a role gets of entries of their calendar; ``found`` are the appointments as they are now."""
+    entries = list(entries)
     changes = []
+    others = [] if follower.resource_id else [
+        entry.item_id for entry in entries if (item := found.get(entry.item_id)) and item.owner_id != follower.user_id
+    ]  # fmt: skip
+    invitations = await invited.seen(db, follower.user_id, others) if others else {}
     for entry in entries:
         if entry.kind.startswith("resource."):
             changes.append(await _of_resource(db, follower, entry))
         elif entry.kind.startswith("series."):
             changes.append(await _of_series(db, follower, entry))
+        elif entry.item_id in invitations:
+            changes.append(_change(entry, appointment=invitations[entry.item_id]))
         else:
             changes.append(_of_appointment(follower, role, entry, found.get(entry.item_id)))
     return changes

@@ -29,6 +29,7 @@ from appointments.api.exchange import bounded
 from appointments.api.feeds import FeedService
 from appointments.api.grpcweb.front import Front
 from appointments.api.health import Health, Readiness
+from appointments.api.invitations import InvitationService
 from appointments.api.keys import KeyService
 from appointments.api.origin import Origins
 from appointments.api.resources import ResourceService
@@ -65,6 +66,7 @@ from appointments.v1 import (
     availability_pb2,
     changes_pb2,
     feeds_pb2,
+    invitations_pb2,
     keys_pb2,
     resources_pb2,
     series_pb2,
@@ -80,9 +82,13 @@ KEYS = keys_pb2.DESCRIPTOR.services_by_name["KeyService"]
 ADMIN = admin_pb2.DESCRIPTOR.services_by_name["AdminService"]
 AUTH = auth_pb2.DESCRIPTOR.services_by_name["AuthService"]
 SERIES = series_pb2.DESCRIPTOR.services_by_name["SeriesService"]
+INVITATIONS = invitations_pb2.DESCRIPTOR.services_by_name["InvitationService"]
 WEBHOOKS = webhooks_pb2.DESCRIPTOR.services_by_name["WebhookService"]
 CHANGES = changes_pb2.DESCRIPTOR.services_by_name["ChangeService"]
-SERVICES = (APPOINTMENTS, SERIES, RESOURCES, AVAILABILITY, CHANGES, WEBHOOKS, ACCOUNT, FEEDS, KEYS, ADMIN, AUTH)
+SERVICES = (
+    *(APPOINTMENTS, SERIES, INVITATIONS, RESOURCES, AVAILABILITY, CHANGES),
+    *(WEBHOOKS, ACCOUNT, FEEDS, KEYS, ADMIN, AUTH),
+)
 
 HOUSEKEEPING_SECONDS = 3600.0
 
@@ -236,6 +242,7 @@ def _build(
     )
     policy.register(RESOURCES, ResourceService(db, creation=settings.resource_creation), native, front)
     policy.register(SERIES, SeriesService(db, horizon=horizon), native, front)
+    policy.register(INVITATIONS, InvitationService(db, limiter), native, front)
     policy.register(AVAILABILITY, AvailabilityService(db, people=settings.free_busy), native, front)
     policy.register(CHANGES, changes, native, front)
     policy.register(WEBHOOKS, WebhookService(db, background.webhook_target(settings)), native, front)

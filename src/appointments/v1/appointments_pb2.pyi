@@ -22,6 +22,34 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Role:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ROLE_UNSPECIFIED: _Role.ValueType  # 0
+    """Neither of the two."""
+    ROLE_ORGANIZER: _Role.ValueType  # 1
+    """It is theirs."""
+    ROLE_ATTENDEE: _Role.ValueType  # 2
+    """They are invited to it, by the confirmed address of their account. They see neither its resources and buffers nor what
+    others say with their answers, and it takes their time only once they have accepted; see InvitationService.
+    """
+
+class Role(_Role, metaclass=_RoleEnumTypeWrapper):
+    """What somebody has to do with an appointment."""
+
+ROLE_UNSPECIFIED: Role.ValueType  # 0
+"""Neither of the two."""
+ROLE_ORGANIZER: Role.ValueType  # 1
+"""It is theirs."""
+ROLE_ATTENDEE: Role.ValueType  # 2
+"""They are invited to it, by the confirmed address of their account. They see neither its resources and buffers nor what
+others say with their answers, and it takes their time only once they have accepted; see InvitationService.
+"""
+Global___Role: _TypeAlias = Role  # noqa: Y015
+
 class _Transparency:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -108,6 +136,7 @@ class Appointment(_message.Message):
     TRANSPARENCY_FIELD_NUMBER: _builtins.int
     ALL_DAY_FIELD_NUMBER: _builtins.int
     OVERRIDDEN_RULES_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """A UUID. Output only."""
     owner_id: _builtins.str
@@ -130,6 +159,8 @@ class Appointment(_message.Message):
     """Whether it takes its time. OPAQUE if not given."""
     all_day: _builtins.bool
     """Whether it is about whole days: both ends must then be the first instant of a day in `time_zone`."""
+    role: Global___Role.ValueType
+    """What it is to the caller. Unset: they see it only because they manage a resource of it. Output only."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """The first instant taken. Kept to the microsecond (finer digits are cut); from 1970 to 2100. Required."""
@@ -213,10 +244,11 @@ class Appointment(_message.Message):
         transparency: Global___Transparency.ValueType = ...,
         all_day: _builtins.bool = ...,
         overridden_rules: _abc.Iterable[_builtins.str] | None = ...,
+        role: Global___Role.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["buffer_after", b"buffer_after", "buffer_before", b"buffer_before", "create_time", b"create_time", "delete_time", b"delete_time", "end_time", b"end_time", "expire_time", b"expire_time", "original_start_time", b"original_start_time", "start_time", b"start_time", "ttl", b"ttl", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_id", b"actor_id", "all_day", b"all_day", "attendees", b"attendees", "buffer_after", b"buffer_after", "buffer_before", b"buffer_before", "create_time", b"create_time", "delete_time", b"delete_time", "description", b"description", "end_time", b"end_time", "etag", b"etag", "expire_time", b"expire_time", "id", b"id", "location", b"location", "original_start_time", b"original_start_time", "overridden_rules", b"overridden_rules", "owner_id", b"owner_id", "resource_ids", b"resource_ids", "series_id", b"series_id", "start_time", b"start_time", "time_zone", b"time_zone", "title", b"title", "transparency", b"transparency", "ttl", b"ttl", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_id", b"actor_id", "all_day", b"all_day", "attendees", b"attendees", "buffer_after", b"buffer_after", "buffer_before", b"buffer_before", "create_time", b"create_time", "delete_time", b"delete_time", "description", b"description", "end_time", b"end_time", "etag", b"etag", "expire_time", b"expire_time", "id", b"id", "location", b"location", "original_start_time", b"original_start_time", "overridden_rules", b"overridden_rules", "owner_id", b"owner_id", "resource_ids", b"resource_ids", "role", b"role", "series_id", b"series_id", "start_time", b"start_time", "time_zone", b"time_zone", "title", b"title", "transparency", b"transparency", "ttl", b"ttl", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -258,7 +290,9 @@ Global___Attendee: _TypeAlias = Attendee  # noqa: Y015
 
 @_typing.final
 class ConflictInfo(_message.Message):
-    """A detail of an ALREADY_EXISTS status: what is in the way. Of appointments only ever the caller's own."""
+    """A detail of an ALREADY_EXISTS status: what is in the way. Of appointments only ever the caller's own, and those that they
+    have accepted.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -438,7 +472,7 @@ class GetAppointmentRequest(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """The appointment's id."""
+    """The appointment's id: the caller's own, or one that they are invited to."""
     def __init__(
         self,
         *,

@@ -42,7 +42,9 @@ class AppointmentServiceStub:
 
     A deleted appointment can still be read by Get, and listed with `show_deleted`, until it is restored. An appointment
     of somebody else is NOT_FOUND, and cannot be told from one that never existed; but the managers of a resource may read
-    every live appointment that takes it, and changing one of those is PERMISSION_DENIED.
+    every live appointment that takes it, and changing one of those is PERMISSION_DENIED. So it is with a live appointment
+    that the caller is invited to by the confirmed address of their account: it is in their calendar, with the role ATTENDEE.
+    Of holds and of occurrences of a series nobody is told in this way.
 
     A hold (AIP-214) takes its time like any appointment, until `expire_time`. From then on it is as if it had been deleted at
     that moment: it is nobody's obstacle, Get still reads it with that `delete_time`, and it cannot be changed or confirmed.
@@ -108,7 +110,9 @@ class AppointmentServiceServicer:
 
     A deleted appointment can still be read by Get, and listed with `show_deleted`, until it is restored. An appointment
     of somebody else is NOT_FOUND, and cannot be told from one that never existed; but the managers of a resource may read
-    every live appointment that takes it, and changing one of those is PERMISSION_DENIED.
+    every live appointment that takes it, and changing one of those is PERMISSION_DENIED. So it is with a live appointment
+    that the caller is invited to by the confirmed address of their account: it is in their calendar, with the role ATTENDEE.
+    Of holds and of occurrences of a series nobody is told in this way.
 
     A hold (AIP-214) takes its time like any appointment, until `expire_time`. From then on it is as if it had been deleted at
     that moment: it is nobody's obstacle, Get still reads it with that `delete_time`, and it cannot be changed or confirmed.
@@ -155,8 +159,8 @@ class AppointmentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListAppointments(self, request, context):
-        """Lists the appointments that overlap a window, ordered by start time and then by id: the caller's own, or those that
-        take a resource.
+        """Lists the appointments that overlap a window, ordered by start time and then by id: the caller's own and those that
+        they are invited to, or those that take a resource.
 
         Series without an end have no last occurrence, so the window says how far they are listed: to its end, and nearly ten
         years ahead at most. If it has none, they are listed for some months.
@@ -173,8 +177,8 @@ class AppointmentServiceServicer:
 
         - INVALID_ARGUMENT: a field is out of bounds, or the mask has an unknown or output-only path.
         - NOT_FOUND: the caller has no such live appointment, or a resource as for CreateAppointment.
-        - PERMISSION_DENIED: the appointment is somebody else's and takes a resource that the caller manages (reason
-        NOT_THE_OWNER), or a newly asked for resource as for CreateAppointment.
+        - PERMISSION_DENIED: the appointment is somebody else's, and the caller is invited to it or manages a resource of it
+        (reason NOT_THE_OWNER), or a newly asked for resource as for CreateAppointment.
         - ABORTED: `appointment.etag` is given and stale.
         - ALREADY_EXISTS: the new time overlaps other appointments of the caller, or a resource is taken then; ConflictInfo
         names them.
@@ -277,7 +281,9 @@ class AppointmentService:
 
     A deleted appointment can still be read by Get, and listed with `show_deleted`, until it is restored. An appointment
     of somebody else is NOT_FOUND, and cannot be told from one that never existed; but the managers of a resource may read
-    every live appointment that takes it, and changing one of those is PERMISSION_DENIED.
+    every live appointment that takes it, and changing one of those is PERMISSION_DENIED. So it is with a live appointment
+    that the caller is invited to by the confirmed address of their account: it is in their calendar, with the role ATTENDEE.
+    Of holds and of occurrences of a series nobody is told in this way.
 
     A hold (AIP-214) takes its time like any appointment, until `expire_time`. From then on it is as if it had been deleted at
     that moment: it is nobody's obstacle, Get still reads it with that `delete_time`, and it cannot be changed or confirmed.

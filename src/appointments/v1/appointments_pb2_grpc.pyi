@@ -43,7 +43,9 @@ class AppointmentServiceStub:
 
     A deleted appointment can still be read by Get, and listed with `show_deleted`, until it is restored. An appointment
     of somebody else is NOT_FOUND, and cannot be told from one that never existed; but the managers of a resource may read
-    every live appointment that takes it, and changing one of those is PERMISSION_DENIED.
+    every live appointment that takes it, and changing one of those is PERMISSION_DENIED. So it is with a live appointment
+    that the caller is invited to by the confirmed address of their account: it is in their calendar, with the role ATTENDEE.
+    Of holds and of occurrences of a series nobody is told in this way.
 
     A hold (AIP-214) takes its time like any appointment, until `expire_time`. From then on it is as if it had been deleted at
     that moment: it is nobody's obstacle, Get still reads it with that `delete_time`, and it cannot be changed or confirmed.
@@ -82,8 +84,8 @@ class AppointmentServiceStub:
     - NOT_FOUND: the caller has no such appointment.
     """
     ListAppointments: _grpc.UnaryUnaryMultiCallable[_appointments_pb2.ListAppointmentsRequest, _appointments_pb2.ListAppointmentsResponse]
-    """Lists the appointments that overlap a window, ordered by start time and then by id: the caller's own, or those that
-    take a resource.
+    """Lists the appointments that overlap a window, ordered by start time and then by id: the caller's own and those that
+    they are invited to, or those that take a resource.
 
     Series without an end have no last occurrence, so the window says how far they are listed: to its end, and nearly ten
     years ahead at most. If it has none, they are listed for some months.
@@ -96,8 +98,8 @@ class AppointmentServiceStub:
 
     - INVALID_ARGUMENT: a field is out of bounds, or the mask has an unknown or output-only path.
     - NOT_FOUND: the caller has no such live appointment, or a resource as for CreateAppointment.
-    - PERMISSION_DENIED: the appointment is somebody else's and takes a resource that the caller manages (reason
-      NOT_THE_OWNER), or a newly asked for resource as for CreateAppointment.
+    - PERMISSION_DENIED: the appointment is somebody else's, and the caller is invited to it or manages a resource of it
+      (reason NOT_THE_OWNER), or a newly asked for resource as for CreateAppointment.
     - ABORTED: `appointment.etag` is given and stale.
     - ALREADY_EXISTS: the new time overlaps other appointments of the caller, or a resource is taken then; ConflictInfo
       names them.
@@ -144,7 +146,9 @@ class AppointmentServiceAsyncStub(AppointmentServiceStub):
 
     A deleted appointment can still be read by Get, and listed with `show_deleted`, until it is restored. An appointment
     of somebody else is NOT_FOUND, and cannot be told from one that never existed; but the managers of a resource may read
-    every live appointment that takes it, and changing one of those is PERMISSION_DENIED.
+    every live appointment that takes it, and changing one of those is PERMISSION_DENIED. So it is with a live appointment
+    that the caller is invited to by the confirmed address of their account: it is in their calendar, with the role ATTENDEE.
+    Of holds and of occurrences of a series nobody is told in this way.
 
     A hold (AIP-214) takes its time like any appointment, until `expire_time`. From then on it is as if it had been deleted at
     that moment: it is nobody's obstacle, Get still reads it with that `delete_time`, and it cannot be changed or confirmed.
@@ -180,8 +184,8 @@ class AppointmentServiceAsyncStub(AppointmentServiceStub):
     - NOT_FOUND: the caller has no such appointment.
     """
     ListAppointments: _aio.UnaryUnaryMultiCallable[_appointments_pb2.ListAppointmentsRequest, _appointments_pb2.ListAppointmentsResponse]  # type: ignore[assignment]
-    """Lists the appointments that overlap a window, ordered by start time and then by id: the caller's own, or those that
-    take a resource.
+    """Lists the appointments that overlap a window, ordered by start time and then by id: the caller's own and those that
+    they are invited to, or those that take a resource.
 
     Series without an end have no last occurrence, so the window says how far they are listed: to its end, and nearly ten
     years ahead at most. If it has none, they are listed for some months.
@@ -194,8 +198,8 @@ class AppointmentServiceAsyncStub(AppointmentServiceStub):
 
     - INVALID_ARGUMENT: a field is out of bounds, or the mask has an unknown or output-only path.
     - NOT_FOUND: the caller has no such live appointment, or a resource as for CreateAppointment.
-    - PERMISSION_DENIED: the appointment is somebody else's and takes a resource that the caller manages (reason
-      NOT_THE_OWNER), or a newly asked for resource as for CreateAppointment.
+    - PERMISSION_DENIED: the appointment is somebody else's, and the caller is invited to it or manages a resource of it
+      (reason NOT_THE_OWNER), or a newly asked for resource as for CreateAppointment.
     - ABORTED: `appointment.etag` is given and stale.
     - ALREADY_EXISTS: the new time overlaps other appointments of the caller, or a resource is taken then; ConflictInfo
       names them.
@@ -241,7 +245,9 @@ class AppointmentServiceServicer(metaclass=_abc_1.ABCMeta):
 
     A deleted appointment can still be read by Get, and listed with `show_deleted`, until it is restored. An appointment
     of somebody else is NOT_FOUND, and cannot be told from one that never existed; but the managers of a resource may read
-    every live appointment that takes it, and changing one of those is PERMISSION_DENIED.
+    every live appointment that takes it, and changing one of those is PERMISSION_DENIED. So it is with a live appointment
+    that the caller is invited to by the confirmed address of their account: it is in their calendar, with the role ATTENDEE.
+    Of holds and of occurrences of a series nobody is told in this way.
 
     A hold (AIP-214) takes its time like any appointment, until `expire_time`. From then on it is as if it had been deleted at
     that moment: it is nobody's obstacle, Get still reads it with that `delete_time`, and it cannot be changed or confirmed.
@@ -299,8 +305,8 @@ class AppointmentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _appointments_pb2.ListAppointmentsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_appointments_pb2.ListAppointmentsResponse, _abc.Awaitable[_appointments_pb2.ListAppointmentsResponse]]:
-        """Lists the appointments that overlap a window, ordered by start time and then by id: the caller's own, or those that
-        take a resource.
+        """Lists the appointments that overlap a window, ordered by start time and then by id: the caller's own and those that
+        they are invited to, or those that take a resource.
 
         Series without an end have no last occurrence, so the window says how far they are listed: to its end, and nearly ten
         years ahead at most. If it has none, they are listed for some months.
@@ -319,8 +325,8 @@ class AppointmentServiceServicer(metaclass=_abc_1.ABCMeta):
 
         - INVALID_ARGUMENT: a field is out of bounds, or the mask has an unknown or output-only path.
         - NOT_FOUND: the caller has no such live appointment, or a resource as for CreateAppointment.
-        - PERMISSION_DENIED: the appointment is somebody else's and takes a resource that the caller manages (reason
-          NOT_THE_OWNER), or a newly asked for resource as for CreateAppointment.
+        - PERMISSION_DENIED: the appointment is somebody else's, and the caller is invited to it or manages a resource of it
+          (reason NOT_THE_OWNER), or a newly asked for resource as for CreateAppointment.
         - ABORTED: `appointment.etag` is given and stale.
         - ALREADY_EXISTS: the new time overlaps other appointments of the caller, or a resource is taken then; ConflictInfo
           names them.

@@ -6,24 +6,22 @@ Looking changes nothing.
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
 from uuid import UUID
 
-from appointments.calendar.appointment import LIVE, Appointment, Attendee
-from appointments.calendar.log import of_all
+from appointments.calendar import invited
+from appointments.calendar.appointment import Appointment, Attendee
+from appointments.calendar.invited import MAX_COMMENT, RESPONSES
+from appointments.calendar.log import BY_OWNER, Cause
 from appointments.db import Connection, Database, Statement
 from appointments.icalendar.invitations.telling import Organizer, read
 from appointments.mail import Links
 from appointments.mail.links import digest_of
-from appointments.shared import validation
 from appointments.shared.errors import Invalid, NotFound, Unmet
 from appointments.shared.validation import fold_email
 
-Response = Literal["ACCEPTED", "TENTATIVE", "DECLINED"]
-RESPONSES: tuple[Response, ...] = ("ACCEPTED", "TENTATIVE", "DECLINED")
-
 KEPT = timedelta(days=30)
-MAX_COMMENT = 1000
+
+__all__ = ["MAX_COMMENT", "RESPONSES", "Answers", "Invitation"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,30 +61,24 @@ class Answers:
         Raises:
             Invalid: it is no answer, or the comment is too long.
             NotFound: there is no such link, or not any more.
+            Conflict: they have an account, in which something is in the way of accepting.
             Unmet: the appointment is off, or they are not invited any more (NOT_INVITED).
         """
-        if response not in RESPONSES:
-            raise Invalid.field("response", f"must be one of {', '.join(RESPONSES)}")
-        if problem := validation.problem(comment, most=MAX_COMMENT):
-            raise Invalid.field("comment", problem)
+        answer = invited.Answer(response, comment)
+        if found := answer.violations():
+            raise Invalid(found)
 
         async def work(connection: Connection) -> Invitation:
             invitation = await _find(connection, token)
             if not invitation.is_open:
                 raise Unmet("The appointment is off, or you are not invited any more.", reason="NOT_INVITED")
-            values = {
-                "id": invitation.appointment.id,
-                "spellings": [
-                    each.email
-                    for each in invitation.appointment.attendees
-                    if fold_email(each.email) == invitation.address
-                ],
-                "response": response,
-                "comment": comment.strip(),
-                "actor_id": None,
-                "x_request_id": None,
-            }
-            await connection.fetch(RESPOND, values)
+            appointment, address = invitation.appointment, invitation.address
+            guests = await invited.guests(connection, appointment.id)
+            if user_id := next((guest.user_id for guest in guests if guest.address == address), None):
+                cause = Cause(user_id)
+                await invited.respond_in(connection, user_id, appointment.id, answer, cause=cause)
+            else:
+                await invited.write(connection, appointment, address, answer, cause=BY_OWNER)
             return await _find(connection, token)
 
         return await self._db.transact(work)
@@ -167,30 +159,5 @@ SUBSCRIBE = Statement(
     INSERT INTO mail_addresses (address, unsubscribed_at)
     VALUES (%(address)s::text, CASE WHEN NOT %(wanted)s::boolean THEN now() END)
     ON CONFLICT ON CONSTRAINT mail_addresses_pkey DO UPDATE SET unsubscribed_at = excluded.unsubscribed_at
-    """
-)
-
-# An answer is a change of the appointment like any other: its version grows, and whoever follows the log sees it.
-RESPOND = Statement(
-    f"""
-    WITH amended AS (
-        UPDATE appointments
-        SET attendees = (
-                SELECT jsonb_agg(
-                    CASE WHEN guest ->> 'email' = ANY (%(spellings)s::text[])
-                         THEN guest || jsonb_build_object('response', %(response)s::text, 'comment', %(comment)s::text)
-                         ELSE guest END ORDER BY number
-                ) FROM jsonb_array_elements(attendees) WITH ORDINALITY AS guests (guest, number)
-            ),
-            actor_id = %(actor_id)s::uuid, updated_at = now(), version = version + 1
-        WHERE id = %(id)s::uuid AND {LIVE} AND EXISTS (
-            SELECT FROM jsonb_array_elements(attendees) AS guest
-            WHERE guest ->> 'email' = ANY (%(spellings)s::text[]) AND (
-                guest ->> 'response' <> %(response)s::text OR coalesce(guest ->> 'comment', '') <> %(comment)s::text
-            )
-        )
-        RETURNING appointments.*
-    ), {of_all("appointment.updated", "amended", fields="ARRAY['attendees']")}
-    SELECT id FROM amended
     """
 )

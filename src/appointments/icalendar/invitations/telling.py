@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from appointments.auth.proofs import VERIFIED_JOB
+from appointments.calendar import invited
 from appointments.calendar.appointment import COLUMNS, Appointment, from_row
 from appointments.db import Connection, Database, Statement, instant
 from appointments.icalendar.invitations import limits
@@ -121,6 +122,7 @@ class Telling:
         """Somebody has confirmed their address: whom they invited before is told now, of what is still to come."""
         async with self._db.connection() as connection:
             await connection.fetch(CATCH_UP, {"user_id": UUID(job.payload["user_id"])})
+        await invited.settle(self._db, UUID(job.payload["user_id"]))
 
     async def _sweep(self, job: Job) -> None:  # noqa: ARG002
         await self._db.fetch(limits.SWEEP, {})

@@ -188,6 +188,13 @@ export declare type Appointment = Message<"appointments.v1.Appointment"> & {
    * @generated from field: repeated string overridden_rules = 30;
    */
   overriddenRules: string[];
+
+  /**
+   * What it is to the caller. Unset: they see it only because they manage a resource of it. Output only.
+   *
+   * @generated from field: appointments.v1.Role role = 31;
+   */
+  role: Role;
 };
 
 /**
@@ -238,7 +245,8 @@ export declare type Attendee = Message<"appointments.v1.Attendee"> & {
 export declare const AttendeeSchema: GenMessage<Attendee>;
 
 /**
- * A detail of an ALREADY_EXISTS status: what is in the way. Of appointments only ever the caller's own.
+ * A detail of an ALREADY_EXISTS status: what is in the way. Of appointments only ever the caller's own, and those that they
+ * have accepted.
  *
  * @generated from message appointments.v1.ConflictInfo
  */
@@ -408,7 +416,7 @@ export declare const ConfirmAppointmentResponseSchema: GenMessage<ConfirmAppoint
  */
 export declare type GetAppointmentRequest = Message<"appointments.v1.GetAppointmentRequest"> & {
   /**
-   * The appointment's id.
+   * The appointment's id: the caller's own, or one that they are invited to.
    *
    * @generated from field: string id = 1;
    */
@@ -687,6 +695,40 @@ export declare type UndeleteAppointmentResponse = Message<"appointments.v1.Undel
 export declare const UndeleteAppointmentResponseSchema: GenMessage<UndeleteAppointmentResponse>;
 
 /**
+ * What somebody has to do with an appointment.
+ *
+ * @generated from enum appointments.v1.Role
+ */
+export enum Role {
+  /**
+   * Neither of the two.
+   *
+   * @generated from enum value: ROLE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * It is theirs.
+   *
+   * @generated from enum value: ROLE_ORGANIZER = 1;
+   */
+  ORGANIZER = 1,
+
+  /**
+   * They are invited to it, by the confirmed address of their account. They see neither its resources and buffers nor what
+   * others say with their answers, and it takes their time only once they have accepted; see InvitationService.
+   *
+   * @generated from enum value: ROLE_ATTENDEE = 2;
+   */
+  ATTENDEE = 2,
+}
+
+/**
+ * Describes the enum appointments.v1.Role.
+ */
+export declare const RoleSchema: GenEnum<Role>;
+
+/**
  * Whether an appointment takes time: TRANSP of RFC 5545.
  *
  * @generated from enum appointments.v1.Transparency
@@ -783,7 +825,9 @@ export declare const AttendeeResponseSchema: GenEnum<AttendeeResponse>;
  *
  * A deleted appointment can still be read by Get, and listed with `show_deleted`, until it is restored. An appointment
  * of somebody else is NOT_FOUND, and cannot be told from one that never existed; but the managers of a resource may read
- * every live appointment that takes it, and changing one of those is PERMISSION_DENIED.
+ * every live appointment that takes it, and changing one of those is PERMISSION_DENIED. So it is with a live appointment
+ * that the caller is invited to by the confirmed address of their account: it is in their calendar, with the role ATTENDEE.
+ * Of holds and of occurrences of a series nobody is told in this way.
  *
  * A hold (AIP-214) takes its time like any appointment, until `expire_time`. From then on it is as if it had been deleted at
  * that moment: it is nobody's obstacle, Get still reads it with that `delete_time`, and it cannot be changed or confirmed.
@@ -841,8 +885,8 @@ export declare const AppointmentService: GenService<{
     output: typeof GetAppointmentResponseSchema;
   },
   /**
-   * Lists the appointments that overlap a window, ordered by start time and then by id: the caller's own, or those that
-   * take a resource.
+   * Lists the appointments that overlap a window, ordered by start time and then by id: the caller's own and those that
+   * they are invited to, or those that take a resource.
    *
    * Series without an end have no last occurrence, so the window says how far they are listed: to its end, and nearly ten
    * years ahead at most. If it has none, they are listed for some months.
@@ -862,8 +906,8 @@ export declare const AppointmentService: GenService<{
    *
    * - INVALID_ARGUMENT: a field is out of bounds, or the mask has an unknown or output-only path.
    * - NOT_FOUND: the caller has no such live appointment, or a resource as for CreateAppointment.
-   * - PERMISSION_DENIED: the appointment is somebody else's and takes a resource that the caller manages (reason
-   *   NOT_THE_OWNER), or a newly asked for resource as for CreateAppointment.
+   * - PERMISSION_DENIED: the appointment is somebody else's, and the caller is invited to it or manages a resource of it
+   *   (reason NOT_THE_OWNER), or a newly asked for resource as for CreateAppointment.
    * - ABORTED: `appointment.etag` is given and stale.
    * - ALREADY_EXISTS: the new time overlaps other appointments of the caller, or a resource is taken then; ConflictInfo
    *   names them.

@@ -1,0 +1,343 @@
+"""Invitations between accounts: who sees what, whose time is taken, and that nobody else's move books anybody twice."""
+
+import asyncio
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from appointments.auth import erasure
+from appointments.calendar import amending, booking, invited, listing
+from appointments.calendar.appointment import Appointment, Attendee, Spec
+from appointments.calendar.invited import Answer
+from appointments.calendar.log import BY_OWNER
+from appointments.db import Connection, Database
+from appointments.shared.errors import Conflict, Denied, Invalid, NotFound
+from tests.audit import audit
+from tests.people import HOUR, TEN, add_room, add_user, shared, spec
+
+LATER = TEN + 5 * HOUR
+YES, MAYBE, NO = Answer("ACCEPTED"), Answer("TENTATIVE"), Answer("DECLINED")
+ALONG = Answer("ACCEPTED", follows=True)
+
+
+async def add_guest(db: Database) -> UUID:
+    """A user whose address is confirmed."""
+    user_id = await add_user(db)
+    await confirm(db, user_id)
+    return user_id
+
+
+async def confirm(db: Database, user_id: UUID) -> None:
+    """As a link that was mailed does it."""
+
+    async def work(connection: Connection) -> None:
+        await connection.execute("UPDATE users SET email_verified_at = now() WHERE id = %s", (user_id,))
+        await invited.find_own(connection, user_id)
+
+    await db.transact(work)
+
+
+def of(user_id: UUID) -> Attendee:
+    """Somebody on the list of attendees, in a spelling of their own."""
+    return Attendee(f"{user_id}@Example.com", "Guest")
+
+
+async def meet(db: Database, owner: UUID, *guests: UUID, asked: Spec | None = None) -> Appointment:
+    """An appointment with guests."""
+    return await booking.create(db, owner, replace(asked or spec(), attendees=tuple(map(of, guests))))
+
+
+async def move(db: Database, owner: UUID, appointment_id: UUID, start: datetime = LATER) -> Appointment:
+    """To another hour."""
+    return await amending.update(
+        db,
+        owner,
+        appointment_id,
+        lambda current: replace(current, start_at=start, end_at=start + HOUR),
+    )
+
+
+async def responses(db: Database, owner: UUID, appointment_id: UUID) -> list[str]:
+    """What the organizer sees."""
+    return [each.response for each in (await booking.get(db, owner, appointment_id)).attendees]
+
+
+async def calendar(db: Database, user_id: UUID) -> list[tuple[UUID, bool]]:
+    """What somebody's list has, and of each whether they are invited to it."""
+    page = await listing.page(db, listing.Window(user_id))
+    return [(each.id, each.address is not None) for each in page.appointments]
+
+
+async def kinds(db: Database, user_id: UUID) -> list[str]:
+    """What the log tells somebody."""
+    async with db.connection() as connection:
+        cursor = await connection.execute("SELECT kind FROM new_changes WHERE calendar_id = %s ORDER BY id", (user_id,))
+        return [row[0] for row in await cursor.fetchall()]
+
+
+async def is_free(db: Database, user_id: UUID, start: datetime = TEN) -> bool:
+    """Whether somebody can book an hour; it is given back."""
+    try:
+        booked = await booking.create(db, user_id, spec(start))
+    except Conflict:
+        return False
+    await amending.delete(db, user_id, booked.id)
+    return True
+
+
+async def test_who_is_invited_sees_it_and_nobody_else_does(db: Database, owner: UUID, stranger: UUID) -> None:
+    """It stands in their list among their own, takes no time, and of its organizer's affairs nothing is shown."""
+    guest = await add_guest(db)
+    room = await add_room(db, owner)
+    before = await booking.create(db, guest, spec(TEN - HOUR))
+    after = await booking.create(db, guest, spec(TEN + timedelta(minutes=30)))
+    asked = shared(room, buffer_before=timedelta(minutes=10))
+    met = await meet(db, owner, guest, stranger, asked=asked)
+    assert await calendar(db, guest) == [(before.id, False), (met.id, True), (after.id, False)]
+    seen = await booking.get(db, guest, met.id)
+    assert (seen.owner_id, seen.title, seen.resource_ids, seen.buffer_before) == (owner, met.title, None, None)
+    assert await calendar(db, stranger) == []
+    with pytest.raises(NotFound):  # on the list too, but the address is not confirmed
+        await booking.get(db, stranger, met.id)
+    with pytest.raises(NotFound):
+        await invited.respond(db, stranger, met.id, YES)
+    assert await audit(db) == 0
+
+
+async def test_pages_have_invitations_in_their_place(db: Database, owner: UUID) -> None:
+    """Page by page, own and others' in the order of their start, each once."""
+    guest = await add_guest(db)
+    expected = []
+    for hour in range(12):
+        start = TEN + hour * HOUR
+        if hour % 3:
+            expected.append((await meet(db, owner, guest, asked=spec(start))).id)
+        else:
+            expected.append((await booking.create(db, guest, spec(start))).id)
+    for show_deleted in (False, True):
+        for since in (None, TEN + timedelta(minutes=30)):
+            window = listing.Window(guest, since, None, show_deleted)
+            found, token = [], ""
+            while True:
+                page = await listing.page(db, window, size=5, token=token)
+                found += [each.id for each in page.appointments]
+                if not (token := page.next_token):
+                    break
+            assert expected == found
+
+
+async def test_only_accepting_takes_time(db: Database, owner: UUID) -> None:
+    """Accepted it is in the way of one's own bookings, and named; every other answer gives the time back."""
+    guest = await add_guest(db)
+    met = await meet(db, owner, guest, asked=replace(spec(), buffer_after=HOUR))
+    for answer, free in ((MAYBE, True), (YES, False), (YES, False), (MAYBE, True), (YES, False), (NO, True)):
+        answered = await invited.respond(db, guest, met.id, answer)
+        assert answered.attendees[0].response == answer.response
+        assert await is_free(db, guest) is free
+        assert await audit(db) == 0
+    await invited.respond(db, guest, met.id, YES)
+    with pytest.raises(Conflict) as caught:
+        await booking.create(db, guest, spec())
+    assert [each.id for each in caught.value.collisions] == [met.id]
+    assert await is_free(db, guest, TEN + HOUR)  # the organizer's buffer is the organizer's
+
+
+async def test_accepting_what_collides_names_ones_own(db: Database, owner: UUID) -> None:
+    """The conflict has the guest's appointments and nothing of the organizer's; the answer stays as it was."""
+    guest = await add_guest(db)
+    mine = await booking.create(db, guest, spec(TEN + timedelta(minutes=30)))
+    met = await meet(db, owner, guest)
+    with pytest.raises(Conflict) as caught:
+        await invited.respond(db, guest, met.id, YES)
+    assert [each.id for each in caught.value.collisions] == [mine.id]
+    assert await responses(db, owner, met.id) == ["NEEDS-ACTION"]
+    await amending.delete(db, guest, mine.id)
+    await invited.respond(db, guest, met.id, YES)
+    assert await audit(db) == 0
+
+
+async def test_an_attendee_cannot_change_it(db: Database, owner: UUID) -> None:
+    """They may see it, so they are told that they may not."""
+    guest = await add_guest(db)
+    met = await meet(db, owner, guest)
+    with pytest.raises(Denied):
+        await amending.update(db, guest, met.id, lambda current: replace(current, title="Mine"))
+    with pytest.raises(Denied):
+        await amending.delete(db, guest, met.id)
+    await amending.delete(db, owner, met.id)
+    for attempt in (amending.undelete(db, guest, met.id), booking.get(db, guest, met.id)):
+        with pytest.raises(NotFound):
+            await attempt
+
+
+async def test_a_move_asks_anew_but_those_who_follow_and_are_free(db: Database, owner: UUID) -> None:
+    """Followers who are free go along; whoever is not, or does not follow, has their time back."""
+    plain, free, taken, maybe = [await add_guest(db) for _ in range(4)]
+    met = await meet(db, owner, plain, free, taken, maybe)
+    await booking.create(db, taken, spec(LATER + timedelta(minutes=30)))
+    for guest, answer in ((plain, YES), (free, ALONG), (taken, ALONG), (maybe, MAYBE)):
+        await invited.respond(db, guest, met.id, answer)
+    await move(db, owner, met.id)
+    assert await responses(db, owner, met.id) == ["NEEDS-ACTION", "ACCEPTED", "NEEDS-ACTION", "NEEDS-ACTION"]
+    assert [await is_free(db, guest) for guest in (plain, free, taken, maybe)] == [True] * 4
+    assert [await is_free(db, guest, LATER) for guest in (plain, free)] == [True, False]
+    assert await audit(db) == 0
+
+
+async def test_what_is_not_the_time_leaves_answers_alone(db: Database, owner: UUID) -> None:
+    """A new title, and new buffers of the organizer, are nothing to answer anew."""
+    guest = await add_guest(db)
+    met = await meet(db, owner, guest)
+    await invited.respond(db, guest, met.id, Answer("ACCEPTED", "With cake"))
+    changes: list[dict[str, Any]] = [{"title": "Lunch"}, {"buffer_before": HOUR}, {"buffer_before": timedelta()}]
+    for fields in changes:
+        await amending.update(db, owner, met.id, partial(replace, **fields))
+    assert await responses(db, owner, met.id) == ["ACCEPTED"]
+    assert not await is_free(db, guest)
+    assert await audit(db) == 0
+
+
+async def test_whoever_is_taken_off_the_list_is_free(db: Database, owner: UUID) -> None:
+    """The time is given back, and the appointment leaves their calendar."""
+    guest, other = await add_guest(db), await add_guest(db)
+    met = await meet(db, owner, guest, other)
+    for each in (guest, other):
+        await invited.respond(db, each, met.id, YES)
+    await amending.update(db, owner, met.id, lambda current: replace(current, attendees=current.attendees[1:]))
+    assert [await is_free(db, each) for each in (guest, other)] == [True, False]
+    assert await calendar(db, guest) == []
+    with pytest.raises(NotFound):
+        await invited.respond(db, guest, met.id, YES)
+    assert await audit(db) == 0
+
+
+async def test_deleting_frees_and_restoring_asks_anew(db: Database, owner: UUID) -> None:
+    """An invitation that is back has no answer, and takes no time."""
+    guest = await add_guest(db)
+    room = await add_room(db, owner)
+    for asked in (spec(), shared(room)):
+        met = await meet(db, owner, guest, asked=asked)
+        await invited.respond(db, guest, met.id, Answer("ACCEPTED", "With cake"))
+        await amending.delete(db, owner, met.id)
+        assert await is_free(db, guest)
+        assert await calendar(db, guest) == []
+        await amending.undelete(db, owner, met.id)
+        assert await responses(db, owner, met.id) == ["NEEDS-ACTION"]
+        assert await is_free(db, guest)
+        assert await calendar(db, guest) == [(met.id, True)]
+        assert await audit(db) == 0
+        await amending.delete(db, owner, met.id)
+
+
+async def test_the_log_tells_everybody_who_is_invited(db: Database, owner: UUID) -> None:
+    """Being invited, every change, every answer, and that it is over."""
+    guest, other = await add_guest(db), await add_guest(db)
+    met = await meet(db, owner, guest, other)
+    await invited.respond(db, other, met.id, YES)
+    await invited.respond(db, other, met.id, YES)  # nothing new
+    await move(db, owner, met.id)
+    await amending.update(db, owner, met.id, lambda current: replace(current, attendees=current.attendees[:1]))
+    await amending.delete(db, owner, met.id)
+    await amending.undelete(db, owner, met.id)
+    begun = ["appointment.created", "appointment.responded", "appointment.updated"]
+    assert await kinds(db, other) == [*begun, "appointment.removed"]
+    end = ["appointment.updated", "appointment.deleted", "appointment.undeleted"]
+    assert await kinds(db, guest) == [*begun, *end]
+    assert await kinds(db, owner) == [*begun, *end]
+
+
+async def test_confirming_an_address_finds_what_it_was_invited_to(db: Database, owner: UUID, stranger: UUID) -> None:
+    """Invitations of before appear. What was accepted by a link takes time then, or is asked anew where it is taken."""
+    first = await meet(db, owner, stranger)
+    second = await meet(db, owner, stranger, asked=spec(LATER))
+    await booking.create(db, stranger, spec(LATER))
+    address = f"{stranger}@example.com"
+    for met in (first, second):
+        await db.transact(partial(invited.write, appointment=met, address=address, answer=YES, cause=BY_OWNER))
+    await confirm(db, stranger)
+    assert (first.id, True) in await calendar(db, stranger)
+    await invited.settle(db, stranger)
+    assert [await responses(db, owner, met.id) for met in (first, second)] == [["ACCEPTED"], ["NEEDS-ACTION"]]
+    assert not await is_free(db, stranger)
+    assert await audit(db) == 0
+
+
+async def test_what_is_no_answer_is_refused(db: Database, owner: UUID) -> None:
+    """Both bad fields are named."""
+    met = await meet(db, owner, await add_guest(db))
+    with pytest.raises(Invalid) as caught:
+        await invited.respond(db, owner, met.id, Answer("NEEDS-ACTION", "x" * 1001))
+    assert [each.field for each in caught.value.violations] == ["response", "comment"]
+
+
+async def test_the_end_of_an_account_frees_those_who_had_accepted(db: Database, owner: UUID) -> None:
+    """Of the organizer: their guests are free, and told. Of a guest: their bookings go with them."""
+    guest, leaver = await add_guest(db), await add_guest(db)
+    met = await meet(db, owner, guest, leaver)
+    for each in (guest, leaver):
+        await invited.respond(db, each, met.id, YES)
+    for each in (leaver, owner):
+        await db.transact(partial(_erase, user_id=each))
+        assert await audit(db) == 0
+    assert await is_free(db, guest)
+    assert await calendar(db, guest) == []
+    assert (await kinds(db, guest))[:4] == [
+        "appointment.created",
+        *["appointment.responded"] * 2,
+        "appointment.deleted",
+    ]
+
+
+async def _erase(connection: Connection, user_id: UUID) -> None:
+    await erasure.lock(connection, user_id)
+    await erasure.erase(connection, user_id, actor_id=user_id)
+
+
+async def test_twenty_who_accept_while_they_book_elsewhere(db: Database, owner: UUID) -> None:
+    """Of each of them one of both wins, the other one is told what is in the way."""
+    guests = [await add_guest(db) for _ in range(20)]
+    for round_ in range(3):
+        start = TEN + round_ * 24 * HOUR
+        met = await meet(db, owner, *guests, asked=spec(start))
+
+        async def both(guest: UUID, met: Appointment = met, start: datetime = start) -> list[bool]:
+            results = await asyncio.gather(
+                invited.respond(db, guest, met.id, YES),
+                booking.create(db, guest, spec(start)),
+                return_exceptions=True,
+            )
+            assert all(isinstance(each, (Appointment, Conflict)) for each in results), results
+            return [isinstance(each, Appointment) for each in results]
+
+        for won in await asyncio.gather(*map(both, guests)):
+            assert won.count(True) == 1
+        assert await audit(db) == 0
+
+
+async def test_an_organizer_who_moves_while_everybody_accepts(db: Database, owner: UUID) -> None:
+    """Nobody is booked at the old time or twice, whoever comes first."""
+    guests = [await add_guest(db) for _ in range(12)]
+    met = await meet(db, owner, *guests)
+    for guest in guests[:4]:
+        await booking.create(db, guest, spec(LATER))
+
+    async def answer(number: int, guest: UUID) -> None:
+        for again in range(4):
+            try:
+                await invited.respond(db, guest, met.id, (YES, ALONG, MAYBE)[(number + again) % 3])
+            except Conflict:
+                await asyncio.sleep(0)
+
+    async def shift() -> None:
+        for start in (LATER, TEN, LATER, TEN + 2 * HOUR, LATER):
+            await move(db, owner, met.id, start)
+
+    await asyncio.gather(shift(), *(answer(number, guest) for number, guest in enumerate(guests)))
+    assert await audit(db) == 0
+    current = await booking.get(db, owner, met.id)
+    assert current.spec.start_at == LATER
+    assert {each.response for each in current.attendees[:4]} <= {"NEEDS-ACTION", "TENTATIVE"}
