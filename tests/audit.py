@@ -5,7 +5,7 @@ import psycopg
 from appointments.db import Database
 
 # Overlaps by brute force; bookings that are not what their appointment says; appointments that lack some, which only
-# holds may that have expired; people who have accepted and are not booked, or the other way round; who is invited by the
+# holds may that have expired; people who have accepted and are not booked, or the other way round; who is invited by a
 # list of attendees and not by the table, or the other way round; tails that stand for nothing, or lack; and versions of
 # an appointment that its owner, or who is invited to it, could not learn of from the log of changes.
 FAULTS = """

@@ -44,7 +44,8 @@ def full(postgres_dsn: str, template: str) -> Iterator[tuple[str, Person]]:
                 INSERT INTO invitees (appointment_id, address, user_id, starts_at, ends_at)
                 SELECT appointments.id, guests.id::text, guests.id, start_at, end_at
                 FROM appointments
-                JOIN users AS guests ON abs(hashtext(appointments.id::text)) % 1000 = abs(hashtext(guests.id::text)) % 1000
+                JOIN users AS guests
+                ON abs(hashtext(appointments.id::text)) % 1000 = abs(hashtext(guests.id::text)) % 1000
                 WHERE guests.id <> owner_id
                 """
             )
