@@ -84,3 +84,24 @@ CREATE TRIGGER appointments_invite_new AFTER INSERT ON appointments FOR EACH ROW
 CREATE TRIGGER appointments_invite_again AFTER UPDATE ON appointments FOR EACH ROW
     WHEN ((OLD.attendees <> '[]' OR NEW.attendees <> '[]') AND NEW.series_id IS NULL)
     EXECUTE FUNCTION appointments_invite();
+
+-- Whoever confirms an address sees what it was invited to before, whichever path confirms it.
+CREATE FUNCTION users_find_invitations() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    WITH found AS (
+        UPDATE invitees SET user_id = NEW.id
+        FROM appointments
+        WHERE address = NEW.email AND user_id IS NULL AND appointments.id = appointment_id AND owner_id <> NEW.id
+        RETURNING appointments.id, version, coalesce(actor_id, owner_id) AS actor_id
+    )
+    INSERT INTO new_changes (calendar_id, kind, item_id, version, actor_id, changed_at)
+    SELECT NEW.id, 'appointment.created', id, version, actor_id, now() FROM found;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER users_find_invitations AFTER UPDATE OF email, email_verified_at ON users FOR EACH ROW
+    WHEN (NEW.email_verified_at IS NOT NULL AND (
+        OLD.email_verified_at IS NULL OR OLD.email IS DISTINCT FROM NEW.email
+    ))
+    EXECUTE FUNCTION users_find_invitations();

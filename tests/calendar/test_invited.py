@@ -36,7 +36,6 @@ async def confirm(db: Database, user_id: UUID) -> None:
 
     async def work(connection: Connection) -> None:
         await connection.execute("UPDATE users SET email_verified_at = now() WHERE id = %s", (user_id,))
-        await invited.find_own(connection, user_id)
 
     await db.transact(work)
 

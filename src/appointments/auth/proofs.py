@@ -16,7 +16,6 @@ from appointments.auth.passwords import Passwords
 from appointments.auth.post import Link, Post, Purpose, said
 from appointments.auth.sessions import end_all
 from appointments.auth.tokens import Clock, utc_now
-from appointments.calendar import invited
 from appointments.db import Connection, Database
 from appointments.jobs import Job, Kind
 from appointments.mail.links import digest_of
@@ -219,7 +218,6 @@ class Proofs:
 
 
 async def _announce(connection: Connection, user_id: UUID) -> None:
-    await invited.find_own(connection, user_id)
     await jobs.defer(connection, VERIFIED_JOB, key=str(user_id), payload={"user_id": str(user_id)})
 
 

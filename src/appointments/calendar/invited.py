@@ -246,26 +246,6 @@ def _addresses(attendees: Sequence[Attendee]) -> set[str]:
     return {fold_email(each.email) for each in attendees}
 
 
-async def find_own(connection: Connection, user_id: UUID) -> None:
-    """Show a person what their address was invited to before they had confirmed it."""
-    await connection.fetch(FIND_OWN, {"user_id": user_id})
-
-
-FIND_OWN = Statement(
-    """
-    WITH found AS (
-        UPDATE invitees SET user_id = users.id
-        FROM users, appointments
-        WHERE users.id = %(user_id)s::uuid AND users.email = invitees.address AND users.email_verified_at IS NOT NULL
-          AND invitees.user_id IS NULL AND appointments.id = appointment_id AND owner_id <> users.id
-        RETURNING users.id AS calendar_id, appointments.id, version, owner_id
-    )
-    INSERT INTO new_changes (calendar_id, kind, item_id, version, actor_id, changed_at)
-    SELECT calendar_id, 'appointment.created', id, version, owner_id, now() FROM found
-    """
-)
-
-
 async def settle(db: Database, user_id: UUID) -> None:
     """Take the time of what a person had accepted by a link, before their account was invited.
 
