@@ -68,7 +68,7 @@ async def test_an_invitation_from_booking_to_answer(people: list[Guest]) -> None
     changes, cursor = await bob.told(cursor)
     assert changes == [(booked.id, changes_pb2.CHANGE_KIND_CREATED)]
     answered = await bob.answer(booked.id, ACCEPTED, comment="With cake")
-    assert (answered.role, answered.attendees[0].response) == (pb.ROLE_ATTENDEE, ACCEPTED)
+    assert (answered.role, answered.own_response) == (pb.ROLE_ATTENDEE, ACCEPTED)
     seen = await ada.who.appointments.GetAppointment(pb.GetAppointmentRequest(id=booked.id), metadata=ada.metadata)
     assert (seen.appointment.attendees[0].response, seen.appointment.attendees[0].comment) == (ACCEPTED, "With cake")
     assert (await bob.told(cursor))[0] == [(booked.id, changes_pb2.CHANGE_KIND_RESPONDED)]

@@ -15,7 +15,7 @@ from appointments.calendar.occupancy import Taken
 from appointments.calendar.settling import Booked
 from appointments.db import Micros, micros
 from appointments.shared.errors import Collision, Invalid, Misses
-from appointments.shared.validation import is_uuid
+from appointments.shared.validation import fold_email, is_uuid
 from appointments.v1 import appointments_pb2 as pb
 from appointments.v1 import series_pb2
 
@@ -143,12 +143,11 @@ def appointment(
         all_day=value.all_day,
         resource_ids=value.resource_ids,
         overridden_rules=value.overridden_rules,
-        role=_ATTENDEE
-        if value.address is not None
-        else _UNSAID
-        if viewer not in ("", value.owner_text)
-        else _ORGANIZER,
+        role=_ORGANIZER if viewer in ("", value.owner_text) else _UNSAID,
     )
+    if value.address is not None:
+        own = (guest.response for guest in value.attendees if fold_email(guest.email) == value.address)
+        message.role, message.own_response = _ATTENDEE, _FROM_RESPONSE[next(own, "NEEDS-ACTION")]
     set_timestamp(message.start_time, value.start_at)
     set_timestamp(message.end_time, value.end_at)
     set_timestamp(message.create_time, value.created_at)

@@ -27,55 +27,55 @@ from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mas
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"appointments/v1/appointments.proto\x12\x0f\x61ppointments.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd6\x06\n\x0b\x41ppointment\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08owner_id\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x10\n\x08location\x18\x05 \x01(\t\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\ttime_zone\x18\x08 \x01(\t\x12,\n\tattendees\x18\t \x03(\x0b\x32\x19.appointments.v1.Attendee\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x64\x65lete_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\r \x01(\t\x12\x14\n\x0cresource_ids\x18\x0e \x03(\t\x12\x30\n\rbuffer_before\x18\x0f \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0c\x62uffer_after\x18\x10 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tseries_id\x18\x11 \x01(\t\x12\x37\n\x13original_start_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x03ttl\x18\x14 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x61\x63tor_id\x18\x15 \x01(\t\x12\x33\n\x0ctransparency\x18\x16 \x01(\x0e\x32\x1d.appointments.v1.Transparency\x12\x0f\n\x07\x61ll_day\x18\x17 \x01(\x08\x12\x18\n\x10overridden_rules\x18\x1e \x03(\t\x12#\n\x04role\x18\x1f \x01(\x0e\x32\x15.appointments.v1.Role\"u\n\x08\x41ttendee\x12\r\n\x05\x65mail\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x33\n\x08response\x18\x03 \x01(\x0e\x32!.appointments.v1.AttendeeResponse\x12\x0f\n\x07\x63omment\x18\x04 \x01(\t\"c\n\x0c\x43onflictInfo\x12=\n\x0c\x61ppointments\x18\x01 \x03(\x0b\x32\'.appointments.v1.ConflictingAppointment\x12\x14\n\x0cresource_ids\x18\x02 \x03(\t\"\x82\x01\n\x16\x43onflictingAppointment\x12\n\n\x02id\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"y\n\x18\x43reateAppointmentRequest\x12\x31\n\x0b\x61ppointment\x18\x01 \x01(\x0b\x32\x1c.appointments.v1.Appointment\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x16\n\x0eoverride_rules\x18\x03 \x01(\x08\"N\n\x19\x43reateAppointmentResponse\x12\x31\n\x0b\x61ppointment\x18\x01 \x01(\x0b\x32\x1c.appointments.v1.Appointment\"5\n\x19\x43onfirmAppointmentRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"O\n\x1a\x43onfirmAppointmentResponse\x12\x31\n\x0b\x61ppointment\x18\x01 \x01(\x0b\x32\x1c.appointments.v1.Appointment\"#\n\x15GetAppointmentRequest\x12\n\n\x02id\x18\x01 \x01(\t\"K\n\x16GetAppointmentResponse\x12\x31\n\x0b\x61ppointment\x18\x01 \x01(\x0b\x32\x1c.appointments.v1.Appointment\"\xdc\x01\n\x17ListAppointmentsRequest\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x14\n\x0cshow_deleted\x18\x05 \x01(\x08\x12\x13\n\x0bresource_id\x18\x06 \x01(\t\x12\x11\n\tseries_id\x18\x07 \x01(\t\"g\n\x18ListAppointmentsResponse\x12\x32\n\x0c\x61ppointments\x18\x01 \x03(\x0b\x32\x1c.appointments.v1.Appointment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x96\x01\n\x18UpdateAppointmentRequest\x12\x31\n\x0b\x61ppointment\x18\x01 \x01(\x0b\x32\x1c.appointments.v1.Appointment\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x16\n\x0eoverride_rules\x18\x03 \x01(\x08\"N\n\x19UpdateAppointmentResponse\x12\x31\n\x0b\x61ppointment\x18\x01 \x01(\x0b\x32\x1c.appointments.v1.Appointment\"L\n\x18\x44\x65leteAppointmentRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x16\n\x0eoverride_rules\x18\x03 \x01(\x08\"N\n\x19\x44\x65leteAppointmentResponse\x12\x31\n\x0b\x61ppointment\x18\x01 \x01(\x0b\x32\x1c.appointments.v1.Appointment\"@\n\x1aUndeleteAppointmentRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x16\n\x0eoverride_rules\x18\x02 \x01(\x08\"P\n\x1bUndeleteAppointmentResponse\x12\x31\n\x0b\x61ppointment\x18\x01 \x01(\x0b\x32\x1c.appointments.v1.Appointment*C\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x12\n\x0eROLE_ORGANIZER\x10\x01\x12\x11\n\rROLE_ATTENDEE\x10\x02*c\n\x0cTransparency\x12\x1c\n\x18TRANSPARENCY_UNSPECIFIED\x10\x00\x12\x17\n\x13TRANSPARENCY_OPAQUE\x10\x01\x12\x1c\n\x18TRANSPARENCY_TRANSPARENT\x10\x02*\xba\x01\n\x10\x41ttendeeResponse\x12!\n\x1d\x41TTENDEE_RESPONSE_UNSPECIFIED\x10\x00\x12\"\n\x1e\x41TTENDEE_RESPONSE_NEEDS_ACTION\x10\x01\x12\x1e\n\x1a\x41TTENDEE_RESPONSE_ACCEPTED\x10\x02\x12\x1e\n\x1a\x41TTENDEE_RESPONSE_DECLINED\x10\x03\x12\x1f\n\x1b\x41TTENDEE_RESPONSE_TENTATIVE\x10\x04\x32\x85\x06\n\x12\x41ppointmentService\x12j\n\x11\x43reateAppointment\x12).appointments.v1.CreateAppointmentRequest\x1a*.appointments.v1.CreateAppointmentResponse\x12m\n\x12\x43onfirmAppointment\x12*.appointments.v1.ConfirmAppointmentRequest\x1a+.appointments.v1.ConfirmAppointmentResponse\x12\x61\n\x0eGetAppointment\x12&.appointments.v1.GetAppointmentRequest\x1a\'.appointments.v1.GetAppointmentResponse\x12g\n\x10ListAppointments\x12(.appointments.v1.ListAppointmentsRequest\x1a).appointments.v1.ListAppointmentsResponse\x12j\n\x11UpdateAppointment\x12).appointments.v1.UpdateAppointmentRequest\x1a*.appointments.v1.UpdateAppointmentResponse\x12j\n\x11\x44\x65leteAppointment\x12).appointments.v1.DeleteAppointmentRequest\x1a*.appointments.v1.DeleteAppointmentResponse\x12p\n\x13UndeleteAppointment\x12+.appointments.v1.UndeleteAppointmentRequest\x1a,.appointments.v1.UndeleteAppointmentResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"appointments/v1/appointments.proto\x12\x0f\x61ppointments.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8f\x07\n\x0b\x41ppointment\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08owner_id\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x10\n\x08location\x18\x05 \x01(\t\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\ttime_zone\x18\x08 \x01(\t\x12,\n\tattendees\x18\t \x03(\x0b\x32\x19.appointments.v1.Attendee\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x64\x65lete_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\r \x01(\t\x12\x14\n\x0cresource_ids\x18\x0e \x03(\t\x12\x30\n\rbuffer_before\x18\x0f \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0c\x62uffer_after\x18\x10 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tseries_id\x18\x11 \x01(\t\x12\x37\n\x13original_start_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x03ttl\x18\x14 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x61\x63tor_id\x18\x15 \x01(\t\x12\x33\n\x0ctransparency\x18\x16 \x01(\x0e\x32\x1d.appointments.v1.Transparency\x12\x0f\n\x07\x61ll_day\x18\x17 \x01(\x08\x12\x18\n\x10overridden_rules\x18\x1e \x03(\t\x12#\n\x04role\x18\x1f \x01(\x0e\x32\x15.appointments.v1.Role\x12\x37\n\x0cown_response\x18  \x01(\x0e\x32!.appointments.v1.AttendeeResponse\"u\n\x08\x41ttendee\x12\r\n\x05\x65mail\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x33\n\x08response\x18\x03 \x01(\x0e\x32!.appointments.v1.AttendeeResponse\x12\x0f\n\x07\x63omment\x18\x04 \x01(\t\"c\n\x0c\x43onflictInfo\x12=\n\x0c\x61ppointments\x18\x01 \x03(\x0b\x32\'.appointments.v1.ConflictingAppointment\x12\x14\n\x0cresource_ids\x18\x02 \x03(\t\"\x82\x01\n\x16\x43onflictingAppointment\x12\n\n\x02id\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"y\n\x18\x43reateAppointmentRequest\x12\x31\n\x0b\x61ppointment\x18\x01 \x01(\x0b\x32\x1c.appointments.v1.Appointment\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x16\n\x0eoverride_rules\x18\x03 \x01(\x08\"N\n\x19\x43reateAppointmentResponse\x12\x31\n\x0b\x61ppointment\x18\x01 \x01(\x0b\x32\x1c.appointments.v1.Appointment\"5\n\x19\x43onfirmAppointmentRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"O\n\x1a\x43onfirmAppointmentResponse\x12\x31\n\x0b\x61ppointment\x18\x01 \x01(\x0b\x32\x1c.appointments.v1.Appointment\"#\n\x15GetAppointmentRequest\x12\n\n\x02id\x18\x01 \x01(\t\"K\n\x16GetAppointmentResponse\x12\x31\n\x0b\x61ppointment\x18\x01 \x01(\x0b\x32\x1c.appointments.v1.Appointment\"\xdc\x01\n\x17ListAppointmentsRequest\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x14\n\x0cshow_deleted\x18\x05 \x01(\x08\x12\x13\n\x0bresource_id\x18\x06 \x01(\t\x12\x11\n\tseries_id\x18\x07 \x01(\t\"g\n\x18ListAppointmentsResponse\x12\x32\n\x0c\x61ppointments\x18\x01 \x03(\x0b\x32\x1c.appointments.v1.Appointment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x96\x01\n\x18UpdateAppointmentRequest\x12\x31\n\x0b\x61ppointment\x18\x01 \x01(\x0b\x32\x1c.appointments.v1.Appointment\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x16\n\x0eoverride_rules\x18\x03 \x01(\x08\"N\n\x19UpdateAppointmentResponse\x12\x31\n\x0b\x61ppointment\x18\x01 \x01(\x0b\x32\x1c.appointments.v1.Appointment\"L\n\x18\x44\x65leteAppointmentRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x16\n\x0eoverride_rules\x18\x03 \x01(\x08\"N\n\x19\x44\x65leteAppointmentResponse\x12\x31\n\x0b\x61ppointment\x18\x01 \x01(\x0b\x32\x1c.appointments.v1.Appointment\"@\n\x1aUndeleteAppointmentRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x16\n\x0eoverride_rules\x18\x02 \x01(\x08\"P\n\x1bUndeleteAppointmentResponse\x12\x31\n\x0b\x61ppointment\x18\x01 \x01(\x0b\x32\x1c.appointments.v1.Appointment*C\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x12\n\x0eROLE_ORGANIZER\x10\x01\x12\x11\n\rROLE_ATTENDEE\x10\x02*c\n\x0cTransparency\x12\x1c\n\x18TRANSPARENCY_UNSPECIFIED\x10\x00\x12\x17\n\x13TRANSPARENCY_OPAQUE\x10\x01\x12\x1c\n\x18TRANSPARENCY_TRANSPARENT\x10\x02*\xba\x01\n\x10\x41ttendeeResponse\x12!\n\x1d\x41TTENDEE_RESPONSE_UNSPECIFIED\x10\x00\x12\"\n\x1e\x41TTENDEE_RESPONSE_NEEDS_ACTION\x10\x01\x12\x1e\n\x1a\x41TTENDEE_RESPONSE_ACCEPTED\x10\x02\x12\x1e\n\x1a\x41TTENDEE_RESPONSE_DECLINED\x10\x03\x12\x1f\n\x1b\x41TTENDEE_RESPONSE_TENTATIVE\x10\x04\x32\x85\x06\n\x12\x41ppointmentService\x12j\n\x11\x43reateAppointment\x12).appointments.v1.CreateAppointmentRequest\x1a*.appointments.v1.CreateAppointmentResponse\x12m\n\x12\x43onfirmAppointment\x12*.appointments.v1.ConfirmAppointmentRequest\x1a+.appointments.v1.ConfirmAppointmentResponse\x12\x61\n\x0eGetAppointment\x12&.appointments.v1.GetAppointmentRequest\x1a\'.appointments.v1.GetAppointmentResponse\x12g\n\x10ListAppointments\x12(.appointments.v1.ListAppointmentsRequest\x1a).appointments.v1.ListAppointmentsResponse\x12j\n\x11UpdateAppointment\x12).appointments.v1.UpdateAppointmentRequest\x1a*.appointments.v1.UpdateAppointmentResponse\x12j\n\x11\x44\x65leteAppointment\x12).appointments.v1.DeleteAppointmentRequest\x1a*.appointments.v1.DeleteAppointmentResponse\x12p\n\x13UndeleteAppointment\x12+.appointments.v1.UndeleteAppointmentRequest\x1a,.appointments.v1.UndeleteAppointmentResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'appointments.v1.appointments_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLE']._serialized_start=2684
-  _globals['_ROLE']._serialized_end=2751
-  _globals['_TRANSPARENCY']._serialized_start=2753
-  _globals['_TRANSPARENCY']._serialized_end=2852
-  _globals['_ATTENDEERESPONSE']._serialized_start=2855
-  _globals['_ATTENDEERESPONSE']._serialized_end=3041
+  _globals['_ROLE']._serialized_start=2741
+  _globals['_ROLE']._serialized_end=2808
+  _globals['_TRANSPARENCY']._serialized_start=2810
+  _globals['_TRANSPARENCY']._serialized_end=2909
+  _globals['_ATTENDEERESPONSE']._serialized_start=2912
+  _globals['_ATTENDEERESPONSE']._serialized_end=3098
   _globals['_APPOINTMENT']._serialized_start=155
-  _globals['_APPOINTMENT']._serialized_end=1009
-  _globals['_ATTENDEE']._serialized_start=1011
-  _globals['_ATTENDEE']._serialized_end=1128
-  _globals['_CONFLICTINFO']._serialized_start=1130
-  _globals['_CONFLICTINFO']._serialized_end=1229
-  _globals['_CONFLICTINGAPPOINTMENT']._serialized_start=1232
-  _globals['_CONFLICTINGAPPOINTMENT']._serialized_end=1362
-  _globals['_CREATEAPPOINTMENTREQUEST']._serialized_start=1364
-  _globals['_CREATEAPPOINTMENTREQUEST']._serialized_end=1485
-  _globals['_CREATEAPPOINTMENTRESPONSE']._serialized_start=1487
-  _globals['_CREATEAPPOINTMENTRESPONSE']._serialized_end=1565
-  _globals['_CONFIRMAPPOINTMENTREQUEST']._serialized_start=1567
-  _globals['_CONFIRMAPPOINTMENTREQUEST']._serialized_end=1620
-  _globals['_CONFIRMAPPOINTMENTRESPONSE']._serialized_start=1622
-  _globals['_CONFIRMAPPOINTMENTRESPONSE']._serialized_end=1701
-  _globals['_GETAPPOINTMENTREQUEST']._serialized_start=1703
-  _globals['_GETAPPOINTMENTREQUEST']._serialized_end=1738
-  _globals['_GETAPPOINTMENTRESPONSE']._serialized_start=1740
-  _globals['_GETAPPOINTMENTRESPONSE']._serialized_end=1815
-  _globals['_LISTAPPOINTMENTSREQUEST']._serialized_start=1818
-  _globals['_LISTAPPOINTMENTSREQUEST']._serialized_end=2038
-  _globals['_LISTAPPOINTMENTSRESPONSE']._serialized_start=2040
-  _globals['_LISTAPPOINTMENTSRESPONSE']._serialized_end=2143
-  _globals['_UPDATEAPPOINTMENTREQUEST']._serialized_start=2146
-  _globals['_UPDATEAPPOINTMENTREQUEST']._serialized_end=2296
-  _globals['_UPDATEAPPOINTMENTRESPONSE']._serialized_start=2298
-  _globals['_UPDATEAPPOINTMENTRESPONSE']._serialized_end=2376
-  _globals['_DELETEAPPOINTMENTREQUEST']._serialized_start=2378
-  _globals['_DELETEAPPOINTMENTREQUEST']._serialized_end=2454
-  _globals['_DELETEAPPOINTMENTRESPONSE']._serialized_start=2456
-  _globals['_DELETEAPPOINTMENTRESPONSE']._serialized_end=2534
-  _globals['_UNDELETEAPPOINTMENTREQUEST']._serialized_start=2536
-  _globals['_UNDELETEAPPOINTMENTREQUEST']._serialized_end=2600
-  _globals['_UNDELETEAPPOINTMENTRESPONSE']._serialized_start=2602
-  _globals['_UNDELETEAPPOINTMENTRESPONSE']._serialized_end=2682
-  _globals['_APPOINTMENTSERVICE']._serialized_start=3044
-  _globals['_APPOINTMENTSERVICE']._serialized_end=3817
+  _globals['_APPOINTMENT']._serialized_end=1066
+  _globals['_ATTENDEE']._serialized_start=1068
+  _globals['_ATTENDEE']._serialized_end=1185
+  _globals['_CONFLICTINFO']._serialized_start=1187
+  _globals['_CONFLICTINFO']._serialized_end=1286
+  _globals['_CONFLICTINGAPPOINTMENT']._serialized_start=1289
+  _globals['_CONFLICTINGAPPOINTMENT']._serialized_end=1419
+  _globals['_CREATEAPPOINTMENTREQUEST']._serialized_start=1421
+  _globals['_CREATEAPPOINTMENTREQUEST']._serialized_end=1542
+  _globals['_CREATEAPPOINTMENTRESPONSE']._serialized_start=1544
+  _globals['_CREATEAPPOINTMENTRESPONSE']._serialized_end=1622
+  _globals['_CONFIRMAPPOINTMENTREQUEST']._serialized_start=1624
+  _globals['_CONFIRMAPPOINTMENTREQUEST']._serialized_end=1677
+  _globals['_CONFIRMAPPOINTMENTRESPONSE']._serialized_start=1679
+  _globals['_CONFIRMAPPOINTMENTRESPONSE']._serialized_end=1758
+  _globals['_GETAPPOINTMENTREQUEST']._serialized_start=1760
+  _globals['_GETAPPOINTMENTREQUEST']._serialized_end=1795
+  _globals['_GETAPPOINTMENTRESPONSE']._serialized_start=1797
+  _globals['_GETAPPOINTMENTRESPONSE']._serialized_end=1872
+  _globals['_LISTAPPOINTMENTSREQUEST']._serialized_start=1875
+  _globals['_LISTAPPOINTMENTSREQUEST']._serialized_end=2095
+  _globals['_LISTAPPOINTMENTSRESPONSE']._serialized_start=2097
+  _globals['_LISTAPPOINTMENTSRESPONSE']._serialized_end=2200
+  _globals['_UPDATEAPPOINTMENTREQUEST']._serialized_start=2203
+  _globals['_UPDATEAPPOINTMENTREQUEST']._serialized_end=2353
+  _globals['_UPDATEAPPOINTMENTRESPONSE']._serialized_start=2355
+  _globals['_UPDATEAPPOINTMENTRESPONSE']._serialized_end=2433
+  _globals['_DELETEAPPOINTMENTREQUEST']._serialized_start=2435
+  _globals['_DELETEAPPOINTMENTREQUEST']._serialized_end=2511
+  _globals['_DELETEAPPOINTMENTRESPONSE']._serialized_start=2513
+  _globals['_DELETEAPPOINTMENTRESPONSE']._serialized_end=2591
+  _globals['_UNDELETEAPPOINTMENTREQUEST']._serialized_start=2593
+  _globals['_UNDELETEAPPOINTMENTREQUEST']._serialized_end=2657
+  _globals['_UNDELETEAPPOINTMENTRESPONSE']._serialized_start=2659
+  _globals['_UNDELETEAPPOINTMENTRESPONSE']._serialized_end=2739
+  _globals['_APPOINTMENTSERVICE']._serialized_start=3101
+  _globals['_APPOINTMENTSERVICE']._serialized_end=3874
 # @@protoc_insertion_point(module_scope)

@@ -137,6 +137,7 @@ class Appointment(_message.Message):
     ALL_DAY_FIELD_NUMBER: _builtins.int
     OVERRIDDEN_RULES_FIELD_NUMBER: _builtins.int
     ROLE_FIELD_NUMBER: _builtins.int
+    OWN_RESPONSE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """A UUID. Output only."""
     owner_id: _builtins.str
@@ -161,6 +162,8 @@ class Appointment(_message.Message):
     """Whether it is about whole days: both ends must then be the first instant of a day in `time_zone`."""
     role: Global___Role.ValueType
     """What it is to the caller. Unset: they see it only because they manage a resource of it. Output only."""
+    own_response: Global___AttendeeResponse.ValueType
+    """What the caller has answered, where they are an attendee. Output only."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """The first instant taken. Kept to the microsecond (finer digits are cut); from 1970 to 2100. Required."""
@@ -245,10 +248,11 @@ class Appointment(_message.Message):
         all_day: _builtins.bool = ...,
         overridden_rules: _abc.Iterable[_builtins.str] | None = ...,
         role: Global___Role.ValueType = ...,
+        own_response: Global___AttendeeResponse.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["buffer_after", b"buffer_after", "buffer_before", b"buffer_before", "create_time", b"create_time", "delete_time", b"delete_time", "end_time", b"end_time", "expire_time", b"expire_time", "original_start_time", b"original_start_time", "start_time", b"start_time", "ttl", b"ttl", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_id", b"actor_id", "all_day", b"all_day", "attendees", b"attendees", "buffer_after", b"buffer_after", "buffer_before", b"buffer_before", "create_time", b"create_time", "delete_time", b"delete_time", "description", b"description", "end_time", b"end_time", "etag", b"etag", "expire_time", b"expire_time", "id", b"id", "location", b"location", "original_start_time", b"original_start_time", "overridden_rules", b"overridden_rules", "owner_id", b"owner_id", "resource_ids", b"resource_ids", "role", b"role", "series_id", b"series_id", "start_time", b"start_time", "time_zone", b"time_zone", "title", b"title", "transparency", b"transparency", "ttl", b"ttl", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_id", b"actor_id", "all_day", b"all_day", "attendees", b"attendees", "buffer_after", b"buffer_after", "buffer_before", b"buffer_before", "create_time", b"create_time", "delete_time", b"delete_time", "description", b"description", "end_time", b"end_time", "etag", b"etag", "expire_time", b"expire_time", "id", b"id", "location", b"location", "original_start_time", b"original_start_time", "overridden_rules", b"overridden_rules", "own_response", b"own_response", "owner_id", b"owner_id", "resource_ids", b"resource_ids", "role", b"role", "series_id", b"series_id", "start_time", b"start_time", "time_zone", b"time_zone", "title", b"title", "transparency", b"transparency", "ttl", b"ttl", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -195,6 +195,13 @@ export declare type Appointment = Message<"appointments.v1.Appointment"> & {
    * @generated from field: appointments.v1.Role role = 31;
    */
   role: Role;
+
+  /**
+   * What the caller has answered, where they are an attendee. Output only.
+   *
+   * @generated from field: appointments.v1.AttendeeResponse own_response = 32;
+   */
+  ownResponse: AttendeeResponse;
 };
 
 /**
