@@ -138,3 +138,74 @@ def test_the_doctor_warns_of_what_a_service_can_live_with(dsn: str) -> None:
     assert (0, "warning", "warning") == (code, found["redis"], found["replica"])
     code, found = verdicts(f"postgresql://127.0.0.1:{port}/x")
     assert (1, "fault") == (code, found["database"])
+
+
+def audited(dsn: str, *arguments: str) -> list[dict[str, Any]]:
+    """What ``appointments audit`` has recorded, the earliest first."""
+    done = subprocess.run(
+        [sys.executable, "-m", "appointments", "audit", "--json", *arguments],
+        env={key: value for key, value in os.environ.items() if key != "DATABASE_URL"} | {"DATABASE_URL": dsn},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    return found[::-1]
+
+
+async def test_what_an_operator_does_is_recorded(dsn: str) -> None:
+    """As an operator's doing, with who ran the command; and it is found by the account's id for good."""
+    with service.start(dsn, {"TRUSTED_PROXY_HOPS": "1"}) as server:
+        async with person(server.grpc) as somebody, person(server.grpc) as other:
+            assert 0 == admin(dsn, "grant", other.email).returncode
+            (session,) = json.loads(admin(dsn, "sessions", "list", somebody.email, "--json").stdout)
+            ended = json.loads(admin(dsn, "sessions", "end", session["id"], "--json").stdout)
+            assert {"session": session["id"], "ended": True} == ended
+            again = admin(dsn, "sessions", "end", session["id"])
+            assert (1, f"appointments: There is no live session {session['id']}.\n") == (again.returncode, again.stderr)
+            changed = json.loads(admin(dsn, "users", "reset-password", somebody.email, "--temporary", "--json").stdout)
+            assert 12 <= len(changed["password"])
+            assert {"user": somebody.email, "role": "admin"} == json.loads(
+                admin(dsn, "grant", somebody.email, "--json").stdout
+            )
+            assert 0 == admin(dsn, "users", "delete", somebody.user_id, "--yes", "--json").returncode
+    found = audited(dsn, "--user", somebody.user_id)
+    assert [
+        ("account.created", "rpc"),
+        ("sign_in", "rpc"),
+        ("session.ended", "command"),
+        ("password.changed", "command"),
+        ("role.changed", "command"),
+        ("account.deleted", "command"),
+    ] == [(each["event"], each["source"]) for each in found]
+    operators = [each["detail"].get("operator") for each in found]
+    assert operators[:2] == [None, None]
+    assert all(operators[2:])
+    assert ["role.changed"] * 2 == [each["event"] for each in audited(dsn, "--event", "role.changed")]
+
+
+def test_jobs_are_seen_repeated_and_cancelled(dsn: str) -> None:
+    """Those that were given up run again; those that wait are forgotten; those that recur stay."""
+    with service.start(dsn, {}):
+        pass  # the schema, and the jobs that recur
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        add = (
+            "INSERT INTO jobs (kind, key, payload, due_at, deferred_at, failed_at, error)"
+            " VALUES ('some.kind', %s, '{}', now(), now(), %s, %s) RETURNING id"
+        )
+        failed, waiting = (
+            str(connection.execute(add, values).fetchone()[0])  # type: ignore[index]
+            for values in (("a", "2026-01-01", "no luck"), ("b", None, None))
+        )
+        (recurring,) = connection.execute("SELECT id FROM jobs WHERE key = '' LIMIT 1").fetchone() or (0,)
+    listed = json.loads(admin(dsn, "jobs", "status", "--failed", "--json").stdout)
+    assert [(failed, "no luck")] == [(str(each["id"]), each["error"]) for each in listed]
+    assert 0 == admin(dsn, "jobs", "retry", failed, "--json").returncode
+    assert [] == json.loads(admin(dsn, "jobs", "status", "--failed", "--json").stdout)
+    assert 1 == admin(dsn, "jobs", "cancel", waiting, stdin="n\n").returncode
+    assert 0 == admin(dsn, "jobs", "cancel", waiting, "--yes").returncode
+    assert 1 == admin(dsn, "jobs", "cancel", str(recurring), "--yes").returncode
+    left = json.loads(admin(dsn, "jobs", "status", "--kind", "some.kind", "--json").stdout)
+    assert [failed] == [str(each["id"]) for each in left]

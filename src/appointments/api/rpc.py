@@ -28,6 +28,7 @@ from appointments.api.gate import Gate
 from appointments.api.scopes import Rule, rule_of
 from appointments.api.status import DETAILS_KEY, status, status_code
 from appointments.api.streams import Stream, Streams
+from appointments.auth import audit
 from appointments.auth.identity import Identity
 from appointments.shared import metrics, tracing
 from appointments.shared.errors import (
@@ -118,8 +119,17 @@ class Policy:
         self._hops = trusted_proxy_hops
         self._note_write = note_write
 
-    def register(self, service: ServiceDescriptor, servicer: object, *servers: Registrar, public: bool = False) -> None:
+    def register(
+        self,
+        service: ServiceDescriptor,
+        servicer: object,
+        *servers: Registrar,
+        public: bool = False,
+        audited: bool = False,
+    ) -> None:
         """Serve every method of ``service`` on every server; with ``public``, without asking for an identity.
+
+        What an ``audited`` service records knows where the call comes from.
 
         Raises:
             AttributeError: the servicer lacks a method of the contract.
@@ -132,7 +142,9 @@ class Policy:
                 stream = self._stream_behaviour(method, handler, rule_of(method))
                 handlers[method.name] = grpc.unary_stream_rpc_method_handler(stream)
             else:
-                behaviour = self._behaviour(method, handler, None if public else rule_of(method))
+                behaviour = self._behaviour(
+                    method, _audited(handler) if audited else handler, None if public else rule_of(method)
+                )
                 handlers[method.name] = grpc.unary_unary_rpc_method_handler(behaviour)
         for server in servers:
             server.add_registered_method_handlers(service.full_name, handlers)
@@ -303,6 +315,15 @@ class Policy:
     async def _acting(self, caller: Caller, user_id: str, rule: Rule) -> Caller:
         able = _able_to_act(caller.identity, rule)
         return replace(caller, identity=await self._authenticator.act(able, identifier(user_id, "x-act-as")))
+
+
+def _audited(handler: Method) -> Method:
+    async def handled(request: Message, visitor: Any) -> Message:
+        actor_id = visitor.actor_id if isinstance(visitor, Caller) else None
+        with audit.origin(audit.Origin("rpc", visitor.request_id, visitor.address, visitor.user_agent, actor_id)):
+            return await handler(request, visitor)
+
+    return handled
 
 
 def _traced(method: MethodDescriptor, behaviour: Behaviour) -> Behaviour:

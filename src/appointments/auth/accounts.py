@@ -8,11 +8,12 @@ import psycopg
 from psycopg.rows import class_row
 from uuid_utils.compat import uuid7
 
-from appointments.auth import erasure, passwords, user
+from appointments.auth import audit, erasure, passwords, user
+from appointments.auth.audit import printable
 from appointments.auth.identity import Authenticator
 from appointments.auth.passwords import Hasher, Passwords
 from appointments.auth.post import Post, said
-from appointments.auth.sessions import Device, Sessions, end_all, printable
+from appointments.auth.sessions import Device, Sessions, end_all
 from appointments.auth.tokens import Clock, Tokens, utc_now
 from appointments.auth.user import User
 from appointments.calendar.bookable import hours as opening
@@ -21,7 +22,7 @@ from appointments.calendar.bookable.hours import Hours
 from appointments.calendar.bookable.rules import BookingRules
 from appointments.db import Connection, Database
 from appointments.shared import metrics, validation
-from appointments.shared.errors import Invalid, Taken, Unauthenticated, Violation
+from appointments.shared.errors import Invalid, NotFound, Taken, Unauthenticated, Violation
 from appointments.shared.validation import ZONES
 
 MAX_DISPLAY_NAME = 200
@@ -72,6 +73,7 @@ class Accounts:
 
         async def create(connection: Connection) -> Tokens | None:
             await user.insert(connection, newcomer, password_hash)
+            await audit.record(connection, "account.created", newcomer.id, actor_id=newcomer.id)
             await self._post.send_link(connection, newcomer.id, "verify", newcomer.email, now)
             return await self._sessions.open(connection, newcomer.id, password_hash, device)
 
@@ -102,12 +104,22 @@ class Accounts:
             user_id, password_hash = await self._find(email) or (None, None)
             is_right = await hasher.verify(password, password_hash)
         signed_in = None
-        if is_right and user_id and password_hash:
-            signed_in = await self._enter(user_id, password_hash, device)
+        try:
+            if is_right and user_id and password_hash:
+                signed_in = await self._enter(user_id, password_hash, device)
+        except Unauthenticated as fault:
+            await self._note_failure(user_id, fault.reason)
+            raise
         metrics.SIGN_INS.labels("signed_in" if signed_in else "wrong_credentials").inc()
         if signed_in is None:
+            await self._note_failure(user_id, "WRONG_CREDENTIALS")
             raise Unauthenticated("Unknown e-mail address or wrong password.", reason="WRONG_CREDENTIALS")
         return signed_in
+
+    async def _note_failure(self, user_id: UUID | None, reason: str) -> None:
+        # The same statement whether or not the address has an account, so that the time tells nothing.
+        async with self._db.connection() as connection:
+            await audit.record(connection, "sign_in.failed", user_id, reason=reason.lower())
 
     async def _enter(self, user_id: UUID, password_hash: str, device: Device) -> SignIn | None:
         async def work(connection: Connection) -> SignIn | None:
@@ -196,6 +208,7 @@ class Accounts:
             now = self._now()
             if not await _replace_hash(connection, user_id, old_hash, new_hash, now):
                 return None
+            await audit.record(connection, "password.changed", user_id)
             await self._post.tell(connection, user_id, "password_changed", at=said(now))
             return list(await end_all(connection, user_id, "password_changed", now, but=session_id))
 
@@ -203,6 +216,33 @@ class Accounts:
         if ended is None:
             raise _wrong_password("current_password")
         self._authenticator.forget(ended)
+
+    async def replace_password(self, user_id: UUID, new: str) -> None:
+        """Set a password for somebody who has lost theirs, as an operator does, and sign them out everywhere.
+
+        Raises:
+            Invalid: the new password is out of bounds.
+            NotFound: there is no such user, or none who signs in.
+        """
+        if problem := passwords.problem(new):
+            raise Invalid.field("new_password", problem)
+        with self._passwords.slot() as hasher:
+            new_hash = await hasher.hash(new)
+
+        async def work(connection: Connection) -> list[UUID]:
+            now = self._now()
+            cursor = await connection.execute(
+                "UPDATE users SET password_hash = %(hash)s, updated_at = %(now)s"
+                " WHERE id = %(id)s AND password_hash IS NOT NULL",
+                {"id": user_id, "hash": new_hash, "now": now},
+            )
+            if not cursor.rowcount:
+                raise NotFound("There is no such user who signs in.")
+            await audit.record(connection, "password.changed", user_id, by="operator")
+            await self._post.tell(connection, user_id, "password_changed", at=said(now))
+            return list(await end_all(connection, user_id, "password_changed", now))
+
+        self._authenticator.forget(await self._db.transact(work))
 
     async def check_password(self, user_id: UUID, password: str) -> None:
         """Check that whoever calls knows the account's password.

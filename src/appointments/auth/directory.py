@@ -15,7 +15,7 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 from uuid_utils.compat import uuid7
 
-from appointments.auth import erasure, keys, user
+from appointments.auth import audit, erasure, keys, user
 from appointments.auth.accounts import profile_violations
 from appointments.auth.identity import Authenticator
 from appointments.auth.keys import KeySpec, NewKey
@@ -88,6 +88,7 @@ class Directory:
 
         async def work(connection: Connection) -> NewKey:
             await user.insert(connection, newcomer)
+            await audit.record(connection, "account.created", newcomer.id, kind="service_account")
             return await keys.insert(connection, newcomer.id, spec, now)
 
         return newcomer, await self._db.transact(work)
@@ -158,6 +159,10 @@ class Directory:
             had = await _has_admin(connection)
             changed = await self._rewrite(connection, wanted)
             await _check_admins(connection, had=had)
+            if wanted.role != current.role:
+                await audit.record(connection, "role.changed", user_id, role=wanted.role)
+            if wanted.disabled != current.disabled:
+                await audit.record(connection, "account.disabled" if wanted.disabled else "account.enabled", user_id)
             if not wanted.disabled or current.disabled:
                 return changed, ()
             return changed, await end_all(connection, user_id, "user_disabled", self._now())
@@ -191,9 +196,12 @@ class Directory:
         self._authenticator.forget_user(user_id)
 
     async def _insert(self, newcomer: User) -> None:
+        async def work(connection: Connection) -> None:
+            await user.insert(connection, newcomer)
+            await audit.record(connection, "account.created", newcomer.id, kind="managed")
+
         with _what_is_taken():
-            async with self._db.connection() as connection:
-                await user.insert(connection, newcomer)
+            await self._db.transact(work)
 
     async def _rewrite(self, connection: Connection, wanted: User) -> User:
         cursor = await connection.cursor(row_factory=class_row(User)).execute(
@@ -221,12 +229,17 @@ class Directory:
 
 async def grant_admin(db: Database, email: str) -> bool:
     """Make the person with an address an admin; False: nobody has it. The command line does it for the first one."""
-    async with db.connection() as connection:
+
+    async def work(connection: Connection) -> bool:
         cursor = await connection.execute(
-            "UPDATE users SET role = 'admin', updated_at = now() WHERE email = %(email)s",
+            "UPDATE users SET role = 'admin', updated_at = now() WHERE email = %(email)s RETURNING id",
             {"email": validation.fold_email(email)},
         )
-        return cursor.rowcount == 1
+        if row := await cursor.fetchone():
+            await audit.record(connection, "role.changed", row[0], role="admin")
+        return row is not None
+
+    return await db.transact(work)
 
 
 def _stored(value: Any) -> Any:

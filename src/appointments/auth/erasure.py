@@ -2,6 +2,7 @@
 
 from uuid import UUID
 
+from appointments.auth import audit
 from appointments.db import Connection
 
 
@@ -46,6 +47,8 @@ async def erase(connection: Connection, user_id: UUID, *, actor_id: UUID) -> lis
         """,
         {"id": user_id, "actor_id": actor_id},
     )
+    await audit.forget(connection, user_id)
+    await audit.record(connection, "account.deleted", user_id, actor_id=actor_id)
     await connection.execute("DELETE FROM changes WHERE calendar_id = %(id)s", {"id": user_id})
     await connection.execute("DELETE FROM subjects WHERE id = %(id)s", {"id": user_id})
     return sessions

@@ -12,7 +12,7 @@ from uuid import UUID
 from psycopg.rows import class_row
 from uuid_utils.compat import uuid7
 
-from appointments.auth import secret
+from appointments.auth import audit, secret
 from appointments.auth.identity import Authenticator
 from appointments.auth.tokens import Clock, utc_now
 from appointments.db import Connection, Database
@@ -125,13 +125,19 @@ class Keys:
         """
         async with self._db.connection() as connection:
             cursor = await connection.execute(
-                """
-                DELETE FROM keys USING users
-                WHERE keys.id = %(id)s AND users.id = keys.user_id
-                  AND (user_id = %(user_id)s OR (%(is_admin)s AND kind = 'service_account'))
-                RETURNING digest
+                f"""
+                WITH revoked AS (
+                    DELETE FROM keys USING users
+                    WHERE keys.id = %(id)s AND users.id = keys.user_id
+                      AND (user_id = %(user_id)s OR (%(is_admin)s AND users.kind = 'service_account'))
+                    RETURNING digest, keys.id, user_id
+                ), audited AS (
+                    INSERT INTO audit ({audit.COLUMNS})
+                    SELECT {audit.FACTS}, user_id, jsonb_build_object('key', id) || %(audit_extra)s::jsonb FROM revoked
+                )
+                SELECT digest FROM revoked
                 """,
-                {"id": key_id, "user_id": user_id, "is_admin": is_admin},
+                {"id": key_id, "user_id": user_id, "is_admin": is_admin} | audit.facts("key.revoked", actor_id=user_id),
             )
             rows = await cursor.fetchall()
         if not rows:
@@ -187,6 +193,7 @@ async def insert(connection: Connection, holder_id: UUID, spec: KeySpec, now: da
     )
     if not cursor.rowcount:
         raise Unmet(f"There are {MAX_LIVE} live keys already: revoke one first.", reason="TOO_MANY_KEYS")
+    await audit.record(connection, "key.created", holder_id, key=str(made.key.id), scopes=made.key.scopes)
     return made
 
 

@@ -10,7 +10,7 @@ from uuid import UUID
 import psycopg
 
 from appointments import jobs
-from appointments.auth import passwords
+from appointments.auth import audit, passwords
 from appointments.auth.identity import Authenticator
 from appointments.auth.passwords import Passwords
 from appointments.auth.post import Link, Post, Purpose, said
@@ -117,6 +117,7 @@ class Proofs:
                 "UPDATE users SET email_verified_at = coalesce(email_verified_at, %(now)s) WHERE id = %(id)s",
                 {"id": link.user_id, "now": self._now()},
             )
+            await audit.record(connection, "email.verified", link.user_id)
             await _announce(connection, link.user_id)
             return link.email
 
@@ -139,6 +140,7 @@ class Proofs:
                 " WHERE id = %(id)s",
                 {"id": link.user_id, "email": link.email, "now": now},
             )
+            await audit.record(connection, "email.changed", link.user_id, email=old)
             await _announce(connection, link.user_id)
             # What was mailed to the old address proves nothing any more.
             await connection.execute("DELETE FROM mail_links WHERE user_id = %(id)s", {"id": link.user_id})
@@ -179,6 +181,7 @@ class Proofs:
             )
             if not cursor.rowcount:
                 raise _bad_token()
+            await audit.record(connection, "password.changed", link.user_id, by="mailed_link")
             ended = list(await end_all(connection, link.user_id, "password_changed", now))
             await self._post.tell(connection, link.user_id, "password_changed", at=said(now))
             await _announce(connection, link.user_id)

@@ -6,12 +6,14 @@ Code that ends several sessions of a user locks them in the order of their ids, 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, LiteralString
 from uuid import UUID
 
 from psycopg.rows import class_row
 from uuid_utils.compat import uuid7
 
+from appointments.auth import audit
+from appointments.auth.audit import printable
 from appointments.auth.identity import Authenticator
 from appointments.auth.tokens import REFRESH_LIFETIME, AccessTokens, Clock, RefreshTokens, Tokens, digest_of, utc_now
 from appointments.db import Connection, Database
@@ -21,9 +23,17 @@ LIFETIME = timedelta(days=30)
 KEPT = timedelta(days=1)
 """How long an ended session stays in the database, for whoever investigates what happened."""
 
-MAX_USER_AGENT = 400
-
 Reason = Literal["logout", "revoked", "password_changed", "token_reused", "user_disabled"]
+
+# Who leaves is known by their token alone. A thief's token tells nobody who did it.
+_AUDITED: LiteralString = f"""
+    INSERT INTO audit ({audit.COLUMNS})
+    SELECT %(audit_event)s, %(audit_source)s, %(audit_request_id)s, nullif(%(audit_address)s, ''),
+        nullif(%(audit_user_agent)s, ''),
+        coalesce(%(audit_actor_id)s::uuid, CASE WHEN revoke_reason = 'logout' THEN user_id END),
+        user_id, jsonb_build_object('session', id, 'reason', revoke_reason) || %(audit_extra)s::jsonb
+    FROM ended
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +78,17 @@ class Sessions:
         session_id, refresh_token = uuid7(), RefreshTokens.first()
         refresh_expires_at = now + REFRESH_LIFETIME
         cursor = await connection.execute(
-            """
+            f"""
             WITH person AS (
                 SELECT id FROM users
                 WHERE id = %(user_id)s AND password_hash = %(password_hash)s AND disabled_at IS NULL FOR SHARE
             ), session AS (
                 INSERT INTO sessions (id, user_id, user_agent, ip_address, created_at, last_used_at, expires_at)
                 SELECT %(session_id)s, id, %(user_agent)s, %(address)s, %(now)s, %(now)s, %(expires_at)s FROM person
-                RETURNING id
+                RETURNING id, user_id
+            ), audited AS (
+                INSERT INTO audit ({audit.COLUMNS})
+                SELECT {audit.FACTS}, user_id, jsonb_build_object('session', id) || %(audit_extra)s::jsonb FROM session
             )
             INSERT INTO refresh_tokens (digest, session_id, issued_at, expires_at)
             SELECT %(digest)s, id, %(now)s, %(refresh_expires_at)s FROM session
@@ -90,7 +103,8 @@ class Sessions:
                 "expires_at": now + LIFETIME,
                 "digest": digest_of(refresh_token),
                 "refresh_expires_at": refresh_expires_at,
-            },
+            }
+            | audit.facts("sign_in", actor_id=user_id),
         )
         if not cursor.rowcount:
             return None
@@ -127,11 +141,15 @@ class Sessions:
         """
         async with self._db.connection() as connection:
             cursor = await connection.execute(
-                """
-                UPDATE sessions SET revoked_at = %(now)s, revoke_reason = 'revoked'
-                WHERE id = %(id)s AND user_id = %(user_id)s AND revoked_at IS NULL AND expires_at > %(now)s
+                f"""
+                WITH ended AS (
+                    UPDATE sessions SET revoked_at = %(now)s, revoke_reason = 'revoked'
+                    WHERE id = %(id)s AND user_id = %(user_id)s AND revoked_at IS NULL AND expires_at > %(now)s
+                    RETURNING id, user_id, revoke_reason
+                )
+                {_AUDITED}
                 """,
-                {"id": session_id, "user_id": user_id, "now": self._now()},
+                {"id": session_id, "user_id": user_id, "now": self._now()} | audit.facts("session.ended"),
             )
         if not cursor.rowcount:
             raise NotFound("You have no such session.")
@@ -147,12 +165,16 @@ class Sessions:
             raise Invalid.field("refresh_token", "is required")
         async with self._db.connection() as connection:
             cursor = await connection.execute(
-                """
-                UPDATE sessions SET revoked_at = %(now)s, revoke_reason = 'logout'
-                WHERE id = (SELECT session_id FROM refresh_tokens WHERE digest = %(digest)s) AND revoked_at IS NULL
-                RETURNING id
+                f"""
+                WITH ended AS (
+                    UPDATE sessions SET revoked_at = %(now)s, revoke_reason = 'logout'
+                    WHERE id = (SELECT session_id FROM refresh_tokens WHERE digest = %(digest)s)
+                        AND revoked_at IS NULL
+                    RETURNING id, user_id, revoke_reason
+                ), audited AS ({_AUDITED})
+                SELECT id FROM ended
                 """,
-                {"digest": digest_of(refresh_token), "now": self._now()},
+                {"digest": digest_of(refresh_token), "now": self._now()} | audit.facts("session.ended"),
             )
             self._authenticator.forget([row[0] for row in await cursor.fetchall()])
 
@@ -184,20 +206,17 @@ async def end_all(
 ) -> Sequence[UUID]:
     """End every live session of a user except ``but``; return their ids, for the cache to drop after the commit."""
     cursor = await connection.execute(
-        """
+        f"""
         WITH ending AS (
             SELECT id FROM sessions
             WHERE user_id = %(user_id)s AND id IS DISTINCT FROM %(but)s AND revoked_at IS NULL
             ORDER BY id FOR UPDATE
-        )
-        UPDATE sessions SET revoked_at = %(now)s, revoke_reason = %(reason)s
-        FROM ending WHERE sessions.id = ending.id RETURNING sessions.id
+        ), ended AS (
+            UPDATE sessions SET revoked_at = %(now)s, revoke_reason = %(reason)s
+            FROM ending WHERE sessions.id = ending.id RETURNING sessions.id, user_id, revoke_reason
+        ), audited AS ({_AUDITED})
+        SELECT id FROM ended
         """,
-        {"user_id": user_id, "but": but, "reason": reason, "now": now},
+        {"user_id": user_id, "but": but, "reason": reason, "now": now} | audit.facts("session.ended"),
     )
     return [row[0] for row in await cursor.fetchall()]
-
-
-def printable(user_agent: str) -> str:
-    """A User-Agent in the form in which it is kept."""
-    return "".join(character for character in user_agent if character.isprintable())[:MAX_USER_AGENT]

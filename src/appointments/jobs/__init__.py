@@ -5,7 +5,20 @@ no job without its change. A :class:`Runner` runs the kinds that it was given. A
 a failure or after the death of its worker, so whatever it does must bear to be done twice.
 """
 
-from appointments.jobs.queue import Counts, Job, counts, defer
+from appointments.jobs.queue import Counts, Job, Listed, cancel, counts, defer, listing, run_again
 from appointments.jobs.runner import GiveUp, Kind, Later, Runner
 
-__all__ = ["Counts", "GiveUp", "Job", "Kind", "Later", "Runner", "counts", "defer"]
+__all__ = [
+    "Counts",
+    "GiveUp",
+    "Job",
+    "Kind",
+    "Later",
+    "Listed",
+    "Runner",
+    "cancel",
+    "counts",
+    "defer",
+    "listing",
+    "run_again",
+]

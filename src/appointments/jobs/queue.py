@@ -208,5 +208,59 @@ async def counts(db: Database) -> list[Counts]:
     return [Counts(row[0], row[1], row[2], row[3], None if row[4] is None else instant(row[4])) for row in rows]
 
 
+LIST = Statement(
+    """
+    SELECT id, kind, coalesce(key, ''), due_at, attempts, lease IS NOT NULL, failed_at, coalesce(error, '') FROM jobs
+    WHERE (%(kind)s::text IS NULL OR kind = %(kind)s::text) AND (NOT %(failed)s::boolean OR failed_at IS NOT NULL)
+    ORDER BY id DESC LIMIT %(limit)s::integer
+    """
+)
+
+RUN_AGAIN = Statement(
+    """
+    UPDATE jobs SET failed_at = NULL, error = NULL, attempts = 0, due_at = now(), deferred_at = now()
+    WHERE id = %(id)s::bigint AND lease IS NULL RETURNING id
+    """
+)
+
+# The one job of a recurring kind has the empty key, and has to stay.
+CANCEL = Statement(
+    "DELETE FROM jobs WHERE id = %(id)s::bigint AND lease IS NULL AND key IS DISTINCT FROM '' RETURNING id"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A job as an operator sees it: without its payload, which may be of a person."""
+
+    id: int
+    kind: str
+    key: str
+    due_at: datetime
+    attempts: int
+    running: bool
+    failed_at: datetime | None
+    error: str
+
+
+async def listing(db: Database, *, kind: str | None = None, failed: bool = False, limit: int = 100) -> list[Listed]:
+    """Jobs, the latest first; of one kind, or those that were given up."""
+    rows = await db.fetch(LIST, {"kind": kind, "failed": failed, "limit": limit})
+    return [
+        Listed(row[0], row[1], row[2], instant(row[3]), row[4], row[5], instant(row[6]) if row[6] else None, row[7])
+        for row in rows
+    ]
+
+
+async def run_again(db: Database, job_id: int) -> bool:
+    """Have a job that waits or was given up run now, as if for the first time; False: there is none."""
+    return bool(await db.fetch(RUN_AGAIN, {"id": job_id}))
+
+
+async def cancel(db: Database, job_id: int) -> bool:
+    """Forget a job that does not run; False: there is none, or it is a recurring one."""
+    return bool(await db.fetch(CANCEL, {"id": job_id}))
+
+
 def _short(error: str) -> str:
     return error.replace("\x00", "")[:MAX_ERROR]

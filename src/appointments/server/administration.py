@@ -5,36 +5,28 @@ processes notice within five seconds. ``--json`` prints one JSON document for a 
 """
 
 import asyncio
-import json
+import secrets
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 import click
 import psycopg
 
-from appointments import auth
-from appointments.auth import Auth, Passwords, user
+from appointments import jobs as queue
+from appointments.auth import Auth
 from appointments.auth.directory import grant_admin
-from appointments.auth.sessions import end_all
+from appointments.auth.sessions import Session, end_all
 from appointments.auth.tokens import utc_now
 from appointments.auth.user import User
 from appointments.db import Connection, Database
-from appointments.db.migrate import MigrationFault, pending, read
+from appointments.db.migrate import pending, read
 from appointments.server import doctor as examination
-from appointments.server.settings import Settings
+from appointments.server.commands import as_json, confirmed, find, person, print_json, run
 from appointments.server.terminal import database, faults_as_lines
-from appointments.shared import validation
 from appointments.shared.errors import NotFound
-
-T = TypeVar("T")
-
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-confirmed = click.confirmation_option(prompt="This cannot be undone. Go on?")
-person = click.argument("who", metavar="ADDRESS|ID")
 
 
 @click.group()
@@ -44,15 +36,16 @@ def admin() -> None:
 
 @admin.command()
 @click.argument("address")
-def grant(address: str) -> None:
+@as_json
+def grant(address: str, as_json: bool) -> None:
     """Make the person with this e-mail ADDRESS an admin."""
 
     async def work(house: Auth, db: Database) -> bool:  # noqa: ARG001
         return await grant_admin(db, address)
 
-    if not _run(work):
+    if not run(work):
         raise click.ClickException(f"nobody has the address {address}: register first")
-    click.echo(f"{address} is an admin now.")
+    _done(as_json, f"{address} is an admin now.", user=address, role="admin")
 
 
 @admin.group()
@@ -74,9 +67,9 @@ def list_users(as_json: bool) -> None:
             if not (token := page.next_token):
                 return found
 
-    found = _run(work)
+    found = run(work)
     if as_json:
-        _print_json([_told(each) for each in found])
+        print_json([_told(each) for each in found])
     for each in [] if as_json else found:
         click.echo(f"{each.id}  {each.email or each.external_id or each.display_name}{_marks(each)}")
 
@@ -88,12 +81,12 @@ def show(who: str, as_json: bool) -> None:
     """Show a user and their sessions."""
 
     async def work(house: Auth, db: Database) -> tuple[User, list[Mapping[str, Any]]]:
-        found = await _find(db, who)
+        found = await find(db, who)
         return found, [asdict(each) for each in await house.sessions.list(found.id)]
 
-    found, sessions = _run(work)
+    found, sessions = run(work)
     if as_json:
-        _print_json(_told(found) | {"sessions": sessions})
+        print_json(_told(found) | {"sessions": sessions})
         return
     for name, value in _told(found).items():
         click.echo(f"{name:14}{value}")
@@ -103,56 +96,186 @@ def show(who: str, as_json: bool) -> None:
 
 @users.command()
 @person
-def disable(who: str) -> None:
+@as_json
+def disable(who: str, as_json: bool) -> None:
     """Sign a user out everywhere, and let them in no more. Their appointments stay."""
     _change(who, disabled=True)
-    click.echo(f"{who} is disabled.")
+    _done(as_json, f"{who} is disabled.", user=who, disabled=True)
 
 
 @users.command()
 @person
-def enable(who: str) -> None:
+@as_json
+def enable(who: str, as_json: bool) -> None:
     """Let a disabled user in again."""
     _change(who, disabled=False)
-    click.echo(f"{who} may sign in.")
+    _done(as_json, f"{who} may sign in.", user=who, disabled=False)
 
 
 @users.command("revoke-admin")
 @person
-def revoke_admin(who: str) -> None:
+@as_json
+def revoke_admin(who: str, as_json: bool) -> None:
     """Take the role of an admin away. One admin who can sign in always stays."""
     _change(who, role="user")
-    click.echo(f"{who} is no admin any more.")
+    _done(as_json, f"{who} is no admin any more.", user=who, role="user")
 
 
 @users.command("end-sessions")
 @person
-def end_sessions(who: str) -> None:
+@as_json
+def end_sessions(who: str, as_json: bool) -> None:
     """Sign a user out everywhere."""
 
     async def work(house: Auth, db: Database) -> int:  # noqa: ARG001
-        found = await _find(db, who)
+        found = await find(db, who)
 
         async def end(connection: Connection) -> int:
             return len(await end_all(connection, found.id, "revoked", utc_now()))
 
         return await db.transact(end)
 
-    click.echo(f"{_run(work)} sessions have ended.")
+    ended = run(work)
+    _done(as_json, f"{ended} sessions have ended.", user=who, ended=ended)
 
 
 @users.command()
 @person
+@as_json
 @confirmed
-def delete(who: str) -> None:
+def delete(who: str, as_json: bool) -> None:
     """Delete a user and everything in the account."""
 
     async def work(house: Auth, db: Database) -> None:
-        found = await _find(db, who)
+        found = await find(db, who)
         await house.directory.delete(found.id, actor_id=found.id)
 
-    _run(work)
-    click.echo(f"{who} is deleted.")
+    run(work)
+    _done(as_json, f"{who} is deleted.", user=who, deleted=True)
+
+
+@users.command("reset-password")
+@person
+@click.option("--temporary", is_flag=True, help="Set a new password and print it, instead of mailing a link.")
+@as_json
+def reset_password(who: str, temporary: bool, as_json: bool) -> None:
+    """Mail a link that sets a new password; or set one, which signs the user out everywhere.
+
+    The link is mailed by the service, or by `appointments jobs`.
+    """
+    password = secrets.token_urlsafe(12) if temporary else ""
+
+    async def work(house: Auth, db: Database) -> None:
+        found = await find(db, who)
+        if temporary:
+            await house.accounts.replace_password(found.id, password)
+        else:
+            await house.proofs.request_reset(found.email)
+
+    if temporary and not as_json:
+        click.confirm(f"{who} will be signed out everywhere, and the old password is gone. Go on?", abort=True)
+    run(work)
+    if temporary:
+        _done(as_json, f"The password of {who} is now: {password}", user=who, password=password)
+    else:
+        _done(as_json, f"A link is on its way to {who}.", user=who, mailed=True)
+
+
+@admin.group()
+def sessions() -> None:
+    """List and end sessions."""
+
+
+@sessions.command("list")
+@person
+@as_json
+def list_sessions(who: str, as_json: bool) -> None:
+    """List the live sessions of a user, the last used first."""
+
+    async def work(house: Auth, db: Database) -> Sequence[Session]:
+        return await house.sessions.list((await find(db, who)).id)
+
+    found = run(work)
+    if as_json:
+        print_json([asdict(each) for each in found])
+    for each in [] if as_json else found:
+        click.echo(f"{each.id}  {each.last_used_at:%Y-%m-%dT%H:%MZ}  {each.ip_address}  {each.user_agent}")
+
+
+@sessions.command("end")
+@click.argument("session_id", metavar="ID", type=click.UUID)
+@as_json
+def end_session(session_id: UUID, as_json: bool) -> None:
+    """End one session."""
+
+    async def work(house: Auth, db: Database) -> None:
+        async with db.connection() as connection:
+            cursor = await connection.execute(
+                "SELECT user_id FROM sessions WHERE id = %(id)s AND revoked_at IS NULL", {"id": session_id}
+            )
+            row = await cursor.fetchone()
+        if row is None:
+            raise NotFound(f"There is no live session {session_id}.")
+        await house.sessions.revoke(row[0], session_id)
+
+    run(work)
+    _done(as_json, f"The session {session_id} has ended.", session=str(session_id), ended=True)
+
+
+@admin.group()
+def jobs() -> None:
+    """See, repeat and cancel jobs."""
+
+
+@jobs.command()
+@click.option("--kind", help="Of one kind.")
+@click.option("--failed", is_flag=True, help="Only what was given up.")
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="The latest so many.")
+@as_json
+def status(kind: str | None, failed: bool, limit: int, as_json: bool) -> None:
+    """List jobs, the latest first. `appointments jobs status` counts them."""
+
+    async def work(house: Auth, db: Database) -> list[queue.Listed]:  # noqa: ARG001
+        return await queue.listing(db, kind=kind, failed=failed, limit=limit)
+
+    found = run(work)
+    if as_json:
+        print_json([asdict(each) for each in found])
+    for each in [] if as_json else found:
+        state = "failed" if each.failed_at else "running" if each.running else "waiting"
+        about = f"  {each.error}" if each.error else ""
+        click.echo(
+            f"{each.id}  {each.kind}  {state}  due {each.due_at:%Y-%m-%dT%H:%M:%SZ}  {each.attempts} tries{about}"
+        )
+
+
+@jobs.command()
+@click.argument("job_id", metavar="ID", type=int)
+@as_json
+def retry(job_id: int, as_json: bool) -> None:
+    """Run a job now that waits or was given up."""
+
+    async def work(house: Auth, db: Database) -> bool:  # noqa: ARG001
+        return await queue.run_again(db, job_id)
+
+    if not run(work):
+        raise click.ClickException(f"there is no job {job_id} that waits or was given up")
+    _done(as_json, f"The job {job_id} runs as soon as a worker is free.", job=job_id, due=True)
+
+
+@jobs.command()
+@click.argument("job_id", metavar="ID", type=int)
+@as_json
+@confirmed
+def cancel(job_id: int, as_json: bool) -> None:
+    """Forget a job that does not run at the moment. What recurs cannot be cancelled."""
+
+    async def work(house: Auth, db: Database) -> bool:  # noqa: ARG001
+        return await queue.cancel(db, job_id)
+
+    if not run(work):
+        raise click.ClickException(f"there is no job {job_id} that could be cancelled: it runs, recurs, or is gone")
+    _done(as_json, f"The job {job_id} is cancelled.", job=job_id, cancelled=True)
 
 
 @admin.command()
@@ -163,7 +286,7 @@ def migrations(as_json: bool) -> None:
         missing = set(asyncio.run(_missing(settings.direct(dsn))))
     found = [{"name": each.name, "applied": each.name not in missing, "outside": each.outside} for each in read()]
     if as_json:
-        _print_json(found)
+        print_json(found)
     for each in [] if as_json else found:
         click.echo(f"{'applied' if each['applied'] else 'missing':9}{each['name']}")
 
@@ -192,29 +315,26 @@ def doctor(as_json: bool) -> None:
 
         asyncio.run(examine())
     if as_json:
-        _print_json([asdict(each) for each in findings])
+        print_json([asdict(each) for each in findings])
     sys.exit(any(each.verdict == "fault" for each in findings))
 
 
 _COLOURS = {"ok": "green", "warning": "yellow", "fault": "red"}
 
 
+def _done(as_json: bool, text: str, **facts: object) -> None:
+    """Say what was done: in words, or for a program."""
+    if as_json:
+        print_json(facts)
+    else:
+        click.echo(text)
+
+
 def _change(who: str, **changes: Any) -> None:
     async def work(house: Auth, db: Database) -> None:
-        await house.directory.update((await _find(db, who)).id, changes)
+        await house.directory.update((await find(db, who)).id, changes)
 
-    _run(work)
-
-
-async def _find(db: Database, who: str) -> User:
-    async with db.connection() as connection:
-        if validation.is_uuid(who):
-            found = await user.find(connection, UUID(who))
-        else:
-            found = await user.find_by_email(connection, validation.fold_email(who))
-    if found is None:
-        raise NotFound(f"There is no user {who}.")
-    return found
+    run(work)
 
 
 def _told(who: User) -> dict[str, Any]:
@@ -226,31 +346,3 @@ def _told(who: User) -> dict[str, Any]:
 def _marks(who: User) -> str:
     marks = [who.role] * (who.role != "user") + ["disabled"] * who.disabled + [who.kind] * (who.kind != "person")
     return f"  ({', '.join(marks)})" if marks else ""
-
-
-def _print_json(document: object) -> None:
-    click.echo(json.dumps(document, default=str, indent=2))
-
-
-def _run(work: Callable[[Auth, Database], Awaitable[T]]) -> T:
-    """Do something with the parts of the service, on a database that is migrated."""
-
-    async def run(settings: Settings, dsn: str) -> T:
-        async with _parts(settings, dsn) as (house, db):
-            return await work(house, db)
-
-    with faults_as_lines(), database(shared=True) as (settings, dsn):
-        return asyncio.run(run(settings, dsn))
-
-
-@asynccontextmanager
-async def _parts(settings: Settings, dsn: str) -> AsyncIterator[tuple[Auth, Database]]:
-    async with Database(settings.direct(dsn), size=1) as db:
-        async with db.connection() as connection:
-            if await pending(connection):
-                raise MigrationFault("the database lacks migrations: start the service, or run appointments migrate")
-        passwords = Passwords(cost=settings.bcrypt_cost)
-        try:
-            yield auth.build(db, passwords, secret=settings.jwt_secret.get_secret_value()), db
-        finally:
-            passwords.close()

@@ -37,10 +37,11 @@ from appointments.api.rest import cookies, site
 from appointments.api.rest.calendars import Calendars
 from appointments.api.rest.dev_mail import DevelopmentMail
 from appointments.api.rest.events import Events
+from appointments.api.rest.history import History
 from appointments.api.rpc import Policy
 from appointments.api.series import SeriesService
 from appointments.api.webhooks import WebhookService
-from appointments.auth import Auth, Passwords
+from appointments.auth import Auth, Passwords, audit
 from appointments.auth.ratelimit import Limiter
 from appointments.calendar import frontiers, holds
 from appointments.changes import numbering
@@ -230,7 +231,8 @@ def _build(
         trusted_proxy_hops=settings.trusted_proxy_hops,
         mail=mail.state,
         answers=mail.answers(db),
-        calendars=Calendars(db, feeds, identities.authenticator, limiter, production=settings.production),
+        calendars=Calendars(db, feeds, policy, origins, limiter, production=settings.production),
+        history=History(db, policy, origins, production=settings.production),
         kept_mail=DevelopmentMail(mail.folder, mail.links.public_url) if mail.folder else None,
     )
     native = transport.build(settings, share_port=share_port)
@@ -247,12 +249,12 @@ def _build(
     policy.register(CHANGES, changes, native, front)
     policy.register(WEBHOOKS, WebhookService(db, background.webhook_target(settings)), native, front)
     account = AccountService(identities.accounts, identities.sessions, identities.proofs, limiter)
-    policy.register(ACCOUNT, account, native, front)
+    policy.register(ACCOUNT, account, native, front, audited=True)
     policy.register(FEEDS, FeedService(feeds), native, front)
-    policy.register(KEYS, KeyService(identities.keys), native, front)
-    policy.register(ADMIN, AdminService(identities.directory), native)
+    policy.register(KEYS, KeyService(identities.keys), native, front, audited=True)
+    policy.register(ADMIN, AdminService(identities.directory), native, audited=True)
     signing_in = AuthService(identities.accounts, identities.sessions, identities.rotation, limiter)
-    policy.register(AUTH, signing_in, native, public=True)
+    policy.register(AUTH, signing_in, native, public=True, audited=True)
     names = [service.full_name for service in SERVICES]
     health = Health(readiness, names)
     health_pb2_grpc.add_HealthServicer_to_server(health.servicer, native)
@@ -279,6 +281,7 @@ async def _keep_house(settings: Settings, db: Database, identities: Auth) -> Non
             await identities.sessions.sweep()
             await numbering.prune(db, settings.changes_days)
             await deliveries.sweep(db)
+            await audit.prune(db, settings.audit_days)
         await asyncio.sleep(HOUSEKEEPING_SECONDS)
 
 

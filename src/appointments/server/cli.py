@@ -18,6 +18,7 @@ from appointments.db import Database
 from appointments.db.migrate import migrate
 from appointments.server import app, background, logs
 from appointments.server.administration import admin
+from appointments.server.auditing import show_audit
 from appointments.server.rules import recurrence
 from appointments.server.settings import Settings
 from appointments.server.supervisor import Supervisor
@@ -34,6 +35,7 @@ def main() -> None:
 
 main.add_command(recurrence)
 main.add_command(admin)
+main.add_command(show_audit)
 
 
 @main.command()

@@ -71,6 +71,7 @@ class Settings(BaseSettings):
         description="webhooks may lead to addresses that are not public, such as the machine itself",
     )
     changes_days: int = Field(30, ge=1, le=3650, description="how long the log of changes is kept")
+    audit_days: int = Field(365, ge=30, le=3650, description="how long what happened to accounts stays recorded")
     series_horizon_days: int = Field(
         120, ge=1, le=3650, description="how far ahead the occurrences of series without an end are appointments"
     )

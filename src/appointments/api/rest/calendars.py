@@ -13,15 +13,15 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from appointments.api import convert
-from appointments.api.rest import cookies
+from appointments.api.origin import Origins
+from appointments.api.rest.admission import admit
+from appointments.api.rpc import Policy
 from appointments.api.scopes import READS
-from appointments.auth import Authenticator
-from appointments.auth.identity import Identity
+from appointments.auth import audit
 from appointments.auth.ratelimit import Limiter
 from appointments.calendar.appointment import Appointment
 from appointments.db import Database
 from appointments.icalendar.feeds import Feeds, content
-from appointments.shared.errors import Denied, Unauthenticated
 
 MEDIA_TYPE = "text/calendar; charset=utf-8"
 SUFFIX = ".ics"
@@ -32,11 +32,12 @@ class Calendars:
     """The routes."""
 
     def __init__(
-        self, db: Database, feeds: Feeds, authenticator: Authenticator, limiter: Limiter, *, production: bool
+        self, db: Database, feeds: Feeds, policy: Policy, origins: Origins, limiter: Limiter, *, production: bool
     ) -> None:
         self._db = db
         self._feeds = feeds
-        self._authenticator = authenticator
+        self._policy = policy
+        self._origins = origins
         self._limiter = limiter
         self._production = production
 
@@ -68,32 +69,22 @@ class Calendars:
         return StreamingResponse(pieces, headers=headers, media_type=MEDIA_TYPE)
 
     async def _export(self, request: Request) -> Response:
-        user = await self._identify(request)
-        found = await content.everything(self._db, user.user_id)
+        found = await self._everything(request, "ics")
         headers = HIDDEN | {"Cache-Control": "no-store", "Content-Disposition": 'attachment; filename="calendar.ics"'}
         return StreamingResponse(content.calendar(found, name="Calendar"), headers=headers, media_type=MEDIA_TYPE)
 
     async def _export_json(self, request: Request) -> Response:
-        user = await self._identify(request)
-        found = await content.everything(self._db, user.user_id)
+        found = await self._everything(request, "json")
         headers = HIDDEN | {"Cache-Control": "no-store", "Content-Disposition": 'attachment; filename="calendar.json"'}
         return StreamingResponse(_json(found), headers=headers, media_type="application/json")
 
-    async def _identify(self, request: Request) -> Identity:
-        scheme, _, credential = request.headers.get("authorization", "").partition(" ")
-        token = credential.strip() if scheme.lower() == "bearer" else None
-        token = token or cookies.access_token(request.scope["headers"], self._production)
-        if not token:
-            raise Unauthenticated("Sign in first: the request carries no access token.")
-        identity = await self._authenticator.identify(token)
-        READS.check(identity)
-        act_as = request.headers.get("x-act-as")
-        if act_as is not None:
-            if not identity.may_act:
-                raise Denied("Only a service account with the scope admin may act for a user.", reason="ACT_AS_DENIED")
-            identity = await self._authenticator.act(identity, convert.identifier(act_as, "x-act-as"))
-        request.state.user_id = str(identity.user_id)
-        return identity
+    async def _everything(self, request: Request, form: str) -> list[Appointment]:
+        caller = await admit(request, self._policy, self._origins, READS, production=self._production)
+        found = await content.everything(self._db, caller.user_id)
+        async with self._db.connection() as connection:
+            actor_id = caller.actor_id
+            await audit.record(connection, "data.exported", caller.user_id, actor_id=actor_id, form=form)
+        return found
 
 
 def _knows(if_none_match: str, tag: str) -> bool:

@@ -18,12 +18,12 @@ from starlette.types import Receive, Scope, Send
 
 from appointments.api import changes
 from appointments.api.origin import Origins
-from appointments.api.rest import cookies
+from appointments.api.rest.admission import proved, visitor_of
 from appointments.api.rest.headers import EXPOSED
 from appointments.api.rpc import Policy, Proof
 from appointments.api.scopes import rule_of
 from appointments.api.streams import Stream
-from appointments.shared.errors import Fault, Forbidden
+from appointments.shared.errors import Fault
 from appointments.v1 import changes_pb2 as pb
 
 RULE = rule_of(pb.DESCRIPTOR.services_by_name["ChangeService"].methods_by_name["WatchChanges"])
@@ -58,9 +58,8 @@ class Events:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one stream."""
         request = Request(scope, receive)
-        headers = self._headers(request)
-        peer = request.client.host if request.client else ""
-        visitor = self._policy.visitor(headers, peer, headers.get("x-forwarded-for"))
+        headers = proved(request, self._origins, production=self._production)
+        visitor = visitor_of(request, headers, self._policy)
         has_begun = False
         try:
             with self._policy.gate:
@@ -95,21 +94,6 @@ class Events:
         await send(_part(OPENING + b"retry: %d\n" % retry + _event(first)))
         async for answer in rest:
             await self._policy.streams.sent(send(_part(_event(answer))))
-
-    def _headers(self, request: Request) -> dict[str, str]:
-        """The headers, with what proves who calls where a native client would have put it.
-
-        Raises:
-            Forbidden: the session's cookie comes from a page that may not use it.
-        """
-        headers = {name: ", ".join(request.headers.getlist(name)) for name in request.headers}
-        headers["x-request-id"] = request.state.request_id
-        token = cookies.access_token(request.scope["headers"], self._production)
-        if token is not None:
-            if not self._origins.permits(request.scope):
-                raise Forbidden("A page of another site may not do this.")
-            headers.setdefault("authorization", f"Bearer {token}")
-        return headers
 
 
 def _event(answer: pb.WatchChangesResponse) -> bytes:

@@ -13,6 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from appointments.api.caller import request_id
 from appointments.api.rest import problems
+from appointments.api.rest.client import address_of
+from appointments.auth import audit
 from appointments.shared import metrics, tracing
 
 SECRET_PATHS = ("/verify-email/", "/change-email/", "/password-reset/", "/invitation/", "/unsubscribe/", "/calendars/")
@@ -33,8 +35,9 @@ def _without_secret(path: str) -> str:
 class RequestLog:
     """Gives each request an id, and logs how it ended."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, trusted_proxy_hops: int = 0) -> None:
         self._app = app
+        self._hops = trusted_proxy_hops
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve."""
@@ -43,6 +46,11 @@ class RequestLog:
             return
         with tracing.serve(_method(scope), Headers(scope=scope), {"http.request.method": _method(scope)}):
             await self._serve(scope, receive, send)
+
+    def _origin(self, scope: Scope, request_id: str) -> audit.Origin:
+        request = Request(scope)
+        user_agent = request.headers.get("user-agent", "")
+        return audit.Origin("http", request_id, address_of(request, self._hops), user_agent)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = perf_counter()
@@ -59,7 +67,8 @@ class RequestLog:
             await send(message)
 
         try:
-            await self._app(scope, receive, send_with_id)
+            with audit.origin(self._origin(scope, state["request_id"])):
+                await self._app(scope, receive, send_with_id)
         except ClientDisconnect:
             pass
         except Exception as error:  # noqa: BLE001 - the last line: whatever it is, it becomes an opaque answer

@@ -19,6 +19,7 @@ from appointments.api.rest.auth import AuthEndpoints
 from appointments.api.rest.calendars import Calendars
 from appointments.api.rest.dev_mail import DevelopmentMail
 from appointments.api.rest.headers import CrossOrigin, SecurityHeaders
+from appointments.api.rest.history import History
 from appointments.api.rest.invitation_pages import InvitationPages
 from appointments.api.rest.request_log import RequestLog
 from appointments.auth import Auth
@@ -41,6 +42,7 @@ def build(
     trusted_proxy_hops: int = 0,
     answers: Answers | None = None,
     calendars: Calendars | None = None,
+    history: History | None = None,
     mail: str = "off",
     kept_mail: DevelopmentMail | None = None,
     page_folder: Path = page.FOLDER,
@@ -49,13 +51,15 @@ def build(
     """Build the application. ``ready`` says whether requests can be served; ``now`` is the clock of the cookies.
 
     ``events`` serves the stream of changes. ``mail`` is what ``/readyz`` says of mail; ``kept_mail`` shows what
-    development keeps. ``answers`` is what the links in invitations lead to, ``calendars`` are feeds and exports.
+    development keeps. ``answers`` is what the links in invitations lead to, ``calendars`` are feeds and exports,
+    ``history`` is what happened to an account.
     """
     endpoints = AuthEndpoints(
         auth, limiter, origins, production=production, trusted_proxy_hops=trusted_proxy_hops, now=now
     )
     app = Starlette(
         routes=[
+            *(history.routes() if history else ()),
             Mount("/auth", app=endpoints.router()),
             *((Route("/events", events, methods=["GET"]),) if events else ()),
             Route("/healthz", _alive, methods=["GET"]),
@@ -70,7 +74,7 @@ def build(
         ],
         middleware=[
             Middleware(SecurityHeaders, production=production),
-            Middleware(RequestLog),
+            Middleware(RequestLog, trusted_proxy_hops=trusted_proxy_hops),
             Middleware(CrossOrigin, origins=origins, prefix="/auth/"),
         ],
         exception_handlers={Fault: problems.from_fault, HTTPException: problems.from_http},
