@@ -49,8 +49,15 @@ async def idle(data: bytes, context: "grpc.aio.ServicerContext[Any, Any]") -> No
 
 
 class _WithFloor(Policy):
-    def register(self, service: ServiceDescriptor, servicer: object, *servers: Registrar, public: bool = False) -> None:
-        super().register(service, servicer, *servers, public=public)
+    def register(
+        self,
+        service: ServiceDescriptor,
+        servicer: object,
+        *servers: Registrar,
+        public: bool = False,
+        audited: bool = False,
+    ) -> None:
+        super().register(service, servicer, *servers, public=public, audited=audited)
         if service is app.APPOINTMENTS:
             super().register(FLOOR, Floor(), *servers)
             bare: Any = grpc.unary_stream_rpc_method_handler(idle)

@@ -165,8 +165,14 @@ async def test_what_an_operator_does_is_recorded(dsn: str) -> None:
             assert {"session": session["id"], "ended": True} == ended
             again = admin(dsn, "sessions", "end", session["id"])
             assert (1, f"appointments: There is no live session {session['id']}.\n") == (again.returncode, again.stderr)
-            changed = json.loads(admin(dsn, "users", "reset-password", somebody.email, "--temporary", "--json").stdout)
-            assert 12 <= len(changed["password"])
+            reset = ("users", "reset-password", somebody.email, "--temporary", "--json")
+            unanswered = admin(dsn, *reset)
+            assert (1, "") == (unanswered.returncode, unanswered.stdout)
+            assert "use --yes" in unanswered.stderr
+            refused = admin(dsn, *reset, stdin="n\n")
+            assert (1, "") == (refused.returncode, refused.stdout)
+            assert 12 <= len(json.loads(admin(dsn, *reset, "--yes").stdout)["password"])
+            assert 12 <= len(json.loads(admin(dsn, *reset, stdin="y\n").stdout)["password"])
             assert {"user": somebody.email, "role": "admin"} == json.loads(
                 admin(dsn, "grant", somebody.email, "--json").stdout
             )
@@ -176,6 +182,7 @@ async def test_what_an_operator_does_is_recorded(dsn: str) -> None:
         ("account.created", "rpc"),
         ("sign_in", "rpc"),
         ("session.ended", "command"),
+        ("password.changed", "command"),
         ("password.changed", "command"),
         ("role.changed", "command"),
         ("account.deleted", "command"),

@@ -24,7 +24,7 @@ from appointments.auth.user import User
 from appointments.db import Connection, Database
 from appointments.db.migrate import pending, read
 from appointments.server import doctor as examination
-from appointments.server.commands import as_json, confirmed, find, person, print_json, run
+from appointments.server.commands import as_json, confirm, find, person, print_json, run, yes
 from appointments.server.terminal import database, faults_as_lines
 from appointments.shared.errors import NotFound
 
@@ -141,10 +141,11 @@ def end_sessions(who: str, as_json: bool) -> None:
 
 @users.command()
 @person
+@yes
 @as_json
-@confirmed
-def delete(who: str, as_json: bool) -> None:
+def delete(who: str, yes: bool, as_json: bool) -> None:
     """Delete a user and everything in the account."""
+    confirm(f"{who} and everything in the account will be deleted. This cannot be undone.", yes=yes)
 
     async def work(house: Auth, db: Database) -> None:
         found = await find(db, who)
@@ -157,12 +158,15 @@ def delete(who: str, as_json: bool) -> None:
 @users.command("reset-password")
 @person
 @click.option("--temporary", is_flag=True, help="Set a new password and print it, instead of mailing a link.")
+@yes
 @as_json
-def reset_password(who: str, temporary: bool, as_json: bool) -> None:
+def reset_password(who: str, temporary: bool, yes: bool, as_json: bool) -> None:
     """Mail a link that sets a new password; or set one, which signs the user out everywhere.
 
-    The link is mailed by the service, or by `appointments jobs`.
+    The link is mailed by the service, or by `appointments jobs`. Only --temporary asks: the link changes nothing yet.
     """
+    if temporary:
+        confirm(f"{who} will be signed out everywhere, and the old password is gone.", yes=yes)
     password = secrets.token_urlsafe(12) if temporary else ""
 
     async def work(house: Auth, db: Database) -> None:
@@ -172,8 +176,6 @@ def reset_password(who: str, temporary: bool, as_json: bool) -> None:
         else:
             await house.proofs.request_reset(found.email)
 
-    if temporary and not as_json:
-        click.confirm(f"{who} will be signed out everywhere, and the old password is gone. Go on?", abort=True)
     run(work)
     if temporary:
         _done(as_json, f"The password of {who} is now: {password}", user=who, password=password)
@@ -265,10 +267,11 @@ def retry(job_id: int, as_json: bool) -> None:
 
 @jobs.command()
 @click.argument("job_id", metavar="ID", type=int)
+@yes
 @as_json
-@confirmed
-def cancel(job_id: int, as_json: bool) -> None:
+def cancel(job_id: int, yes: bool, as_json: bool) -> None:
     """Forget a job that does not run at the moment. What recurs cannot be cancelled."""
+    confirm(f"The job {job_id} will be forgotten. This cannot be undone.", yes=yes)
 
     async def work(house: Auth, db: Database) -> bool:  # noqa: ARG001
         return await queue.cancel(db, job_id)

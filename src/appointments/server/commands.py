@@ -24,7 +24,7 @@ from appointments.shared.errors import NotFound
 T = TypeVar("T")
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-confirmed = click.confirmation_option(prompt="This cannot be undone. Go on?")
+yes = click.option("--yes", is_flag=True, help="Do not ask.")
 person = click.argument("who", metavar="ADDRESS|ID")
 
 
@@ -45,6 +45,23 @@ def _operator() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return "unknown"  # a container's user need not have a name
+
+
+def confirm(text: str, *, yes: bool) -> None:
+    """Ask on stderr whether to go on, with ``--json`` too, so that stdout stays the document. ``yes`` answers it.
+
+    Raises:
+        click.ClickException: nobody can answer, because stdin has ended.
+        click.Abort: the answer is no.
+    """
+    if yes:
+        return
+    try:
+        answer = click.confirm(f"{text} Go on?", err=True)
+    except click.Abort as nobody:
+        raise click.ClickException("nothing is done without an answer: use --yes where nobody can give one") from nobody
+    if not answer:
+        raise click.Abort
 
 
 async def find(db: Database, who: str) -> User:
