@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from appointments.api import convert, masks
+from appointments.api import convert, imports, masks
 from appointments.api.caller import Caller, cause
 from appointments.calendar import amending, booking, frontiers, holds, listing, occupancy
 from appointments.calendar.appointment import Appointment, Spec, with_answers
@@ -193,6 +193,12 @@ class AppointmentService:
         )
         _UNDELETED.inc()
         return pb.UndeleteAppointmentResponse(appointment=convert.appointment(restored))
+
+    async def ImportAppointments(
+        self, request: pb.ImportAppointmentsRequest, caller: Caller
+    ) -> pb.ImportAppointmentsResponse:
+        """Import an iCalendar file."""
+        return await imports.run(self._db, request, caller, self._horizon)
 
 
 def _bounds(request: pb.ListAppointmentsRequest) -> tuple[datetime | None, datetime | None]:

@@ -63,6 +63,7 @@ RULES: dict[str, Mapping[str, Rule]] = {
         "UpdateAppointment": WRITES,
         "DeleteAppointment": WRITES,
         "UndeleteAppointment": WRITES,
+        "ImportAppointments": WRITES,
     },
     "appointments.v1.SeriesService": {
         "CreateSeries": WRITES,

@@ -98,6 +98,34 @@ async def update(
             return amended
 
 
+async def amend(
+    connection: Connection,
+    owner_id: UUID,
+    appointment_id: UUID,
+    change: Callable[[Spec], Spec],
+    roles: dict[UUID, int],
+    *,
+    cause: Cause,
+) -> Appointment:
+    """The same inside a transaction that has the owner and every unit of the appointment's resources.
+
+    ``roles`` are the owner's on these resources. ``change`` gives no other resources than there were.
+
+    Raises:
+        NotFound, Denied, Invalid, Conflict, Unmet: as for :func:`update`. What was done has then to be rolled back.
+    """
+    current = _found(await connection.fetch(LOCK, {"id": appointment_id, "owner_id": owner_id}))
+    spec = change(current.spec)
+    if spec == current.spec:
+        return current
+    if found := violations(spec):
+        raise Invalid(found)
+    acted = cause.actor_id is not None
+    if _is_retimed(spec, current) or _is_reassigned(spec, current):
+        await _rebook(connection, current, spec, roles, acted=acted, override=False)
+    return _found(await connection.fetch(REWRITE, _rewriting(current, spec, cause)))
+
+
 async def _retime_at_once(db: Database, values: dict[str, Any], start: datetime, end: datetime, etag: str) -> list[Row]:
     """Move without a look at it first. No rows: it needs that look, if only to say why it cannot be moved."""
     version = re.fullmatch(r'"(\d{1,18})"', etag)

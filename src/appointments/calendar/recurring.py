@@ -15,7 +15,7 @@ from uuid_utils.compat import uuid7
 from appointments.calendar import frontiers, placing
 from appointments.calendar.listing import page_size
 from appointments.calendar.log import BY_OWNER, Cause
-from appointments.calendar.series import COLUMNS, SeriesSpec, from_row, to_values, violations
+from appointments.calendar.series import COLUMNS, Series, SeriesSpec, from_row, to_values, violations
 from appointments.calendar.settling import (
     GET,
     INSERT,
@@ -66,9 +66,7 @@ async def create(
         await placing.lock(connection, owner_id, spec.first.resources)
         if not terms.skip:
             await look(connection, owner_id, spec, terms)
-        values = {"id": uuid7(), "owner_id": owner_id, "previous_id": None, "request_id": request_id}
-        values |= to_values(spec) | {"request_digest": digest, "endless": False} | cause.values
-        series = from_row((await connection.fetch(INSERT, values))[0])
+        series = await insert(connection, owner_id, spec, cause, request_id=request_id, digest=digest)
         return await settle(connection, series, spec, terms, cause)
 
     try:
@@ -79,6 +77,21 @@ async def create(
         return await create(db, owner_id, spec, terms, request_id=request_id, cause=cause)
     except psycopg.errors.ForeignKeyViolation as error:
         raise Unauthenticated("The account has been deleted.") from error
+
+
+async def insert(
+    connection: Connection,
+    owner_id: UUID,
+    spec: SeriesSpec,
+    cause: Cause,
+    *,
+    request_id: UUID | None = None,
+    digest: bytes | None = None,
+) -> Series:
+    """Write the row of a series, which :func:`~appointments.calendar.settling.settle` then books."""
+    values = {"id": uuid7(), "owner_id": owner_id, "previous_id": None, "request_id": request_id}
+    values |= to_values(spec) | {"request_digest": digest, "endless": False} | cause.values
+    return from_row((await connection.fetch(INSERT, values))[0])
 
 
 async def _replay(connection: Connection, owner_id: UUID, request_id: UUID, digest: bytes | None) -> Booked | None:

@@ -536,6 +536,15 @@ async def delete(
     return await _locked(db, owner_id, series_id, lambda spec: spec, work=work, terms=terms)
 
 
+async def remove(connection: Connection, series: Series, cause: Cause) -> None:
+    """Delete a live series and all its occurrences, inside a transaction that has its subjects and the series."""
+    at = await frontiers.places(connection, series.id)
+    await connection.fetch(DELETE, {"id": series.id, **cause.values})
+    values = {"series_id": series.id, "wall": instant(0).replace(year=1, tzinfo=None), **cause.values}
+    await connection.fetch(DELETE_ROWS, values)
+    await frontiers.drop_idle(connection, [place.subject_id for place in at])
+
+
 DELETE = Statement(
     f"""
     WITH series AS (

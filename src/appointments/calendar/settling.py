@@ -139,10 +139,12 @@ async def settle(
     *,
     made_since: datetime | None = None,
     booked_since: datetime | None = None,
+    before_booking: Callable[[], Awaitable[None]] | None = None,
 ) -> Booked:
     """Choose places for a series, make rows, book them, and lay tails. Its row says so far that it ends.
 
-    Occurrences that start before ``made_since`` are not made, those before ``booked_since`` not booked.
+    Occurrences that start before ``made_since`` are not made, those before ``booked_since`` not booked. Between the two
+    ``before_booking`` may change rows; what it gives another time, it books itself.
     """
     at = [] if spec.first.transparent else await _choose(connection, series, spec, terms)
     further = timedelta(seconds=max((place.before + place.after for place in at), default=0))
@@ -159,6 +161,8 @@ async def settle(
     if found := overlap_problems(spec, slots, further):
         raise Invalid(found)
     await frontiers.make_rows(connection, [(series, slots)], cause)
+    if before_booking:
+        await before_booking()
     values = {"series_id": series.id, "since": booked_since or EARLIEST}
     ids = [row[0] for row in await connection.fetch(UNBOOKED, values)]
     edges = await frontiers.tails(connection, [place.subject_id for place in at])

@@ -106,6 +106,70 @@ ATTENDEE_RESPONSE_TENTATIVE: AttendeeResponse.ValueType  # 4
 """May come."""
 Global___AttendeeResponse: _TypeAlias = AttendeeResponse  # noqa: Y015
 
+class _OnImportConflict:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OnImportConflictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OnImportConflict.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ON_IMPORT_CONFLICT_UNSPECIFIED: _OnImportConflict.ValueType  # 0
+    """Nothing is imported: the call fails."""
+    ON_IMPORT_CONFLICT_FAIL: _OnImportConflict.ValueType  # 1
+    """The same, said explicitly."""
+    ON_IMPORT_CONFLICT_SKIP: _OnImportConflict.ValueType  # 2
+    """It is left out; of a series, the occurrences that find none, which UndeleteAppointment books once their time is free."""
+    ON_IMPORT_CONFLICT_TRANSPARENT: _OnImportConflict.ValueType  # 3
+    """It comes, but takes no time (TRANSPARENCY_TRANSPARENT); of a series, all of it."""
+
+class OnImportConflict(_OnImportConflict, metaclass=_OnImportConflictEnumTypeWrapper):
+    """What becomes of what finds no place in an import."""
+
+ON_IMPORT_CONFLICT_UNSPECIFIED: OnImportConflict.ValueType  # 0
+"""Nothing is imported: the call fails."""
+ON_IMPORT_CONFLICT_FAIL: OnImportConflict.ValueType  # 1
+"""The same, said explicitly."""
+ON_IMPORT_CONFLICT_SKIP: OnImportConflict.ValueType  # 2
+"""It is left out; of a series, the occurrences that find none, which UndeleteAppointment books once their time is free."""
+ON_IMPORT_CONFLICT_TRANSPARENT: OnImportConflict.ValueType  # 3
+"""It comes, but takes no time (TRANSPARENCY_TRANSPARENT); of a series, all of it."""
+Global___OnImportConflict: _TypeAlias = OnImportConflict  # noqa: Y015
+
+class _ImportState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ImportStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ImportState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    IMPORT_STATE_UNSPECIFIED: _ImportState.ValueType  # 0
+    """Not used."""
+    IMPORT_STATE_NEW: _ImportState.ValueType  # 1
+    """The calendar has nothing of this UID."""
+    IMPORT_STATE_CHANGED: _ImportState.ValueType  # 2
+    """It has, but the file says something else, or that it is cancelled."""
+    IMPORT_STATE_UNCHANGED: _ImportState.ValueType  # 3
+    """It is as the file says."""
+    IMPORT_STATE_COLLIDING: _ImportState.ValueType  # 4
+    """It, or an occurrence of it, finds no place."""
+    IMPORT_STATE_UNSUPPORTED: _ImportState.ValueType  # 5
+    """It cannot be imported; the notes say why."""
+
+class ImportState(_ImportState, metaclass=_ImportStateEnumTypeWrapper):
+    """How a component of a file stands to the calendar."""
+
+IMPORT_STATE_UNSPECIFIED: ImportState.ValueType  # 0
+"""Not used."""
+IMPORT_STATE_NEW: ImportState.ValueType  # 1
+"""The calendar has nothing of this UID."""
+IMPORT_STATE_CHANGED: ImportState.ValueType  # 2
+"""It has, but the file says something else, or that it is cancelled."""
+IMPORT_STATE_UNCHANGED: ImportState.ValueType  # 3
+"""It is as the file says."""
+IMPORT_STATE_COLLIDING: ImportState.ValueType  # 4
+"""It, or an occurrence of it, finds no place."""
+IMPORT_STATE_UNSUPPORTED: ImportState.ValueType  # 5
+"""It cannot be imported; the notes say why."""
+Global___ImportState: _TypeAlias = ImportState  # noqa: Y015
+
 @_typing.final
 class Appointment(_message.Message):
     """A span of one person's time, with what it is for."""
@@ -755,3 +819,145 @@ class UndeleteAppointmentResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UndeleteAppointmentResponse: _TypeAlias = UndeleteAppointmentResponse  # noqa: Y015
+
+@_typing.final
+class ImportAppointmentsRequest(_message.Message):
+    """What to import."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ICS_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    ON_CONFLICT_FIELD_NUMBER: _builtins.int
+    ics: _builtins.bytes
+    """The file, at most 5 MiB and 5,000 components. Times without a zone are taken in that of X-WR-TIMEZONE, else in that of
+    the account.
+    """
+    validate_only: _builtins.bool
+    """Only look (AIP-163): nothing is imported, the answer is what it would be."""
+    on_conflict: Global___OnImportConflict.ValueType
+    """What to do with what finds no place."""
+    def __init__(
+        self,
+        *,
+        ics: _builtins.bytes = ...,
+        validate_only: _builtins.bool = ...,
+        on_conflict: Global___OnImportConflict.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ics", b"ics", "on_conflict", b"on_conflict", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportAppointmentsRequest: _TypeAlias = ImportAppointmentsRequest  # noqa: Y015
+
+@_typing.final
+class ImportAppointmentsResponse(_message.Message):
+    """What was imported."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImportedItem]:
+        """One for each UID, and for each RECURRENCE-ID whose series is not in the file; in the order of the file."""
+
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[Global___ImportedItem] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportAppointmentsResponse: _TypeAlias = ImportAppointmentsResponse  # noqa: Y015
+
+@_typing.final
+class ImportedItem(_message.Message):
+    """What became of a UID, or would become."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UID_FIELD_NUMBER: _builtins.int
+    RECURRENCE_ID_FIELD_NUMBER: _builtins.int
+    LINE_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
+    CONFLICTS_FIELD_NUMBER: _builtins.int
+    APPOINTMENT_ID_FIELD_NUMBER: _builtins.int
+    SERIES_ID_FIELD_NUMBER: _builtins.int
+    uid: _builtins.str
+    """The UID; empty if there is none."""
+    recurrence_id: _builtins.str
+    """The RECURRENCE-ID, of an occurrence whose series is not in the file."""
+    line: _builtins.int
+    """The line on which it begins; the first line is 1."""
+    title: _builtins.str
+    """Its title, as it is imported."""
+    state: Global___ImportState.ValueType
+    """How it stands to the calendar."""
+    appointment_id: _builtins.str
+    """The appointment that it is now; empty if there is none."""
+    series_id: _builtins.str
+    """The series that it is now."""
+    @_builtins.property
+    def notes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImportNote]:
+        """What there is to say of it: why it cannot be imported, what was left out, what its time zone was taken for."""
+
+    @_builtins.property
+    def conflicts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ConflictingAppointment]:
+        """The caller's appointments in its way, the earliest first, at most 10. Those of the same file have no ids yet if nothing
+        was imported.
+        """
+
+    def __init__(
+        self,
+        *,
+        uid: _builtins.str = ...,
+        recurrence_id: _builtins.str = ...,
+        line: _builtins.int = ...,
+        title: _builtins.str = ...,
+        state: Global___ImportState.ValueType = ...,
+        notes: _abc.Iterable[Global___ImportNote] | None = ...,
+        conflicts: _abc.Iterable[Global___ConflictingAppointment] | None = ...,
+        appointment_id: _builtins.str = ...,
+        series_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["appointment_id", b"appointment_id", "conflicts", b"conflicts", "line", b"line", "notes", b"notes", "recurrence_id", b"recurrence_id", "series_id", b"series_id", "state", b"state", "title", b"title", "uid", b"uid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportedItem: _TypeAlias = ImportedItem  # noqa: Y015
+
+@_typing.final
+class ImportNote(_message.Message):
+    """Something that there is to say of a line."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINE_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    line: _builtins.int
+    """The line; the first is 1."""
+    text: _builtins.str
+    """What."""
+    def __init__(
+        self,
+        *,
+        line: _builtins.int = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["line", b"line", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportNote: _TypeAlias = ImportNote  # noqa: Y015

@@ -91,6 +91,11 @@ class AppointmentServiceStub:
                 request_serializer=appointments_dot_v1_dot_appointments__pb2.UndeleteAppointmentRequest.SerializeToString,
                 response_deserializer=appointments_dot_v1_dot_appointments__pb2.UndeleteAppointmentResponse.FromString,
                 _registered_method=True)
+        self.ImportAppointments = channel.unary_unary(
+                '/appointments.v1.AppointmentService/ImportAppointments',
+                request_serializer=appointments_dot_v1_dot_appointments__pb2.ImportAppointmentsRequest.SerializeToString,
+                response_deserializer=appointments_dot_v1_dot_appointments__pb2.ImportAppointmentsResponse.FromString,
+                _registered_method=True)
 
 
 class AppointmentServiceServicer:
@@ -218,6 +223,21 @@ class AppointmentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ImportAppointments(self, request, context):
+        """Imports an iCalendar file (RFC 5545), such as the export of another calendar: all of it, or as `on_conflict` says. Every
+        component is reported, whatever becomes of it. A file can be imported again: what was imported before is known by its
+        UID and RECURRENCE-ID, and changed only where the file says something else. What recurs becomes a series. Nobody is
+        invited, and no address in the file is followed.
+
+        - INVALID_ARGUMENT: `ics` is no iCalendar file, has more than 5 MiB (5,242,880 bytes) or more than 5,000 components.
+        - ALREADY_EXISTS: something finds no place, with ON_IMPORT_CONFLICT_FAIL and not with `validate_only`; ConflictInfo
+        names what is in the way. Nothing is imported then.
+        - FAILED_PRECONDITION: the calendar changes too fast at the moment (reason BUSY).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AppointmentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -255,6 +275,11 @@ def add_AppointmentServiceServicer_to_server(servicer, server):
                     servicer.UndeleteAppointment,
                     request_deserializer=appointments_dot_v1_dot_appointments__pb2.UndeleteAppointmentRequest.FromString,
                     response_serializer=appointments_dot_v1_dot_appointments__pb2.UndeleteAppointmentResponse.SerializeToString,
+            ),
+            'ImportAppointments': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportAppointments,
+                    request_deserializer=appointments_dot_v1_dot_appointments__pb2.ImportAppointmentsRequest.FromString,
+                    response_serializer=appointments_dot_v1_dot_appointments__pb2.ImportAppointmentsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -468,6 +493,33 @@ class AppointmentService:
             '/appointments.v1.AppointmentService/UndeleteAppointment',
             appointments_dot_v1_dot_appointments__pb2.UndeleteAppointmentRequest.SerializeToString,
             appointments_dot_v1_dot_appointments__pb2.UndeleteAppointmentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportAppointments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/appointments.v1.AppointmentService/ImportAppointments',
+            appointments_dot_v1_dot_appointments__pb2.ImportAppointmentsRequest.SerializeToString,
+            appointments_dot_v1_dot_appointments__pb2.ImportAppointmentsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -127,6 +127,17 @@ class AppointmentServiceStub:
     - FAILED_PRECONDITION: it was a hold (reason HOLD_ENDED; create it anew), or a rule of booking does not allow it (reason
       BOOKING_RULE).
     """
+    ImportAppointments: _grpc.UnaryUnaryMultiCallable[_appointments_pb2.ImportAppointmentsRequest, _appointments_pb2.ImportAppointmentsResponse]
+    """Imports an iCalendar file (RFC 5545), such as the export of another calendar: all of it, or as `on_conflict` says. Every
+    component is reported, whatever becomes of it. A file can be imported again: what was imported before is known by its
+    UID and RECURRENCE-ID, and changed only where the file says something else. What recurs becomes a series. Nobody is
+    invited, and no address in the file is followed.
+
+    - INVALID_ARGUMENT: `ics` is no iCalendar file, has more than 5 MiB (5,242,880 bytes) or more than 5,000 components.
+    - ALREADY_EXISTS: something finds no place, with ON_IMPORT_CONFLICT_FAIL and not with `validate_only`; ConflictInfo
+      names what is in the way. Nothing is imported then.
+    - FAILED_PRECONDITION: the calendar changes too fast at the moment (reason BUSY).
+    """
 
 @_typing.type_check_only
 class AppointmentServiceAsyncStub(AppointmentServiceStub):
@@ -226,6 +237,17 @@ class AppointmentServiceAsyncStub(AppointmentServiceStub):
       (reason APPOINTMENT_NOT_DELETED).
     - FAILED_PRECONDITION: it was a hold (reason HOLD_ENDED; create it anew), or a rule of booking does not allow it (reason
       BOOKING_RULE).
+    """
+    ImportAppointments: _aio.UnaryUnaryMultiCallable[_appointments_pb2.ImportAppointmentsRequest, _appointments_pb2.ImportAppointmentsResponse]  # type: ignore[assignment]
+    """Imports an iCalendar file (RFC 5545), such as the export of another calendar: all of it, or as `on_conflict` says. Every
+    component is reported, whatever becomes of it. A file can be imported again: what was imported before is known by its
+    UID and RECURRENCE-ID, and changed only where the file says something else. What recurs becomes a series. Nobody is
+    invited, and no address in the file is followed.
+
+    - INVALID_ARGUMENT: `ics` is no iCalendar file, has more than 5 MiB (5,242,880 bytes) or more than 5,000 components.
+    - ALREADY_EXISTS: something finds no place, with ON_IMPORT_CONFLICT_FAIL and not with `validate_only`; ConflictInfo
+      names what is in the way. Nothing is imported then.
+    - FAILED_PRECONDITION: the calendar changes too fast at the moment (reason BUSY).
     """
 
 class AppointmentServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -365,6 +387,23 @@ class AppointmentServiceServicer(metaclass=_abc_1.ABCMeta):
           (reason APPOINTMENT_NOT_DELETED).
         - FAILED_PRECONDITION: it was a hold (reason HOLD_ENDED; create it anew), or a rule of booking does not allow it (reason
           BOOKING_RULE).
+        """
+
+    @_abc_1.abstractmethod
+    def ImportAppointments(
+        self,
+        request: _appointments_pb2.ImportAppointmentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_appointments_pb2.ImportAppointmentsResponse, _abc.Awaitable[_appointments_pb2.ImportAppointmentsResponse]]:
+        """Imports an iCalendar file (RFC 5545), such as the export of another calendar: all of it, or as `on_conflict` says. Every
+        component is reported, whatever becomes of it. A file can be imported again: what was imported before is known by its
+        UID and RECURRENCE-ID, and changed only where the file says something else. What recurs becomes a series. Nobody is
+        invited, and no address in the file is followed.
+
+        - INVALID_ARGUMENT: `ics` is no iCalendar file, has more than 5 MiB (5,242,880 bytes) or more than 5,000 components.
+        - ALREADY_EXISTS: something finds no place, with ON_IMPORT_CONFLICT_FAIL and not with `validate_only`; ConflictInfo
+          names what is in the way. Nothing is imported then.
+        - FAILED_PRECONDITION: the calendar changes too fast at the moment (reason BUSY).
         """
 
 def add_AppointmentServiceServicer_to_server(servicer: AppointmentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -24,7 +24,7 @@ StatusCode = grpc.StatusCode
 Header = tuple[bytes, bytes]
 Credentials = Callable[[Sequence[Header]], str | None]
 
-MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+MAX_MESSAGE_BYTES = 6 * 1024 * 1024
 """The largest message: the default of the native port."""
 
 _SHUTTING_DOWN = "the server is shutting down"

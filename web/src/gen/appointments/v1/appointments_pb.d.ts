@@ -702,6 +702,165 @@ export declare type UndeleteAppointmentResponse = Message<"appointments.v1.Undel
 export declare const UndeleteAppointmentResponseSchema: GenMessage<UndeleteAppointmentResponse>;
 
 /**
+ * What to import.
+ *
+ * @generated from message appointments.v1.ImportAppointmentsRequest
+ */
+export declare type ImportAppointmentsRequest = Message<"appointments.v1.ImportAppointmentsRequest"> & {
+  /**
+   * The file, at most 5 MiB and 5,000 components. Times without a zone are taken in that of X-WR-TIMEZONE, else in that of
+   * the account.
+   *
+   * @generated from field: bytes ics = 1;
+   */
+  ics: Uint8Array;
+
+  /**
+   * Only look (AIP-163): nothing is imported, the answer is what it would be.
+   *
+   * @generated from field: bool validate_only = 2;
+   */
+  validateOnly: boolean;
+
+  /**
+   * What to do with what finds no place.
+   *
+   * @generated from field: appointments.v1.OnImportConflict on_conflict = 3;
+   */
+  onConflict: OnImportConflict;
+};
+
+/**
+ * Describes the message appointments.v1.ImportAppointmentsRequest.
+ * Use `create(ImportAppointmentsRequestSchema)` to create a new message.
+ */
+export declare const ImportAppointmentsRequestSchema: GenMessage<ImportAppointmentsRequest>;
+
+/**
+ * What was imported.
+ *
+ * @generated from message appointments.v1.ImportAppointmentsResponse
+ */
+export declare type ImportAppointmentsResponse = Message<"appointments.v1.ImportAppointmentsResponse"> & {
+  /**
+   * One for each UID, and for each RECURRENCE-ID whose series is not in the file; in the order of the file.
+   *
+   * @generated from field: repeated appointments.v1.ImportedItem items = 1;
+   */
+  items: ImportedItem[];
+};
+
+/**
+ * Describes the message appointments.v1.ImportAppointmentsResponse.
+ * Use `create(ImportAppointmentsResponseSchema)` to create a new message.
+ */
+export declare const ImportAppointmentsResponseSchema: GenMessage<ImportAppointmentsResponse>;
+
+/**
+ * What became of a UID, or would become.
+ *
+ * @generated from message appointments.v1.ImportedItem
+ */
+export declare type ImportedItem = Message<"appointments.v1.ImportedItem"> & {
+  /**
+   * The UID; empty if there is none.
+   *
+   * @generated from field: string uid = 1;
+   */
+  uid: string;
+
+  /**
+   * The RECURRENCE-ID, of an occurrence whose series is not in the file.
+   *
+   * @generated from field: string recurrence_id = 2;
+   */
+  recurrenceId: string;
+
+  /**
+   * The line on which it begins; the first line is 1.
+   *
+   * @generated from field: int32 line = 3;
+   */
+  line: number;
+
+  /**
+   * Its title, as it is imported.
+   *
+   * @generated from field: string title = 4;
+   */
+  title: string;
+
+  /**
+   * How it stands to the calendar.
+   *
+   * @generated from field: appointments.v1.ImportState state = 5;
+   */
+  state: ImportState;
+
+  /**
+   * What there is to say of it: why it cannot be imported, what was left out, what its time zone was taken for.
+   *
+   * @generated from field: repeated appointments.v1.ImportNote notes = 6;
+   */
+  notes: ImportNote[];
+
+  /**
+   * The caller's appointments in its way, the earliest first, at most 10. Those of the same file have no ids yet if nothing
+   * was imported.
+   *
+   * @generated from field: repeated appointments.v1.ConflictingAppointment conflicts = 7;
+   */
+  conflicts: ConflictingAppointment[];
+
+  /**
+   * The appointment that it is now; empty if there is none.
+   *
+   * @generated from field: string appointment_id = 8;
+   */
+  appointmentId: string;
+
+  /**
+   * The series that it is now.
+   *
+   * @generated from field: string series_id = 9;
+   */
+  seriesId: string;
+};
+
+/**
+ * Describes the message appointments.v1.ImportedItem.
+ * Use `create(ImportedItemSchema)` to create a new message.
+ */
+export declare const ImportedItemSchema: GenMessage<ImportedItem>;
+
+/**
+ * Something that there is to say of a line.
+ *
+ * @generated from message appointments.v1.ImportNote
+ */
+export declare type ImportNote = Message<"appointments.v1.ImportNote"> & {
+  /**
+   * The line; the first is 1.
+   *
+   * @generated from field: int32 line = 1;
+   */
+  line: number;
+
+  /**
+   * What.
+   *
+   * @generated from field: string text = 2;
+   */
+  text: string;
+};
+
+/**
+ * Describes the message appointments.v1.ImportNote.
+ * Use `create(ImportNoteSchema)` to create a new message.
+ */
+export declare const ImportNoteSchema: GenMessage<ImportNote>;
+
+/**
  * What somebody has to do with an appointment.
  *
  * @generated from enum appointments.v1.Role
@@ -814,6 +973,100 @@ export enum AttendeeResponse {
  * Describes the enum appointments.v1.AttendeeResponse.
  */
 export declare const AttendeeResponseSchema: GenEnum<AttendeeResponse>;
+
+/**
+ * What becomes of what finds no place in an import.
+ *
+ * @generated from enum appointments.v1.OnImportConflict
+ */
+export enum OnImportConflict {
+  /**
+   * Nothing is imported: the call fails.
+   *
+   * @generated from enum value: ON_IMPORT_CONFLICT_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The same, said explicitly.
+   *
+   * @generated from enum value: ON_IMPORT_CONFLICT_FAIL = 1;
+   */
+  FAIL = 1,
+
+  /**
+   * It is left out; of a series, the occurrences that find none, which UndeleteAppointment books once their time is free.
+   *
+   * @generated from enum value: ON_IMPORT_CONFLICT_SKIP = 2;
+   */
+  SKIP = 2,
+
+  /**
+   * It comes, but takes no time (TRANSPARENCY_TRANSPARENT); of a series, all of it.
+   *
+   * @generated from enum value: ON_IMPORT_CONFLICT_TRANSPARENT = 3;
+   */
+  TRANSPARENT = 3,
+}
+
+/**
+ * Describes the enum appointments.v1.OnImportConflict.
+ */
+export declare const OnImportConflictSchema: GenEnum<OnImportConflict>;
+
+/**
+ * How a component of a file stands to the calendar.
+ *
+ * @generated from enum appointments.v1.ImportState
+ */
+export enum ImportState {
+  /**
+   * Not used.
+   *
+   * @generated from enum value: IMPORT_STATE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The calendar has nothing of this UID.
+   *
+   * @generated from enum value: IMPORT_STATE_NEW = 1;
+   */
+  NEW = 1,
+
+  /**
+   * It has, but the file says something else, or that it is cancelled.
+   *
+   * @generated from enum value: IMPORT_STATE_CHANGED = 2;
+   */
+  CHANGED = 2,
+
+  /**
+   * It is as the file says.
+   *
+   * @generated from enum value: IMPORT_STATE_UNCHANGED = 3;
+   */
+  UNCHANGED = 3,
+
+  /**
+   * It, or an occurrence of it, finds no place.
+   *
+   * @generated from enum value: IMPORT_STATE_COLLIDING = 4;
+   */
+  COLLIDING = 4,
+
+  /**
+   * It cannot be imported; the notes say why.
+   *
+   * @generated from enum value: IMPORT_STATE_UNSUPPORTED = 5;
+   */
+  UNSUPPORTED = 5,
+}
+
+/**
+ * Describes the enum appointments.v1.ImportState.
+ */
+export declare const ImportStateSchema: GenEnum<ImportState>;
 
 /**
  * Every RPC needs an identity: `authorization: Bearer <access token, or key>` on the native port, the session cookie (or
@@ -962,6 +1215,24 @@ export declare const AppointmentService: GenService<{
     methodKind: "unary";
     input: typeof UndeleteAppointmentRequestSchema;
     output: typeof UndeleteAppointmentResponseSchema;
+  },
+  /**
+   * Imports an iCalendar file (RFC 5545), such as the export of another calendar: all of it, or as `on_conflict` says. Every
+   * component is reported, whatever becomes of it. A file can be imported again: what was imported before is known by its
+   * UID and RECURRENCE-ID, and changed only where the file says something else. What recurs becomes a series. Nobody is
+   * invited, and no address in the file is followed.
+   *
+   * - INVALID_ARGUMENT: `ics` is no iCalendar file, has more than 5 MiB (5,242,880 bytes) or more than 5,000 components.
+   * - ALREADY_EXISTS: something finds no place, with ON_IMPORT_CONFLICT_FAIL and not with `validate_only`; ConflictInfo
+   *   names what is in the way. Nothing is imported then.
+   * - FAILED_PRECONDITION: the calendar changes too fast at the moment (reason BUSY).
+   *
+   * @generated from rpc appointments.v1.AppointmentService.ImportAppointments
+   */
+  importAppointments: {
+    methodKind: "unary";
+    input: typeof ImportAppointmentsRequestSchema;
+    output: typeof ImportAppointmentsResponseSchema;
   },
 }>;
 

@@ -1,0 +1,361 @@
+"""Files that come from elsewhere, on a real calendar."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from appointments.calendar import amending, booking, listing, recurring
+from appointments.calendar.appointment import Appointment, Spec
+from appointments.calendar.log import BY_OWNER
+from appointments.calendar.series import SeriesSpec
+from appointments.db import Database, instant
+from appointments.icalendar import imports
+from appointments.icalendar.imports import Item, OnConflict, State
+from appointments.shared.errors import Conflict, Invalid
+from tests.people import HOUR, TEN, spec
+
+
+def ics(*events: str, head: str = "") -> bytes:
+    """A file with these components; each is the lines of a VEVENT, or a whole component."""
+    whole = (each if each.startswith("BEGIN:") else f"BEGIN:VEVENT\n{each.strip()}\nEND:VEVENT" for each in events)
+    lines = "\n".join(["BEGIN:VCALENDAR", "VERSION:2.0", *filter(None, [head]), *whole, "END:VCALENDAR", ""])
+    return lines.replace("\n", "\r\n").encode()
+
+
+def event(uid: str, start: str, end: str, *more: str) -> str:
+    """The lines of a VEVENT; times go on behind the property's name."""
+    return "\n".join([f"UID:{uid}", f"SUMMARY:{uid}", f"DTSTART{start}", f"DTEND{end}", *more])
+
+
+async def load(
+    db: Database, owner: UUID, content: bytes, on_conflict: OnConflict = OnConflict.FAIL, *, only_look: bool = False
+) -> list[Item]:
+    """Import it."""
+    report = await imports.run(db, owner, content, on_conflict=on_conflict, only_look=only_look, cause=BY_OWNER)
+    return report.items
+
+
+async def everything(db: Database, owner: UUID, *, deleted: bool = False) -> list[Appointment]:
+    """All that somebody has."""
+    return list((await listing.page(db, listing.Window(owner, None, None, deleted), size=1000)).appointments)
+
+
+def states(items: list[Item]) -> list[str]:
+    """The states, in order."""
+    return [item.state.name for item in items]
+
+
+def wall(at: datetime) -> str:
+    """As iCalendar writes UTC."""
+    return f":{at.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+
+
+ZURICH = ";TZID=Europe/Zurich"
+
+
+async def test_a_file_becomes_appointments(db: Database, owner: UUID) -> None:
+    """Times in a zone, in UTC, whole days, durations, transparency and texts are as the file has them."""
+    items = await load(
+        db,
+        owner,
+        ics(
+            event("a", f"{ZURICH}:20270301T090000", f"{ZURICH}:20270301T100000", "DESCRIPTION:one\\, two\\nthree"),
+            event("b", ":20270302T090000Z", ":20270302T100000Z", "LOCATION:Room", "TRANSP:TRANSPARENT"),
+            event("c", ";VALUE=DATE:20270303", ";VALUE=DATE:20270305"),
+            "UID:d\nSUMMARY:d\nDTSTART;TZID=Europe/Zurich:20270327T120000\nDURATION:P1DT1H",
+        ),
+    )
+    assert states(items) == ["NEW"] * 4
+    found = {each.title: each.spec for each in await everything(db, owner)}
+    assert found == {
+        "a": Spec(
+            "a", datetime(2027, 3, 1, 8, tzinfo=UTC), datetime(2027, 3, 1, 9, tzinfo=UTC), "Europe/Zurich",
+            "one, two\nthree",
+        ),
+        "b": Spec(
+            "b", datetime(2027, 3, 2, 9, tzinfo=UTC), datetime(2027, 3, 2, 10, tzinfo=UTC), "UTC", "", "Room",
+            transparent=True,
+        ),
+        "c": Spec(
+            "c", datetime(2027, 3, 3, tzinfo=UTC), datetime(2027, 3, 5, tzinfo=UTC), "UTC", all_day=True
+        ),
+        # A day over the night in which summer time begins has 23 hours.
+        "d": Spec("d", datetime(2027, 3, 27, 11, tzinfo=UTC), datetime(2027, 3, 28, 11, tzinfo=UTC), "Europe/Zurich"),
+    }  # fmt: skip
+    assert [item.entry.line for item in items] == [3, 10, 18, 24]
+
+
+async def test_a_file_can_be_imported_again(db: Database, owner: UUID) -> None:
+    """What is as it was stays untouched; what the file changes is changed; what it cancels goes; ids stay."""
+    one = event("a", f"{ZURICH}:20270301T090000", f"{ZURICH}:20270301T100000")
+    other = event("b", ":20270302T090000Z", ":20270302T100000Z")
+    first = await load(db, owner, ics(one, other))
+    assert states(await load(db, owner, ics(one, other))) == ["UNCHANGED", "UNCHANGED"]
+    before = await everything(db, owner)
+    moved = event("a", f"{ZURICH}:20270301T093000", f"{ZURICH}:20270301T103000")
+    again = await load(db, owner, ics(moved, other + "\nSTATUS:CANCELLED"))
+    assert states(again) == ["CHANGED", "CHANGED"]
+    after = await everything(db, owner)
+    assert [each.id for each in after] == [first[0].appointment_id] == [before[0].id]
+    assert instant(after[0].start_at) == datetime(2027, 3, 1, 8, 30, tzinfo=UTC)
+    assert states(await load(db, owner, ics(other))) == ["NEW"]
+
+
+async def test_of_what_collides_nothing_is_imported(db: Database, owner: UUID) -> None:
+    """With FAIL the calendar stays as it was, and what is in the way is named."""
+    there = await booking.create(db, owner, spec())
+    content = ics(event("free", wall(TEN - 3 * HOUR), wall(TEN - 2 * HOUR)), event("taken", wall(TEN), wall(TEN + HOUR)))
+    with pytest.raises(Conflict) as refusal:
+        await load(db, owner, content)
+    assert [each.id for each in refusal.value.collisions] == [there.id]
+    assert [each.id for each in await everything(db, owner)] == [there.id]
+    looked = await load(db, owner, content, only_look=True)
+    assert states(looked) == ["NEW", "COLLIDING"]
+    assert [each.id for each in looked[1].collisions] == [there.id]
+    assert [each.id for each in await everything(db, owner)] == [there.id]
+
+
+async def test_what_collides_is_left_out_or_takes_no_time(db: Database, owner: UUID) -> None:
+    """SKIP imports the rest; TRANSPARENT imports all, and again changes nothing."""
+    await booking.create(db, owner, spec())
+    content = ics(event("free", wall(TEN - 3 * HOUR), wall(TEN - 2 * HOUR)), event("taken", wall(TEN), wall(TEN + HOUR)))
+    assert states(await load(db, owner, content, OnConflict.SKIP)) == ["NEW", "COLLIDING"]
+    assert [each.title for each in await everything(db, owner)] == ["free", spec().title]
+    assert states(await load(db, owner, content, OnConflict.TRANSPARENT)) == ["UNCHANGED", "COLLIDING"]
+    found = {each.title: bool(each.transparent) for each in await everything(db, owner)}
+    assert found == {"free": False, "taken": True, spec().title: False}
+    assert states(await load(db, owner, content, OnConflict.TRANSPARENT)) == ["UNCHANGED", "UNCHANGED"]
+
+
+async def test_two_of_one_file_may_collide(db: Database, owner: UUID) -> None:
+    """Whoever comes first has the time; what is not there afterwards has no id."""
+    content = ics(event("a", wall(TEN), wall(TEN + HOUR)), event("b", wall(TEN), wall(TEN + 2 * HOUR)))
+    items = await load(db, owner, content, OnConflict.SKIP)
+    assert states(items) == ["NEW", "COLLIDING"]
+    assert [each.id for each in items[1].collisions] == [items[0].appointment_id]
+    assert items[1].appointment_id is None
+
+
+RULED = event(
+    "s", f"{ZURICH}:20270301T090000", f"{ZURICH}:20270301T100000", "RRULE:FREQ=WEEKLY;COUNT=6",
+    "EXDATE;TZID=Europe/Zurich:20270308T090000", "RDATE;TZID=Europe/Zurich:20270302T090000",
+)  # fmt: skip
+MOVED = event(
+    "s", f"{ZURICH}:20270316T140000", f"{ZURICH}:20270316T150000", "RECURRENCE-ID;TZID=Europe/Zurich:20270315T090000"
+)
+OFF = event(
+    "s", f"{ZURICH}:20270322T090000", f"{ZURICH}:20270322T100000",
+    "RECURRENCE-ID;TZID=Europe/Zurich:20270322T090000", "STATUS:CANCELLED",
+)  # fmt: skip
+
+
+async def test_what_recurs_becomes_a_series(db: Database, owner: UUID) -> None:
+    """Rule, dates, an occurrence that was moved and one that was cancelled; the wall time holds in summer."""
+    items = await load(db, owner, ics(RULED, MOVED, OFF))
+    assert states(items) == ["NEW"]
+    found = await everything(db, owner)
+    assert [f"{instant(each.start_at):%d.%m. %H:%M}" for each in found] == [
+        "01.03. 08:00", "02.03. 08:00", "16.03. 13:00", "29.03. 07:00", "05.04. 07:00",
+    ]  # fmt: skip
+    assert {each.series_text for each in found} == {str(items[0].series_id)}
+    assert states(await load(db, owner, ics(RULED, MOVED, OFF))) == ["UNCHANGED"]
+
+
+async def test_a_changed_series_takes_the_place_of_what_it_was(db: Database, owner: UUID) -> None:
+    """An occurrence more, another title of one: the new file counts, and its own old times are in nobody's way."""
+    await load(db, owner, ics(RULED, MOVED, OFF))
+    changed = RULED.replace("COUNT=6", "COUNT=7")
+    items = await load(db, owner, ics(changed, MOVED.replace("SUMMARY:s", "SUMMARY:moved"), OFF))
+    assert states(items) == ["CHANGED"]
+    found = await everything(db, owner)
+    assert [each.title for each in found] == ["s", "s", "moved", "s", "s", "s"]
+    assert states(await load(db, owner, ics("UID:s\nDTSTART:20270301T080000Z\nSTATUS:CANCELLED"))) == ["CHANGED"]
+    assert await everything(db, owner) == []
+
+
+async def test_a_series_that_collides(db: Database, owner: UUID) -> None:
+    """FAIL names the first in its way; SKIP leaves an occurrence out; TRANSPARENT has all, none of which takes time."""
+    there = await booking.create(
+        db, owner, spec(datetime(2027, 3, 29, 7, tzinfo=UTC))
+    )
+    with pytest.raises(Conflict) as refusal:
+        await load(db, owner, ics(RULED))
+    assert [each.id for each in refusal.value.collisions] == [there.id]
+    assert states(await load(db, owner, ics(RULED), OnConflict.SKIP)) == ["COLLIDING"]
+    assert len(await everything(db, owner)) == 1 + 5
+    assert states(await load(db, owner, ics(RULED), OnConflict.SKIP)) == ["UNCHANGED"]
+    assert states(await load(db, owner, ics(RULED.replace("6", "6;WKST=SU")), OnConflict.TRANSPARENT)) == ["COLLIDING"]
+    assert sum(bool(each.transparent) for each in await everything(db, owner)) == 6
+
+
+async def test_an_endless_series_with_a_far_change(db: Database, owner: UUID) -> None:
+    """What was changed of an occurrence a year ahead is there, though rows go less far by themselves."""
+    start = datetime.now(UTC).replace(hour=8, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    far = start + timedelta(weeks=40)
+    series = event("e", wall(start), wall(start + HOUR), "RRULE:FREQ=WEEKLY")
+    moved = event("e", wall(far + HOUR), wall(far + 2 * HOUR), f"RECURRENCE-ID{wall(far)}")
+    assert states(await load(db, owner, ics(series, moved))) == ["NEW"]
+    starts = [instant(each.start_at) for each in await everything(db, owner)]
+    assert far + HOUR in starts
+    assert far not in starts
+    assert states(await load(db, owner, ics(series, moved))) == ["UNCHANGED"]
+
+
+async def test_an_occurrence_without_its_series_is_an_appointment(db: Database, owner: UUID) -> None:
+    """Who was invited to one occurrence alone has only that in the file; it is known by its RECURRENCE-ID."""
+    items = await load(db, owner, ics(MOVED))
+    assert (states(items), items[0].entry.recurrence_id) == (["NEW"], "20270315T090000 Europe/Zurich")
+    assert states(await load(db, owner, ics(MOVED))) == ["UNCHANGED"]
+
+
+BERLIN_RULES = """BEGIN:VTIMEZONE
+TZID:{}
+BEGIN:STANDARD
+DTSTART:16010101T030000
+TZOFFSETFROM:+0200
+TZOFFSETTO:+0100
+RRULE:FREQ=YEARLY;BYDAY=-1SU;BYMONTH=10
+END:STANDARD
+BEGIN:DAYLIGHT
+DTSTART:16010101T020000
+TZOFFSETFROM:+0100
+TZOFFSETTO:+0200
+RRULE:FREQ=YEARLY;BYDAY=-1SU;BYMONTH=3
+END:DAYLIGHT
+END:VTIMEZONE"""
+ODD = """BEGIN:VTIMEZONE
+TZID:Ship
+BEGIN:STANDARD
+DTSTART:20200101T000000
+TZOFFSETFROM:+0717
+TZOFFSETTO:+0717
+END:STANDARD
+END:VTIMEZONE"""
+
+
+@pytest.mark.parametrize(
+    ("tzid", "definition", "zone", "hour"),
+    [
+        ("W. Europe Standard Time", "", "Europe/Berlin", 8),
+        ("/freeassociation.sourceforge.net/Europe/Zurich", "", "Europe/Zurich", 8),
+        ("europe/zurich", "", "Europe/Zurich", 8),
+        ("Customized Time Zone", BERLIN_RULES.format("Customized Time Zone"), "Europe/Berlin", 8),
+        ("Ship", ODD, "UTC", 1),
+    ],
+)
+async def test_zones_of_all_kinds(db: Database, owner: UUID, tzid: str, definition: str, zone: str, hour: int) -> None:
+    """Names of Windows, prefixes, and zones that only the file knows: the instant is right, and the guess is told."""
+    appointment = event("z", f";TZID={tzid}:20270301T090000", f";TZID={tzid}:20270301T100000")
+    items = await load(db, owner, ics(*filter(None, [definition]), appointment))
+    found = (await everything(db, owner))[0]
+    at = datetime(2027, 3, 1, hour, 43 if zone == "UTC" else 0, tzinfo=UTC)
+    assert (instant(found.start_at), bool(items[0].notes)) == (at, bool(definition))
+    if not definition:
+        assert found.time_zone == zone
+    recurring_there = await load(db, owner, ics(*filter(None, [definition]), appointment + "\nRRULE:FREQ=DAILY;COUNT=2"))
+    assert states(recurring_there) == (["UNSUPPORTED"] if tzid == "Ship" else ["CHANGED"])
+
+
+async def test_what_cannot_be_imported_is_told_with_its_line(db: Database, owner: UUID) -> None:
+    """One bad component does not keep the others out; each note names a line."""
+    items = await load(
+        db,
+        owner,
+        ics(
+            event("good", ":20270301T090000Z", ":20270301T100000Z"),
+            event("zone", ";TZID=Mars/Olympus:20270301T090000", ";TZID=Mars/Olympus:20270301T100000"),
+            event("rule", ":20270302T090000Z", ":20270302T100000Z", "RRULE:FREQ=HOURLY"),
+            event("order", ":20270303T090000Z", ":20270303T080000Z"),
+            event("broken", ":20270304T090000Z", ":20270304T100000Z", "this is no property"),
+            event("time", ":2027-03-05", ":20270305T100000Z"),
+            "BEGIN:VTODO\nUID:todo\nSUMMARY:Do it\nEND:VTODO",
+            "SUMMARY:nameless\nDTSTART:20270306T090000Z",
+            event("guests", ":20270307T090000Z", ":20270307T100000Z", "ATTENDEE:mailto:bob@example.org"),
+        ),
+    )
+    assert states(items) == ["NEW", *["UNSUPPORTED"] * 7, "NEW"]
+    told = [(item.notes[0].line, item.notes[0].text) for item in items[1:]]
+    assert told == [
+        (11, "TZID 'Mars/Olympus' is no known time zone, and the file does not define it"),
+        (19, "RRULE: FREQ=HOURLY is not supported: series recur daily or less often"),
+        (24, "DTEND must be after start_time"),
+        (31, "this line is no property"),
+        (36, "DTSTART: '2027-03-05' is neither a DATE nor a DATE-TIME"),
+        (39, "VTODO is not supported, only VEVENT is"),
+        (43, "UID is missing, so it could not be found again"),
+        (52, "1 attendee is left out: an import invites nobody"),
+    ]
+    assert (await everything(db, owner))[1].attendees == ()
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "is required"),
+        (b"hello", "line 1: a calendar begins with BEGIN:VCALENDAR"),
+        (b"BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nEND:VCALENDAR\r\n", "line 3: END:VEVENT was expected"),
+        (b"BEGIN:VCALENDAR\r\n", "ends before END:VCALENDAR, which began on line 1"),
+        (b"BEGIN:VCALENDAR\n" + b"x" * (5 * 1024 * 1024), "must have at most 5,242,880 bytes, has 5,242,896"),
+        (ics(*["UID:x"] * 5001), "must have at most 5,000 components, has more"),
+        (b"BEGIN:VCALENDAR\n" + b"BEGIN:X\n" * 9, "line 9: components are nested too deeply"),
+    ],
+)
+async def test_what_is_no_calendar_is_refused(db: Database, owner: UUID, content: bytes, problem: str) -> None:
+    """The refusal names the field, and the line where there is one."""
+    with pytest.raises(Invalid) as refusal:
+        await load(db, owner, content)
+    assert [(each.field, each.description) for each in refusal.value.violations] == [("ics", problem)]
+
+
+async def test_five_thousand_components(db: Database, owner: UUID, dsn: str) -> None:
+    """The largest file that is allowed is imported whole, and is unchanged the second time."""
+    events = [
+        event(f"n{number}", wall(TEN + number * HOUR), wall(TEN + (number + 1) * HOUR)) for number in range(5_000)
+    ]
+    assert states(await load(db, owner, ics(*events))) == ["NEW"] * 5_000
+    assert states(await load(db, owner, ics(*events))) == ["UNCHANGED"] * 5_000
+    with psycopg.connect(dsn) as connection:
+        counts = connection.execute(
+            "SELECT (SELECT count(*) FROM appointments), (SELECT count(*) FROM bookings),"
+            " (SELECT count(*) FROM imported_items)"
+        ).fetchone()
+    assert counts == (5_000, 5_000, 5_000)
+
+
+async def test_somebody_elses_uid_is_not_known(db: Database, owner: UUID, stranger: UUID) -> None:
+    """A UID that is the id of another account's appointment means nothing."""
+    theirs = await booking.create(db, stranger, spec())
+    assert states(await load(db, owner, ics(event(theirs.id_text, wall(TEN), wall(TEN + HOUR))))) == ["NEW"]
+    assert (await booking.get(db, stranger, theirs.id)).version == 1
+
+
+async def test_what_was_deleted_comes_back_anew(db: Database, owner: UUID) -> None:
+    """Who deletes what was imported and imports it again means to have it."""
+    content = ics(event("a", wall(TEN), wall(TEN + HOUR)))
+    first = (await load(db, owner, content))[0].appointment_id
+    assert first
+    await amending.delete(db, owner, first)
+    again = await load(db, owner, content)
+    assert states(again) == ["NEW"]
+    assert again[0].appointment_id not in (None, first)
+
+
+async def test_what_the_file_cannot_say_stays(db: Database, owner: UUID) -> None:
+    """Buffers and the like of what is here already survive a change by a file."""
+    own = await booking.create(db, owner, replace(spec(), buffer_before=timedelta(minutes=15)))
+    moved = event(own.id_text, wall(TEN + HOUR), wall(TEN + 2 * HOUR))
+    items = await load(db, owner, ics(moved))
+    assert (items[0].state, items[0].appointment_id) == (State.CHANGED, own.id)
+    found = await booking.get(db, owner, own.id)
+    assert (instant(found.start_at), found.buffer_before) == (TEN + HOUR, 900)
+
+
+async def test_own_series_are_known_by_their_ids(db: Database, owner: UUID) -> None:
+    """A file with the UID of a series of one's own changes that one."""
+    booked = await recurring.create(db, owner, SeriesSpec(spec(), "FREQ=WEEKLY;COUNT=4"))
+    text = event(booked.series.id_text, wall(TEN), wall(TEN + HOUR), "RRULE:FREQ=WEEKLY;COUNT=3")
+    assert states(await load(db, owner, ics(text))) == ["CHANGED"]
+    assert len(await everything(db, owner)) == 3
