@@ -5,14 +5,17 @@ Whatever people write is data: the library quotes it, and what has no place in t
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time
 from functools import lru_cache
+from itertools import chain
 from zoneinfo import ZoneInfo
 
 from icalendar import Calendar, Component, Event, Timezone, vCalAddress, vText
 
 from appointments.calendar.appointment import Appointment, Attendee
+from appointments.calendar.recurrence import instant as wall_to_instant
+from appointments.calendar.series import SeriesSpec
 from appointments.db import instant
 from appointments.shared.validation import fold_email
 
@@ -108,15 +111,18 @@ def zone(name: str) -> ZoneInfo:
         return ZoneInfo("UTC")
 
 
-def timezones(appointments: Iterable[Appointment]) -> list[Component]:
-    """The VTIMEZONEs that the times of appointments need."""
+def timezones(appointments: Iterable[Appointment], spans: Iterable[tuple[str, date, date]] = ()) -> list[Component]:
+    """The VTIMEZONEs that the times of appointments need, and other ``spans`` of zones, from and until when."""
     needed: dict[str, tuple[date, date]] = {}
-    for each in appointments:
-        if each.all_day or each.time_zone == "UTC":
-            continue
-        first, last = instant(each.start_at).date(), instant(each.end_at).date()
-        known = needed.get(each.time_zone)
-        needed[each.time_zone] = (min(first, known[0]), max(last, known[1])) if known else (first, last)
+    own = (
+        (each.time_zone, instant(each.start_at).date(), instant(each.end_at).date())
+        for each in appointments
+        if not each.all_day
+    )
+    for name, first, last in chain(own, spans):
+        if name != "UTC":
+            known = needed.get(name)
+            needed[name] = (min(first, known[0]), max(last, known[1])) if known else (first, last)
     # By whole years, so that the same ones are asked for again and again.
     return [_timezone(name, first.year - 1, last.year + 2) for name, (first, last) in sorted(needed.items())]
 
@@ -126,6 +132,21 @@ def _timezone(name: str, since: int, until: int) -> Timezone:
     made = Timezone.from_tzid(name, first_date=date(since, 1, 1), last_date=date(until, 1, 1))
     made.pop("comment", None)
     return made
+
+
+def recurrence_rule(spec: SeriesSpec) -> str:
+    """The rule of a series as RFC 5545 wants it beside its start: UNTIL is a DATE as the start is, or else in UTC."""
+    rule = spec.parsed
+    if rule is None:
+        return ""
+    until = rule.until
+    if spec.first.all_day:
+        until = until.date() if isinstance(until, datetime) else until
+    elif isinstance(until, datetime):
+        until = until if until.tzinfo else wall_to_instant(until, spec.zone)
+    elif until is not None:
+        until = wall_to_instant(datetime.combine(until, time(23, 59, 59)), spec.zone)
+    return str(replace(rule, until=until))
 
 
 def text(value: str) -> str:

@@ -116,7 +116,7 @@ async def test_what_was_deleted_stays_as_cancelled_for_thirty_days(db: Database,
     (cancelled,) = events(await feed(db, owner, today))
     assert ("CANCELLED", 1) == (cancelled["status"], cancelled["sequence"])
     assert [] == events(await feed(db, owner, today + timedelta(days=31)))
-    assert [] == await content.everything(db, owner)
+    assert [] == (await content.everything(db, owner)).singles
 
 
 async def test_busy_only_shows_when_and_nothing_else(db: Database, owner: UUID) -> None:
@@ -165,7 +165,7 @@ async def test_an_export_has_everything(db: Database, owner: UUID, stranger: UUI
     for number in range(30):
         await booking.create(db, owner, replace(spec(TEN + number // 3 * HOUR), transparent=True))
     await booking.create(db, stranger, spec())
-    assert 30 == len(await content.everything(db, owner))
+    assert 30 == len((await content.everything(db, owner)).singles)
 
 
 class TestFeeds:

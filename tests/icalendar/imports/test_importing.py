@@ -2,10 +2,13 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
+import icalendar
 import psycopg
 import pytest
+import vobject
 
 from appointments.calendar import amending, booking, listing, recurring
 from appointments.calendar.appointment import Appointment, Spec
@@ -13,6 +16,7 @@ from appointments.calendar.log import BY_OWNER
 from appointments.calendar.series import SeriesSpec
 from appointments.db import Database, instant
 from appointments.icalendar import imports
+from appointments.icalendar.feeds import content
 from appointments.icalendar.imports import Item, OnConflict, State
 from appointments.shared.errors import Conflict, Invalid
 from tests.people import HOUR, TEN, spec
@@ -104,10 +108,16 @@ async def test_a_file_can_be_imported_again(db: Database, owner: UUID) -> None:
     assert states(await load(db, owner, ics(other))) == ["NEW"]
 
 
+FREE = event("free", wall(TEN - 3 * HOUR), wall(TEN - 2 * HOUR))
+TAKEN = event("taken", wall(TEN), wall(TEN + HOUR))
+
+
 async def test_of_what_collides_nothing_is_imported(db: Database, owner: UUID) -> None:
     """With FAIL the calendar stays as it was, and what is in the way is named."""
     there = await booking.create(db, owner, spec())
-    content = ics(event("free", wall(TEN - 3 * HOUR), wall(TEN - 2 * HOUR)), event("taken", wall(TEN), wall(TEN + HOUR)))
+    content = ics(
+        event("free", wall(TEN - 3 * HOUR), wall(TEN - 2 * HOUR)), event("taken", wall(TEN), wall(TEN + HOUR))
+    )
     with pytest.raises(Conflict) as refusal:
         await load(db, owner, content)
     assert [each.id for each in refusal.value.collisions] == [there.id]
@@ -121,7 +131,9 @@ async def test_of_what_collides_nothing_is_imported(db: Database, owner: UUID) -
 async def test_what_collides_is_left_out_or_takes_no_time(db: Database, owner: UUID) -> None:
     """SKIP imports the rest; TRANSPARENT imports all, and again changes nothing."""
     await booking.create(db, owner, spec())
-    content = ics(event("free", wall(TEN - 3 * HOUR), wall(TEN - 2 * HOUR)), event("taken", wall(TEN), wall(TEN + HOUR)))
+    content = ics(
+        event("free", wall(TEN - 3 * HOUR), wall(TEN - 2 * HOUR)), event("taken", wall(TEN), wall(TEN + HOUR))
+    )
     assert states(await load(db, owner, content, OnConflict.SKIP)) == ["NEW", "COLLIDING"]
     assert [each.title for each in await everything(db, owner)] == ["free", spec().title]
     assert states(await load(db, owner, content, OnConflict.TRANSPARENT)) == ["UNCHANGED", "COLLIDING"]
@@ -178,9 +190,7 @@ async def test_a_changed_series_takes_the_place_of_what_it_was(db: Database, own
 
 async def test_a_series_that_collides(db: Database, owner: UUID) -> None:
     """FAIL names the first in its way; SKIP leaves an occurrence out; TRANSPARENT has all, none of which takes time."""
-    there = await booking.create(
-        db, owner, spec(datetime(2027, 3, 29, 7, tzinfo=UTC))
-    )
+    there = await booking.create(db, owner, spec(datetime(2027, 3, 29, 7, tzinfo=UTC)))
     with pytest.raises(Conflict) as refusal:
         await load(db, owner, ics(RULED))
     assert [each.id for each in refusal.value.collisions] == [there.id]
@@ -255,7 +265,9 @@ async def test_zones_of_all_kinds(db: Database, owner: UUID, tzid: str, definiti
     assert (instant(found.start_at), bool(items[0].notes)) == (at, bool(definition))
     if not definition:
         assert found.time_zone == zone
-    recurring_there = await load(db, owner, ics(*filter(None, [definition]), appointment + "\nRRULE:FREQ=DAILY;COUNT=2"))
+    recurring_there = await load(
+        db, owner, ics(*filter(None, [definition]), appointment + "\nRRULE:FREQ=DAILY;COUNT=2")
+    )
     assert states(recurring_there) == (["UNSUPPORTED"] if tzid == "Ship" else ["CHANGED"])
 
 
@@ -279,14 +291,14 @@ async def test_what_cannot_be_imported_is_told_with_its_line(db: Database, owner
     assert states(items) == ["NEW", *["UNSUPPORTED"] * 7, "NEW"]
     told = [(item.notes[0].line, item.notes[0].text) for item in items[1:]]
     assert told == [
-        (11, "TZID 'Mars/Olympus' is no known time zone, and the file does not define it"),
-        (19, "RRULE: FREQ=HOURLY is not supported: series recur daily or less often"),
-        (24, "DTEND must be after start_time"),
-        (31, "this line is no property"),
-        (36, "DTSTART: '2027-03-05' is neither a DATE nor a DATE-TIME"),
-        (39, "VTODO is not supported, only VEVENT is"),
-        (43, "UID is missing, so it could not be found again"),
-        (52, "1 attendee is left out: an import invites nobody"),
+        (12, "TZID 'Mars/Olympus' is no known time zone, and the file does not define it"),
+        (20, "RRULE: FREQ=HOURLY is not supported: DAILY, WEEKLY, MONTHLY and YEARLY are"),
+        (26, "DTEND must be after start_time"),
+        (33, "this line is no property"),
+        (38, "DTSTART: '2027-03-05' is neither a DATE nor a DATE-TIME"),
+        (41, "VTODO is not supported, only VEVENT is"),
+        (45, "UID is missing, so it could not be found again"),
+        (54, "1 attendee is left out: an import invites nobody"),
     ]
     assert (await everything(db, owner))[1].attendees == ()
 
@@ -359,3 +371,64 @@ async def test_own_series_are_known_by_their_ids(db: Database, owner: UUID) -> N
     text = event(booked.series.id_text, wall(TEN), wall(TEN + HOUR), "RRULE:FREQ=WEEKLY;COUNT=3")
     assert states(await load(db, owner, ics(text))) == ["CHANGED"]
     assert len(await everything(db, owner)) == 3
+
+
+async def exported(db: Database, owner: UUID) -> bytes:
+    """Everything, as it can be downloaded."""
+    found = await content.everything(db, owner)
+    return b"".join([piece async for piece in content.calendar(found, name="All", now=datetime.now(UTC))])
+
+
+def check(data: bytes) -> None:
+    """See that other people's libraries read a file, and that no line is longer than it may be."""
+    assert max(map(len, data.split(b"\r\n"))) <= 75
+    calendar: Any = icalendar.Calendar.from_ical(data)
+    assert [error for each in calendar.walk() for error in each.errors] == []
+    assert len(calendar.walk("VEVENT")) == len(vobject.readOne(data.decode()).vevent_list)
+
+
+def told(found: list[Appointment]) -> list[object]:
+    """What is the same in two calendars; ids are not."""
+    return [(each.spec, each.original_start_at, bool(each.series_text)) for each in found]
+
+
+async def test_an_export_imported_into_an_empty_account_is_the_same_calendar(
+    db: Database, owner: UUID, stranger: UUID
+) -> None:
+    """Single ones of every kind, series of every kind and what was changed of them; and again in one's own."""
+    zone = "America/New_York"
+    midnight = datetime(2030, 6, 3, 4, tzinfo=UTC)
+    text = 'Tea; "two", \\n Größe 山\nEND:VEVENT'
+    for each in (
+        replace(spec(TEN - 50 * HOUR), description=text, location="Room, 5", buffer_before=timedelta(minutes=10)),
+        replace(spec(midnight, timedelta(days=2)), time_zone=zone, all_day=True),
+        replace(spec(TEN), transparent=True),
+        spec(datetime(2030, 10, 27, 1, 30, tzinfo=UTC)),  # 02:30 for the second time
+    ):
+        await booking.create(db, owner, each)
+    start = datetime.now(UTC).replace(hour=15, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    weekly = SeriesSpec(
+        replace(spec(start), time_zone=zone, buffer_after=timedelta(minutes=5)), "FREQ=WEEKLY",
+        (start + timedelta(hours=5),), (start + timedelta(weeks=1),),
+    )  # fmt: skip
+    booked = await recurring.create(db, owner, weekly)
+    days = replace(
+        spec(midnight + timedelta(days=100), timedelta(days=1)), time_zone=zone, all_day=True, transparent=True
+    )
+    await recurring.create(db, owner, SeriesSpec(days, "FREQ=YEARLY;UNTIL=20360101"))
+    night = datetime(2031, 3, 29, 1, 30, tzinfo=UTC)  # 02:30, which the next day does not have
+    await recurring.create(db, owner, SeriesSpec(spec(night, HOUR / 2), "FREQ=DAILY;UNTIL=20310403"))
+    window = listing.Window(owner, None, None, False, booked.series.id)
+    occurrences = (await listing.page(db, window, size=10)).appointments
+    await amending.delete(db, owner, occurrences[3].id)
+    await amending.update(db, owner, occurrences[4].id, lambda one: replace(one, title="Another title"))
+    later = instant(occurrences[5].start_at) + 2 * HOUR
+    await amending.update(db, owner, occurrences[5].id, lambda one: replace(one, start_at=later, end_at=later + HOUR))
+    # What is where an occurrence was before it was moved.
+    await booking.create(db, owner, spec(later - 2 * HOUR, HOUR / 2))
+    file = await exported(db, owner)
+    check(file)
+    assert set(states(await load(db, stranger, file))) == {"NEW"}
+    assert told(await everything(db, stranger)) == told(await everything(db, owner))
+    for account in (stranger, owner):
+        assert set(states(await load(db, account, file))) == {"UNCHANGED"}

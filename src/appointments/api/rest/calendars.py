@@ -7,6 +7,8 @@ from email.utils import format_datetime
 from hashlib import sha256
 
 from google.protobuf.json_format import MessageToDict
+from uuid import UUID
+
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -69,22 +71,25 @@ class Calendars:
         return StreamingResponse(pieces, headers=headers, media_type=MEDIA_TYPE)
 
     async def _export(self, request: Request) -> Response:
-        found = await self._everything(request, "ics")
+        user_id = await self._recorded(request, "ics")
+        found = await content.everything(self._db, user_id)
         headers = HIDDEN | {"Cache-Control": "no-store", "Content-Disposition": 'attachment; filename="calendar.ics"'}
-        return StreamingResponse(content.calendar(found, name="Calendar"), headers=headers, media_type=MEDIA_TYPE)
+        pieces = content.calendar(found, name="Calendar", now=datetime.now(UTC))
+        return StreamingResponse(pieces, headers=headers, media_type=MEDIA_TYPE)
 
     async def _export_json(self, request: Request) -> Response:
-        found = await self._everything(request, "json")
+        user_id = await self._recorded(request, "json")
+        found = await content.appointments(self._db, user_id)
         headers = HIDDEN | {"Cache-Control": "no-store", "Content-Disposition": 'attachment; filename="calendar.json"'}
         return StreamingResponse(_json(found), headers=headers, media_type="application/json")
 
-    async def _everything(self, request: Request, form: str) -> list[Appointment]:
+    async def _recorded(self, request: Request, form: str) -> UUID:
+        """Whose calendar is exported, once the audit log has it."""
         caller = await admit(request, self._policy, self._origins, READS, production=self._production)
-        found = await content.everything(self._db, caller.user_id)
         async with self._db.connection() as connection:
             actor_id = caller.actor_id
             await audit.record(connection, "data.exported", caller.user_id, actor_id=actor_id, form=form)
-        return found
+        return caller.user_id
 
 
 def _knows(if_none_match: str, tag: str) -> bool:

@@ -31,12 +31,12 @@ from appointments.calendar.appointment import COLUMNS as APPOINTMENT
 from appointments.calendar.appointment import LIVE, NO_TIME, Appointment, Spec, changed_fields, from_row, to_values
 from appointments.calendar.frontiers import LONGEST
 from appointments.calendar.log import Cause, of_all, of_owner
-from appointments.calendar.recurrence import parse
 from appointments.calendar.series import COLUMNS as SERIES
 from appointments.calendar.series import FARTHEST, Series, SeriesSpec, day_begins
 from appointments.calendar.series import from_row as series_from_row
 from appointments.calendar.settling import AgainError, Terms
 from appointments.db import Connection, Database, Statement, instant
+from appointments.icalendar import ical
 from appointments.icalendar.imports import lines, plan
 from appointments.icalendar.imports.plan import Change, Entry, Note
 from appointments.shared.errors import Collision, Conflict, Fault, Miss, Misses, SeriesConflict, Unauthenticated, Unmet
@@ -360,7 +360,8 @@ class _Import:
                 (skipped if is_skipped else off).add(at)
         if not off <= set(wanted.excluded) <= off | skipped:
             return False
-        now = replace(spec, first=_sayable(spec.first), rule=str(parse(spec.rule)) if spec.rule else "", excluded=())
+        now = replace(spec, first=_sayable(spec.first), rule=ical.recurrence_rule(spec), excluded=())
+        wanted = replace(wanted, rule=ical.recurrence_rule(wanted))
         transparent = replace(wanted, first=_transparent(wanted.first))
         if now not in (replace(each, excluded=()) for each in ([wanted, transparent] if self._yields else [wanted])):
             return False
