@@ -1,7 +1,7 @@
 """For every RPC of both ports: good and bad calls, and the status that each of them must have."""
 
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -262,6 +262,24 @@ async def undelete(scene: Scene) -> None:
     await scene.do(pb.DeleteAppointmentRequest(id=taking.id))
     await scene.do(pb.UndeleteAppointmentRequest(id=mine.id))
     await _not_mine(scene, lambda id_: pb.UndeleteAppointmentRequest(id=id_), others.id)
+
+
+async def import_(scene: Scene) -> None:
+    """A file is looked at, imported, and refused where it collides or is no calendar."""
+
+    def file(start: datetime, title: str = "Imported") -> bytes:
+        event = f"UID:1\nSUMMARY:{title}\nDTSTART:{start:%Y%m%dT%H%M%SZ}\nDURATION:PT1H"
+        return f"BEGIN:VCALENDAR\nBEGIN:VEVENT\n{event}\nEND:VEVENT\nEND:VCALENDAR\n".encode()
+
+    await scene.book(TEN)
+    free = TEN + 3 * HOUR
+    await scene.do(pb.ImportAppointmentsRequest(ics=file(free), validate_only=True))
+    await scene.do(pb.ImportAppointmentsRequest(ics=file(free)))
+    await scene.do(pb.ImportAppointmentsRequest(ics=file(free, "Another title")))
+    await scene.do(pb.ImportAppointmentsRequest(ics=file(TEN)), Code.ALREADY_EXISTS)
+    await scene.do(pb.ImportAppointmentsRequest(ics=file(TEN), on_conflict=pb.ON_IMPORT_CONFLICT_SKIP))
+    await scene.do(pb.ImportAppointmentsRequest(ics=b"\xff\x00"), Code.INVALID_ARGUMENT)
+    await scene.do(pb.ImportAppointmentsRequest(ics=file(free), on_conflict=7), Code.INVALID_ARGUMENT)  # type: ignore[arg-type]
 
 
 async def get_user(scene: Scene) -> None:
@@ -858,6 +876,7 @@ SCENARIOS: dict[str, Callable[[Scene], Awaitable[None]]] = {
     "UpdateAppointment": update,
     "DeleteAppointment": delete,
     "UndeleteAppointment": undelete,
+    "ImportAppointments": import_,
     "CreateSeries": create_series,
     "GetSeries": get_series,
     "ListSeries": list_series,

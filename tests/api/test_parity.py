@@ -29,7 +29,7 @@ TAKES_NOTHING = {"GetCurrentUser", "ListAppointments", "ListKeys", "ListResource
     "RequestEmailVerification",
     "UpdateCurrentUser",
 }
-TOO_LARGE = bytes(4 * 1024 * 1024 + 1)
+TOO_LARGE = bytes(6 * 1024 * 1024 + 1)
 NATIVE_ONLY: tuple[Any, ...] = (
     *(auth_pb2.DESCRIPTOR, admin_pb2.DESCRIPTOR),
     *(health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR),

@@ -1,5 +1,6 @@
 """Files that come from elsewhere, on a real calendar."""
 
+import random
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -432,3 +433,21 @@ async def test_an_export_imported_into_an_empty_account_is_the_same_calendar(
     assert told(await everything(db, stranger)) == told(await everything(db, owner))
     for account in (stranger, owner):
         assert set(states(await load(db, account, file))) == {"UNCHANGED"}
+
+
+async def test_torn_files_never_fail_otherwise(db: Database, owner: UUID) -> None:
+    """A good file with some bytes changed or lost, two hundred times: imported, reported, or refused by name."""
+    whole = ics(RULED, MOVED, OFF, event("z", ";TZID=Own:20270401T090000", ";TZID=Own:20270401T100000"), FREE)
+    chance = random.Random(16)
+    for _ in range(200):
+        torn = bytearray(whole)
+        for _ in range(chance.randint(1, 4)):
+            at = chance.randrange(len(torn))
+            torn[at : at + chance.randint(0, 9)] = chance.randbytes(chance.randint(0, 3)) or b"\x00"
+        try:
+            items = await load(db, owner, bytes(torn), OnConflict.SKIP)
+        except Invalid as refusal:
+            found = [each.field for each in refusal.violations]
+            assert found == ["ics"]
+        else:
+            assert all(item.is_there or item.notes or item.entry.is_cancelled for item in items)

@@ -133,7 +133,7 @@ def _entries(
     newest: dict[str, Component] = {}
     for each in components:
         line = each.first("RECURRENCE-ID")
-        key = f"{line.value.strip()} {line.parameters.get('TZID', '')}".strip() if line else ""
+        key = _clean(f"{line.value.strip()} {line.parameters.get('TZID', '')}".strip())[:MOST_UID] if line else ""
         if key not in newest or _sequence(each) >= _sequence(newest[key]):
             newest[key] = each
     master = newest.get("")
@@ -142,7 +142,7 @@ def _entries(
         yield _entry(master, uid, clocks, lambda event: _series(event, others, budget, now))
         return
     for key, each in newest.items():
-        yield _entry(each, uid, clocks, lambda event: (_single(event), ()), recurrence_id=key[:MOST_UID])
+        yield _entry(each, uid, clocks, lambda event: (_single(event), ()), recurrence_id=key)
 
 
 def _entry(
