@@ -483,12 +483,12 @@ KNOWN_APPOINTMENTS = Statement(
     f"""
     WITH known AS (
         SELECT DISTINCT ON (uid, recurrence_id) * FROM (
-            SELECT uid, recurrence_id, appointment_id, 1 AS rank FROM imported_items
-            WHERE imported_items.owner_id = %(owner_id)s::uuid AND uid = ANY (%(uids)s::text[])
-              AND appointment_id IS NOT NULL
+            SELECT uid, recurrence_id, appointment_id, 1 AS rank
+            FROM unnest(%(uids)s::text[]) AS asked (uid) JOIN imported_items USING (uid)
+            WHERE imported_items.owner_id = %(owner_id)s::uuid AND appointment_id IS NOT NULL
             UNION ALL
-            SELECT appointments.id::text, '', appointments.id, 2 FROM appointments
-            WHERE appointments.id = ANY (%(ids)s::uuid[]) AND series_id IS NULL
+            SELECT appointments.id::text, '', appointments.id, 2
+            FROM unnest(%(ids)s::uuid[]) AS asked (id) JOIN appointments USING (id) WHERE series_id IS NULL
         ) AS every
         JOIN appointments ON appointments.id = appointment_id
         WHERE owner_id = %(owner_id)s::uuid AND {LIVE}
@@ -501,10 +501,11 @@ KNOWN_SERIES = Statement(
     f"""
     WITH known AS (
         SELECT DISTINCT ON (uid) uid, known_id FROM (
-            SELECT uid, series_id AS known_id, 1 AS rank FROM imported_items
-            WHERE owner_id = %(owner_id)s::uuid AND uid = ANY (%(uids)s::text[]) AND series_id IS NOT NULL
+            SELECT uid, series_id AS known_id, 1 AS rank
+            FROM unnest(%(uids)s::text[]) AS asked (uid) JOIN imported_items USING (uid)
+            WHERE owner_id = %(owner_id)s::uuid AND series_id IS NOT NULL
             UNION ALL
-            SELECT series.id::text, series.id, 2 FROM series WHERE series.id = ANY (%(ids)s::uuid[])
+            SELECT series.id::text, series.id, 2 FROM unnest(%(ids)s::uuid[]) AS asked (id) JOIN series USING (id)
         ) AS every
         JOIN series ON series.id = known_id
         WHERE series.owner_id = %(owner_id)s::uuid AND series.deleted_at IS NULL
