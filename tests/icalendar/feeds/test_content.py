@@ -5,16 +5,19 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import icalendar
 import psycopg
 import pytest
 import vobject
 
-from appointments.calendar import amending, booking
+from appointments.calendar import amending, booking, listing, recurring, reshaping
 from appointments.calendar.appointment import Attendee, Spec
+from appointments.calendar.series import SeriesSpec
+from appointments.calendar.settling import Booked
 from appointments.changes.numbering import Sequencer
-from appointments.db import Database
+from appointments.db import Database, instant
 from appointments.icalendar.feeds import Feeds, content
 from appointments.mail import Links
 from appointments.shared.errors import Invalid, NotFound, Unmet
@@ -130,6 +133,45 @@ async def test_busy_only_shows_when_and_nothing_else(db: Database, owner: UUID) 
         (each["summary"], each.get("description"), each.get("location"), each.get("attendee")) for each in found
     ]
     assert b"Nr." not in data
+
+
+async def a_weekly_series(db: Database, owner: UUID) -> tuple[Booked, datetime]:
+    """An endless one from tomorrow on in Zurich, of which one is off by the rule, one deleted and one moved."""
+    start = datetime.now(UTC).replace(hour=9, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    wanted = SeriesSpec(spec(start, title="Yoga"), "FREQ=WEEKLY", (), (start + timedelta(weeks=1),))
+    booked = await recurring.create(db, owner, wanted)
+    window = listing.Window(owner, None, None, False, booked.series.id)
+    occurrences = (await listing.page(db, window, size=5)).appointments
+    await amending.delete(db, owner, occurrences[1].id)
+    moved = instant(occurrences[2].start_at) + 2 * HOUR
+    await amending.update(db, owner, occurrences[2].id, lambda one: replace(one, start_at=moved, end_at=moved + HOUR))
+    return booked, start
+
+
+async def test_a_series_is_a_rule_with_what_differs(db: Database, owner: UUID) -> None:
+    """One event with RRULE and EXDATE, one with a RECURRENCE-ID; not an event for each occurrence."""
+    booked, start = await a_weekly_series(db, owner)
+    master, moved = events(await feed(db, owner, datetime.now(UTC)))
+    assert (booked.series.id_text, ["WEEKLY"]) == (str(master["uid"]), master["rrule"]["FREQ"])
+    assert "Europe/Zurich" == master["dtstart"].params["TZID"]
+    clock = ZoneInfo("Europe/Zurich")
+    walls = [(start.astimezone(clock) + timedelta(weeks=week)).replace(tzinfo=None) for week in (1, 2, 3)]
+    off = [each.dt.replace(tzinfo=None) for each in master["exdate"].dts]
+    assert walls == [*off, moved["recurrence-id"].dt.replace(tzinfo=None)]
+    assert (booked.series.id_text, "Europe/Zurich") == (str(moved["uid"]), moved["recurrence-id"].params["TZID"])
+    assert timedelta(hours=2) == moved["dtstart"].dt.replace(tzinfo=None) - walls[2]
+
+
+async def test_a_deleted_series_stays_as_cancelled_for_thirty_days(db: Database, owner: UUID) -> None:
+    """So that programs take all of it away; whoever sees only when time is taken learns nothing more of it."""
+    booked, _ = await a_weekly_series(db, owner)
+    now = datetime.now(UTC)
+    busy = events(await feed(db, owner, now, is_busy_only=True))
+    assert ["Busy", "Busy"] == [str(each["summary"]) for each in busy]
+    await reshaping.delete(db, owner, booked.series.id)
+    (cancelled,) = events(await feed(db, owner, now + HOUR))
+    assert (booked.series.id_text, "CANCELLED") == (str(cancelled["uid"]), str(cancelled["status"]))
+    assert [] == events(await feed(db, owner, now + timedelta(days=31)))
 
 
 async def test_ten_thousand_events_come_quickly(db: Database, owner: UUID, dsn: str) -> None:
