@@ -6,10 +6,10 @@ owner, if it is not the owner, and by which request.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any, LiteralString
+from typing import Any, LiteralString, NamedTuple
 from uuid import UUID
 
 import psycopg
@@ -79,50 +79,52 @@ async def update(
             roles = await placing.hold(connection, owner_id, held) if held else {}
             guest_ids = [guest.user_id for guest in guests]
             await placing.lock(connection, owner_id, held, guest_ids)
-            current = _found(await connection.fetch(LOCK, {"id": appointment_id, "owner_id": owner_id}))
-            spec = decide(current)
-            if not set(spec.resources) <= set(held):
-                return None  # somebody else has given it other resources: they have to be locked first
-            if invited.concerns_guests(current, spec):
-                guests = await invited.guests(connection, appointment_id)
-                if not {guest.user_id for guest in guests} <= set(guest_ids):
-                    return None  # so it is with somebody who is invited only now
-            if spec != current.spec:
-                await _rebook(connection, current, spec, roles, acted=acted, override=override)
-                if invited.concerns_guests(current, spec):
-                    spec = await invited.rebook(connection, current, spec, guests)
-                current = _found(await connection.fetch(REWRITE, _rewriting(current, spec, cause)))
-            return current
+            locked = Locked(held, roles, guest_ids)
+            return await amend(connection, owner_id, appointment_id, decide, locked, cause=cause, override=override)
 
         if amended := await db.transact(work):
             return amended
+
+
+class Locked(NamedTuple):
+    """What a transaction has locked beside an owner: units of resources, with the owner's roles on them, and guests."""
+
+    resource_ids: Sequence[UUID]
+    roles: Mapping[UUID, int]
+    guest_ids: Sequence[UUID]
 
 
 async def amend(
     connection: Connection,
     owner_id: UUID,
     appointment_id: UUID,
-    change: Callable[[Spec], Spec],
-    roles: dict[UUID, int],
+    decide: Callable[[Appointment], Spec],
+    locked: Locked,
     *,
     cause: Cause,
-) -> Appointment:
-    """The same inside a transaction that has the owner and every unit of the appointment's resources.
+    override: bool = False,
+) -> Appointment | None:
+    """The same, in a transaction that has locked the owner and others.
 
-    ``roles`` are the owner's on these resources. ``change`` gives no other resources than there were.
+    None: still others have to be locked, because it has got other resources or guests meanwhile.
 
     Raises:
         NotFound, Denied, Invalid, Conflict, Unmet: as for :func:`update`. What was done has then to be rolled back.
     """
     current = _found(await connection.fetch(LOCK, {"id": appointment_id, "owner_id": owner_id}))
-    spec = change(current.spec)
+    spec = decide(current)
+    if not set(spec.resources) <= set(locked.resource_ids):
+        return None
+    guests: list[invited.Guest] = []
+    if invited.concerns_guests(current, spec):
+        guests = await invited.guests(connection, appointment_id)
+        if not {guest.user_id for guest in guests} <= set(locked.guest_ids):
+            return None
     if spec == current.spec:
         return current
-    if found := violations(spec):
-        raise Invalid(found)
-    acted = cause.actor_id is not None
-    if _is_retimed(spec, current) or _is_reassigned(spec, current):
-        await _rebook(connection, current, spec, roles, acted=acted, override=False)
+    await _rebook(connection, current, spec, locked.roles, acted=cause.actor_id is not None, override=override)
+    if invited.concerns_guests(current, spec):
+        spec = await invited.rebook(connection, current, spec, guests)
     return _found(await connection.fetch(REWRITE, _rewriting(current, spec, cause)))
 
 
@@ -266,7 +268,7 @@ async def _rebook(
     connection: Connection,
     current: Appointment,
     spec: Spec,
-    roles: dict[UUID, int],
+    roles: Mapping[UUID, int],
     *,
     acted: bool,
     override: bool,
@@ -387,6 +389,18 @@ async def delete(
         if rows:
             return from_row(rows[0])
         # Somebody else has changed it since it was read.
+
+
+async def remove(connection: Connection, current: Appointment, *, cause: Cause) -> bool:
+    """The same, in a transaction that has locked the owner and guests; False if it has changed since it was read.
+
+    Raises:
+        Unmet: as for :func:`delete`.
+    """
+    acted = cause.actor_id is not None
+    await ruling.check_change(connection, current, current.spec.resources, acted=acted)
+    values = {"id": current.id, "owner_id": current.owner_id, "version": current.version, **cause.values}
+    return bool(await connection.fetch(DELETE, values))
 
 
 async def _delete_locked(

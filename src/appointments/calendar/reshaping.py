@@ -520,29 +520,25 @@ async def delete(
         if series.deleted_at is not None:
             raise NotFound("No such series.")
         wall = await _split_wall(connection, series, from_id)
-        at = await frontiers.places(connection, series.id)
-        if wall is None:
-            series = from_row((await connection.fetch(DELETE, {"id": series.id, **cause.values}))[0])
-        else:
-            await _reach_rows(connection, series.id, at, terms.clock)
-            series = await _rewrite_row(connection, series, divided(series.spec, wall)[0], cause)
-        await connection.fetch(
-            DELETE_ROWS,
-            {"series_id": series.id, "wall": wall or instant(0).replace(year=1, tzinfo=None), **cause.values},
-        )
-        await frontiers.drop_idle(connection, [place.subject_id for place in at])
-        return Booked(series, None)
+        return Booked(await remove(connection, series, cause, wall=wall, now=terms.clock), None)
 
     return await _locked(db, owner_id, series_id, lambda spec: spec, work=work, terms=terms)
 
 
-async def remove(connection: Connection, series: Series, cause: Cause) -> None:
-    """Delete a live series and all its occurrences, inside a transaction that has its subjects and the series."""
+async def remove(
+    connection: Connection, series: Series, cause: Cause, *, wall: datetime | None, now: datetime
+) -> Series:
+    """The same, in a transaction that has locked a live series and its subjects: all of it, or from a wall time on."""
     at = await frontiers.places(connection, series.id)
-    await connection.fetch(DELETE, {"id": series.id, **cause.values})
-    values = {"series_id": series.id, "wall": instant(0).replace(year=1, tzinfo=None), **cause.values}
+    if wall is None:
+        series = from_row((await connection.fetch(DELETE, {"id": series.id, **cause.values}))[0])
+    else:
+        await _reach_rows(connection, series.id, at, now)
+        series = await _rewrite_row(connection, series, divided(series.spec, wall)[0], cause)
+    values = {"series_id": series.id, "wall": wall or instant(0).replace(year=1, tzinfo=None), **cause.values}
     await connection.fetch(DELETE_ROWS, values)
     await frontiers.drop_idle(connection, [place.subject_id for place in at])
+    return series
 
 
 DELETE = Statement(

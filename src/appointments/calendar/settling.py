@@ -69,7 +69,7 @@ class _Seen(Exception):
 
 
 class AgainError(Exception):
-    """Somebody booked beyond a frontier that was just being laid."""
+    """What was looked at has changed before it was locked, so all of it is done again."""
 
 
 TERMS = Terms()

@@ -11,8 +11,9 @@ import psycopg
 import pytest
 import vobject
 
-from appointments.calendar import amending, booking, listing, recurring
-from appointments.calendar.appointment import Appointment, Spec
+from appointments.calendar import amending, booking, invited, listing, recurring, resources
+from appointments.calendar.appointment import Appointment, Attendee, Spec
+from appointments.calendar.bookable.rules import BookingRules
 from appointments.calendar.log import BY_OWNER
 from appointments.calendar.series import SeriesSpec
 from appointments.db import Database, instant
@@ -20,7 +21,8 @@ from appointments.icalendar import imports
 from appointments.icalendar.feeds import content
 from appointments.icalendar.imports import Item, OnConflict, State
 from appointments.shared.errors import Conflict, Invalid
-from tests.people import HOUR, TEN, spec
+from tests.audit import audit
+from tests.people import HOUR, TEN, add_room, add_user, shared, spec
 
 
 def ics(*events: str, head: str = "") -> bytes:
@@ -59,6 +61,7 @@ def wall(at: datetime) -> str:
 
 
 ZURICH = ";TZID=Europe/Zurich"
+SKIP = OnConflict.SKIP
 
 
 async def test_a_file_becomes_appointments(db: Database, owner: UUID) -> None:
@@ -372,6 +375,61 @@ async def test_own_series_are_known_by_their_ids(db: Database, owner: UUID) -> N
     text = event(booked.series.id_text, wall(TEN), wall(TEN + HOUR), "RRULE:FREQ=WEEKLY;COUNT=3")
     assert states(await load(db, owner, ics(text))) == ["CHANGED"]
     assert len(await everything(db, owner)) == 3
+
+
+async def test_a_file_breaks_no_rule_of_booking(db: Database, owner: UUID, stranger: UUID) -> None:
+    """What may not be given up any more is neither cancelled nor moved nor made a series, and it is said why."""
+    room = await add_room(db, stranger, time_zone="UTC")
+    tomorrow = TEN.replace(minute=0) + (datetime.now(UTC).date() + timedelta(days=1) - TEN.date())
+    own = await booking.create(db, owner, shared(room, start=tomorrow))
+    await resources.update(
+        db, stranger, room, lambda old: replace(old, booking_rules=BookingRules(change_notice=timedelta(days=3)))
+    )
+    later = tomorrow + timedelta(days=9)
+    for text in (
+        event(own.id_text, wall(tomorrow), wall(tomorrow + HOUR), "STATUS:CANCELLED"),
+        event(own.id_text, wall(later), wall(later + HOUR)),
+        event(own.id_text, wall(tomorrow), wall(tomorrow + HOUR), "RRULE:FREQ=DAILY;COUNT=2"),
+    ):
+        for on_conflict in OnConflict:
+            (item,) = await load(db, owner, ics(text), on_conflict)
+            assert (item.state, item.appointment_id, item.series_id) == (State.UNSUPPORTED, own.id, None)
+            assert "it begins too soon to be changed" in item.notes[-1].text
+    assert await booking.get(db, owner, own.id) == own
+    assert await audit(db) == 0
+
+
+async def test_a_series_that_became_a_single_event_stays_where_that_finds_no_place(db: Database, owner: UUID) -> None:
+    """SKIP leaves it out, and with it the loss of what was there; where there is place, one replaces the other."""
+    weekly = event("s", wall(TEN), wall(TEN + HOUR), "RRULE:FREQ=WEEKLY;COUNT=3")
+    (first,) = await load(db, owner, ics(weekly))
+    busy = await booking.create(db, owner, spec(TEN + 3 * HOUR))
+    (item,) = await load(db, owner, ics(event("s", wall(TEN + 3 * HOUR), wall(TEN + 4 * HOUR))), SKIP)
+    assert (item.state, item.series_id, item.appointment_id) == (State.COLLIDING, first.series_id, None)
+    assert [each.id for each in item.collisions] == [busy.id]
+    assert len(await everything(db, owner)) == 4
+    (item,) = await load(db, owner, ics(event("s", wall(TEN), wall(TEN + HOUR))), SKIP)
+    assert (item.state, item.series_id) == (State.CHANGED, None)
+    assert {each.id for each in await everything(db, owner)} == {busy.id, item.appointment_id}
+    assert states(await load(db, owner, ics(event("s", wall(TEN), wall(TEN + HOUR))))) == ["UNCHANGED"]
+    assert await audit(db) == 0
+
+
+async def test_what_guests_have_accepted_is_given_back_by_a_file_too(db: Database, owner: UUID) -> None:
+    """Moved by a file they are asked anew, and cancelled by one their time is free."""
+    guest = await add_user(db)
+    async with db.connection() as connection:
+        await connection.execute("UPDATE users SET email_verified_at = now() WHERE id = %s", (guest,))
+    met = await booking.create(db, owner, replace(spec(), attendees=(Attendee(f"{guest}@example.com"),)))
+    await invited.respond(db, guest, met.id, invited.Answer("ACCEPTED"))
+    moved = event(met.id_text, wall(TEN + HOUR), wall(TEN + 2 * HOUR))
+    assert states(await load(db, owner, ics(moved))) == ["CHANGED"]
+    assert ["NEEDS-ACTION"] == [each.response for each in (await booking.get(db, owner, met.id)).attendees]
+    await booking.create(db, guest, spec())
+    await invited.respond(db, guest, met.id, invited.Answer("ACCEPTED"))
+    assert states(await load(db, owner, ics(moved + "\nSTATUS:CANCELLED"))) == ["CHANGED"]
+    await booking.create(db, guest, spec(TEN + HOUR))
+    assert await audit(db) == 0
 
 
 async def exported(db: Database, owner: UUID) -> bytes:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
 from enum import Enum
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -30,7 +31,8 @@ from appointments.calendar import (
 from appointments.calendar.appointment import COLUMNS as APPOINTMENT
 from appointments.calendar.appointment import LIVE, NO_TIME, Appointment, Spec, changed_fields, from_row, to_values
 from appointments.calendar.frontiers import LONGEST
-from appointments.calendar.log import Cause, of_all, of_owner
+from appointments.calendar.log import Cause, of_owner
+from appointments.calendar.rules import violations
 from appointments.calendar.series import COLUMNS as SERIES
 from appointments.calendar.series import FARTHEST, Series, SeriesSpec, day_begins
 from appointments.calendar.series import from_row as series_from_row
@@ -39,7 +41,17 @@ from appointments.db import Connection, Database, Statement, instant
 from appointments.icalendar import ical
 from appointments.icalendar.imports import lines, plan
 from appointments.icalendar.imports.plan import Change, Entry, Note
-from appointments.shared.errors import Collision, Conflict, Fault, Miss, Misses, SeriesConflict, Unauthenticated, Unmet
+from appointments.shared.errors import (
+    Collision,
+    Conflict,
+    Fault,
+    Invalid,
+    Miss,
+    Misses,
+    SeriesConflict,
+    Unauthenticated,
+    Unmet,
+)
 from appointments.shared.validation import is_uuid
 
 MOST_COLLISIONS = 10
@@ -122,7 +134,7 @@ async def run(
     on_conflict: OnConflict,
     only_look: bool,
     cause: Cause,
-    horizon: timedelta = settling.HORIZON,
+    horizon: timedelta = frontiers.HORIZON,
 ) -> Report:
     """Import a file into somebody's calendar, or only say what an import would do.
 
@@ -180,7 +192,7 @@ class _Import:
         self._yields = on_conflict is OnConflict.TRANSPARENT
         self._cause = cause
         self._terms = replace(terms, skip=on_conflict is OnConflict.SKIP)
-        self._roles: dict[UUID, int] = {}
+        self._locked = amending.Locked([], {}, [])
 
     async def run(self, entries: Sequence[Entry]) -> list[Item]:
         """Import entries: series first, because an occurrence that was moved away leaves its place to others."""
@@ -195,27 +207,34 @@ class _Import:
                 await self._cancel(item, series, current)
             elif isinstance(entry.wanted, SeriesSpec):
                 await self._series(item, entry.wanted, series, current)
-            elif entry.wanted and current and not series:
+            elif entry.wanted and series:
+                await self._make_single(item, entry.wanted, series)
+            elif entry.wanted and current:
                 await self._amend(item, entry.wanted, current)
             elif entry.wanted:
-                await self._remove(series, None)
-                item.state = State.CHANGED if series else State.NEW
+                item.state = State.NEW
                 new.append(item)
         for start in range(0, len(new), _TOGETHER):
             await self._book(new[start : start + _TOGETHER])
         return items
 
     async def _lock(self, entries: Sequence[Entry]) -> _Known:
-        """Lock the owner, and the units of every resource that what is known takes; then look again."""
+        """Lock the owner, and who and what is booked by what is known; then look again."""
         uids = sorted({entry.uid for entry in entries if entry.uid})
-        held = (await self._find(uids)).resources
-        if held:
-            self._roles = await placing.hold(self._connection, self._owner_id, held)
-        await placing.lock(self._connection, self._owner_id, held)
+        found = await self._find(uids)
+        held, guest_ids = found.resources, await self._guests(found)
+        roles = await placing.hold(self._connection, self._owner_id, held) if held else {}
+        await placing.lock(self._connection, self._owner_id, held, guest_ids)
+        self._locked = amending.Locked(held, roles, guest_ids)
         known = await self._find(uids)
-        if not set(known.resources) <= set(held):
+        if not set(known.resources) <= set(held) or not set(await self._guests(known)) <= set(guest_ids):
             raise AgainError
         return known
+
+    async def _guests(self, known: _Known) -> list[UUID]:
+        """Whose time may be taken by what is known, because they have accepted it."""
+        ids = [each.id for each in known.appointments.values() if each.attendees]
+        return [row[0] for row in await self._connection.fetch(GUESTS, {"ids": ids})] if ids else []
 
     async def _find(self, uids: Sequence[str]) -> _Known:
         values = {"owner_id": self._owner_id, "uids": uids, "ids": [UUID(uid) for uid in uids if is_uuid(uid)]}
@@ -239,15 +258,38 @@ class _Import:
         return None
 
     async def _cancel(self, item: Item, series: Series | None, current: Appointment | None) -> None:
-        await self._remove(series, current)
         item.state = State.CHANGED if series or current else State.UNCHANGED
+        if fault := await self._tried(lambda: self._remove(series, current)):
+            self._keep(item, series, current)
+            _tell(item, fault)
 
     async def _remove(self, series: Series | None, current: Appointment | None) -> None:
+        """Delete what is there, if the rules of booking allow it."""
         if series:
-            await reshaping.remove(self._connection, series, self._cause)
-        if current:
-            values = {"id": current.id, "owner_id": self._owner_id, **self._cause.values}
-            await self._connection.fetch(DELETE, values)
+            await reshaping.remove(self._connection, series, self._cause, wall=None, now=self._terms.clock)
+        if current and not await amending.remove(self._connection, current, cause=self._cause):
+            raise AgainError
+
+    @staticmethod
+    def _keep(item: Item, series: Series | None, current: Appointment | None) -> None:
+        item.is_there = bool(series or current)
+        item.series_id = series.id if series else None
+        item.appointment_id = current.id if current else None
+
+    async def _make_single(self, item: Item, wanted: Spec, series: Series) -> None:
+        """Book an appointment in the place of what was a series, which stays where the appointment finds no place."""
+        item.state, appointment_id = State.CHANGED, uuid7()
+
+        async def work() -> None:
+            await self._remove(series, None)
+            await self._book_one(item, appointment_id, wanted)
+
+        if fault := await self._tried(work):
+            self._keep(item, series, None)
+            _tell(item, fault)
+            return
+        item.appointment_id, item.is_there, item.is_new = appointment_id, True, True
+        await self._remember([item])
 
     async def _amend(self, item: Item, wanted: Spec, current: Appointment) -> None:
         """Change an appointment that is there; where its new time is taken it stays as it is, or takes no time."""
@@ -267,9 +309,11 @@ class _Import:
             _tell(item, fault)
 
     async def _amend_to(self, current: Appointment, spec: Spec) -> None:
-        await amending.amend(
-            self._connection, self._owner_id, current.id, lambda _: spec, self._roles, cause=self._cause
+        amended = await amending.amend(
+            self._connection, self._owner_id, current.id, partial(_checked, spec), self._locked, cause=self._cause
         )
+        if not amended:
+            raise AgainError
 
     async def _book(self, items: Sequence[Item]) -> None:
         """Book new appointments: those that are free in one statement, the others one by one."""
@@ -340,10 +384,10 @@ class _Import:
             wanted = replace(wanted, first=_transparent(wanted.first))
             fault = await self._tried(work)
         if fault:
-            item.series_id = series.id if series else None
+            self._keep(item, series, current)
             _tell(item, fault)
         else:
-            item.is_new = True
+            item.appointment_id, item.is_new = None, True
             await self._remember([item])
 
     async def _is_so(self, series: Series, wanted: SeriesSpec, changes: Sequence[Change]) -> bool:
@@ -430,6 +474,12 @@ def _tell(item: Item, fault: Fault) -> None:
         item.state = State.UNSUPPORTED
     item.collisions = item.collisions or collisions[:MOST_COLLISIONS]
     item.notes.append(Note(item.entry.line, fault.message))
+
+
+def _checked(spec: Spec, _: Appointment) -> Spec:
+    if found := violations(spec):
+        raise Invalid(found)
+    return spec
 
 
 def _spec_of(item: Item) -> Spec:
@@ -558,17 +608,10 @@ BOOK = Statement(
     SELECT id FROM created
     """
 )
-DELETE = Statement(
-    f"""
-    WITH amended AS (
-        UPDATE appointments
-        SET deleted_at = now(), updated_at = now(), version = version + 1, actor_id = %(actor_id)s::uuid
-        WHERE id = %(id)s::uuid AND owner_id = %(owner_id)s::uuid AND {LIVE}
-        RETURNING appointments.*
-    ), freed AS (
-        DELETE FROM bookings USING amended WHERE appointment_id = amended.id
-    ), {of_all("appointment.deleted", "amended")}
-    SELECT id FROM amended
+GUESTS = Statement(
+    """
+    SELECT DISTINCT user_id FROM invitees
+    WHERE appointment_id = ANY (%(ids)s::uuid[]) AND user_id IS NOT NULL ORDER BY user_id
     """
 )
 # Rows of this transaction have its time.
