@@ -1,4 +1,4 @@
-"""Who may see, book or manage a resource. Only its managers can read that, and it always has a manager."""
+"""Who may see, book or manage a resource. Only its managers may read this. A resource always has a manager."""
 
 from typing import NamedTuple
 from uuid import UUID
@@ -12,7 +12,7 @@ from appointments.shared.validation import email_problem, fold_email
 
 
 class Access(NamedTuple):
-    """The role of one person, besides what everybody may do. ``email`` is "" for an account without an address."""
+    """The role granted to one person. ``email`` is "" for an account without an address."""
 
     user_id: UUID
     email: str
@@ -21,7 +21,7 @@ class Access(NamedTuple):
 
 
 async def page(db: Database, user_id: UUID, resource_id: UUID, *, is_admin: bool = False) -> list[Access]:
-    """Everybody who has a role of their own, by address.
+    """Everybody who was granted a role, ordered by address.
 
     Raises:
         NotFound: the user sees no such live resource.
@@ -53,9 +53,9 @@ async def grant(
     is_admin: bool = False,
     cause: Cause = BY_OWNER,
 ) -> None:
-    """Give somebody, by address or by id, a role of their own; NONE takes it away.
+    """Grant a role to somebody, named by address or by id. The role NONE revokes it.
 
-    With an id a caller could learn the name and address behind it. So only callers who administer users may give one.
+    With an id, callers could learn the name and address behind it. So only callers who administer users may use ids.
 
     Raises:
         Invalid: the role is unknown, or nobody has that address or id.

@@ -1,8 +1,8 @@
-"""Changing, deleting and restoring appointments, under the overlap rule of :mod:`~appointments.calendar.booking`.
+"""Updating, deleting and restoring appointments, under the overlap rule of :mod:`~appointments.calendar.booking`.
 
-A change first tries a single statement that applies to the version that was just read. If somebody else was faster, or
-if resources have to be booked anew, a transaction takes the locks and then reads again. ``cause`` is who acts for the
-owner, if it is not the owner, and by which request.
+A change first tries a single statement, which only applies to the version that was just read. If somebody else was
+faster, or if resources have to be booked anew, a transaction takes the locks and reads again. ``cause`` says who acts
+for the owner, if it is not the owner, and by which request.
 """
 
 import re
@@ -44,7 +44,7 @@ async def update(
         Invalid: the new spec breaks a rule.
         Conflict: the new time overlaps other appointments of the owner (its own old time does not count), or a resource
             is taken then.
-        Unmet: a rule of booking does not allow it, unless the owner may ``override`` it and does.
+        Unmet: a booking rule does not allow it, unless the owner may ``override`` it and does.
     """
     acted = cause.actor_id is not None
 
@@ -70,7 +70,8 @@ async def update(
             return from_row(rows[0])
         held = spec.resources
         if current.series_text:
-            # It may be booked of one of its subjects, while the tail of another stands for its part of it.
+            # An occurrence may be booked for one of its subjects while the tail of another still covers it. So the
+            # resources that it leaves have to be locked, too.
             held = list(dict.fromkeys([*held, *current.spec.resources]))
 
         async def work(
@@ -129,7 +130,7 @@ async def amend(
 
 
 async def _retime_at_once(db: Database, values: dict[str, Any], start: datetime, end: datetime, etag: str) -> list[Row]:
-    """Move without a look at it first. No rows: it needs that look, if only to say why it cannot be moved."""
+    """Move an appointment without reading it first. No rows: it has to be read, if only to say why it cannot move."""
     version = re.fullmatch(r'"(\d{1,18})"', etag)
     if (etag and not version) or violations(Spec("any", start, end, "UTC")):
         return []
@@ -140,9 +141,9 @@ async def _retime_at_once(db: Database, values: dict[str, Any], start: datetime,
         return []
 
 
-# As MOVE, at the version that the statement's snapshot has, for appointments of which nothing else has to be thought
-# of. Rows that waited for their lock are compared with the snapshot's version: one that was changed meanwhile, whose
-# booking may be another than the snapshot's, is not moved.
+# The same as MOVE, at the version in the statement's snapshot, for simple appointments: no resources, no series, no
+# attendees. A row that was changed while this waited for its lock has another version than the snapshot, and perhaps
+# another booking. It is not moved.
 RETIME = Statement(
     f"""
     WITH seen AS MATERIALIZED (
@@ -180,7 +181,7 @@ RETIME = Statement(
 
 
 async def _amend_at_once(db: Database, current: Appointment, spec: Spec, cause: Cause) -> list[Row]:
-    """Change what a single statement can change. No rows: somebody was faster, or it takes more than that."""
+    """Change what a single statement can change. No rows: somebody else was faster, or it takes a transaction."""
     values = _rewriting(current, spec, cause)
     if not _is_retimed(spec, current) and not _is_reassigned(spec, current):
         return await db.fetch(REWRITE, values)
@@ -195,7 +196,7 @@ async def _amend_at_once(db: Database, current: Appointment, spec: Spec, cause: 
         return []
 
 
-# What is changed of an occurrence by itself stays so when its series changes.
+# Fields of an occurrence that were changed individually are recorded, because updates of its series leave them alone.
 OVERRIDES: LiteralString = """
     CASE WHEN series_id IS NOT NULL THEN (
         SELECT array_agg(DISTINCT field) FROM unnest(overrides || %(fields)s::text[]) AS field
@@ -220,8 +221,8 @@ REWRITE = Statement(
     """
 )
 
-# The subject is locked first, and then the appointment. Whatever changes a booking changes the version. So at this
-# version the booking is the one that the statement sees.
+# The subject is locked first, and then the appointment. Whatever changes a booking also changes the version. So if the
+# version still matches after the wait for the lock, the booking is the one in the statement's snapshot.
 MOVE = Statement(
     f"""
     WITH subject AS MATERIALIZED (
@@ -359,13 +360,13 @@ async def delete(
     cause: Cause = BY_OWNER,
     override: bool = False,
 ) -> Appointment:
-    """Delete softly: the row stays, its time and its resources are free at once.
+    """Delete softly: the row stays, but its time and its resources are free at once.
 
     Raises:
         NotFound: the owner has no such live appointment.
         Denied: it is somebody else's on a resource that the owner manages.
         Stale: ``etag`` is given and not the current one.
-        Unmet: a rule of booking does not allow it any more, unless the owner may ``override`` it and does.
+        Unmet: a booking rule does not allow it any more, unless the owner may ``override`` it and does.
     """
     acted = cause.actor_id is not None
     while True:
@@ -373,7 +374,7 @@ async def delete(
         _check_etag(etag, current)
         if current.resource_ids or acted:
             async with db.connection() as connection:
-                # No lock: a rule that changes in the same moment comes before or after.
+                # No lock is needed: if a rule changes at the same moment, either order is fine.
                 overridden = await ruling.check_change(
                     connection, current, current.spec.resources, acted=acted, override=override
                 )
@@ -415,8 +416,9 @@ async def _delete_locked(
     return await connection.fetch(DELETE, values)
 
 
-# At this version the bookings are those that the statement sees, however long it waits for the locks. At a later
-# version an undelete might have added a booking. The statement would miss it, and the time would stay taken by nothing.
+# If the version still matches after the wait for the locks, the bookings are those in the statement's snapshot. At a
+# later version an undelete might have added a booking. The statement would not see it, and the time would stay taken
+# although there is no appointment.
 DELETE = Statement(
     f"""
     WITH subject AS MATERIALIZED (
@@ -446,15 +448,15 @@ def _check_etag(etag: str, current: Appointment) -> None:
 async def undelete(
     db: Database, owner_id: UUID, appointment_id: UUID, *, cause: Cause = BY_OWNER, override: bool = False
 ) -> Appointment:
-    """Bring a deleted appointment back, if its time is still free, and its resources are.
+    """Bring a deleted appointment back, if its time and its resources are still free.
 
     Raises:
         NotFound: the owner has no such appointment, or does not see one of its resources any more.
         Denied: the owner may not book one of its resources any more.
         Taken: it is not deleted.
         Conflict: its time overlaps other appointments of the owner, or a resource is taken then.
-        Unmet: it was a hold (HOLD_ENDED), or a rule of booking does not allow it, unless the owner may ``override`` it
-            and does.
+        Unmet: it was a hold (HOLD_ENDED), or a booking rule does not allow it, unless the owner may ``override`` it and
+            does.
     """
     acted = cause.actor_id is not None
     bound = await ruling.binds_owner(db, owner_id, acted=acted)
@@ -481,7 +483,7 @@ async def undelete(
             await frontiers.make_way_alone(db, owner_id, current.spec)
         if rows:
             return from_row(rows[0])
-        # What was in the way has gone in the meantime.
+        # What was in the way is gone by now, so try again.
 
 
 # Whoever had answered is asked anew: what they had accepted was given back.
@@ -526,7 +528,7 @@ UNDELETE = Statement(
 async def _restore(
     connection: Connection, values: dict[str, Any], spec: Spec, *, acted: bool, override: bool
 ) -> list[Row]:
-    """Restore an appointment with its resources; no rows: somebody was faster."""
+    """Restore an appointment under locks, with its resources. No rows: somebody else was faster."""
     owner_id, appointment_id, held = values["owner_id"], values["id"], spec.resources
     if held:
         placing.check_bookable(await placing.hold(connection, owner_id, held), held)

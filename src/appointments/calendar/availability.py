@@ -1,7 +1,7 @@
 """When is there time? Free and busy, and slots that can be booked.
 
-Both ask the rows of ``bookings``, which refuse a double booking; and slots are judged by what judges a booking
-(:mod:`appointments.calendar.bookable`). Of others' time it is told that it is taken, never by what.
+Both read the table ``bookings``, whose constraint refuses double bookings. Slots are judged by the same code as
+bookings (:mod:`appointments.calendar.bookable`). Of other people's time callers learn that it is taken, never by what.
 """
 
 import struct
@@ -34,13 +34,15 @@ SECOND = timedelta(seconds=1)
 LONGEST_STEP = timedelta(days=1)
 
 _CHUNK: Micros = 14 * DAY
+"""How much of a window is searched first. Each further chunk is twice as long."""
+
 _MOST_STARTS = 5000
-"""How much of a window is looked at at first, and how much at most at once: each time twice as much."""
+"""The most starts in one chunk."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Who asks. ``sees_people``: whether everybody may see when others are taken. ``acts``: somebody acts for them."""
+    """Who asks. ``sees_people``: they may see when other people are taken. ``acts``: somebody acts for them."""
 
     user_id: UUID
     is_admin: bool = False
@@ -50,7 +52,7 @@ class Asker:
 
 @dataclass(frozen=True, slots=True)
 class Busy:
-    """When a subject is taken, and when it is closed, as sets of spans. ``email`` if it was asked for by that."""
+    """When a subject is taken, and when it is closed, as sets of spans. ``email`` is "" if it was asked for by id."""
 
     subject_id: UUID
     email: str
@@ -73,7 +75,7 @@ class _Row(NamedTuple):
     booking_rules: dict[str, Any] | None
 
     def terms(self, asker: Asker) -> Terms:
-        """On which it can be booked: one's own rules do not bind oneself."""
+        """The terms on which it can be booked. People are not bound by their own rules."""
         is_bound = asker.acts or self.id != asker.user_id
         rules = BookingRules.from_json(self.booking_rules) if is_bound else NO_RULES
         return Terms(self.zone, Hours.from_json(self.hours), rules)
@@ -92,8 +94,8 @@ async def free_busy(
     """When subjects are taken within ``[since, until)``: those by id, then those by address, in their order.
 
     Raises:
-        Invalid: the window is not one, an id or an address is none, or there are too many or none of them.
-        NotFound: a subject that is not there, or whose time the asker may not see.
+        Invalid: the window, an id or an address is malformed, or there are no subjects or too many.
+        NotFound: a subject does not exist, or the asker may not see its time.
     """
     bad = [
         *_window_problems(since, until),
@@ -125,7 +127,7 @@ def _cut(spans: Sequence[Span], first: Micros, end: Micros) -> list[Span]:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """So many of these subjects."""
+    """``count`` of these subjects, by id and by e-mail address."""
 
     subject_ids: tuple[str, ...]
     count: int = 1
@@ -134,7 +136,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What is needed, for how long, and when. ``step``: None if it was not given."""
+    """What is needed, for how long, and when. ``step`` is None if it was not given."""
 
     wanted: tuple[Wanted, ...]
     length: timedelta
@@ -147,7 +149,7 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A slot, and who and what would be taken."""
+    """A slot, and the subjects that would be booked."""
 
     start: Micros
     end: Micros
@@ -156,7 +158,7 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A part of what was found, and the token that goes on after it ("" on the last); or why there is nothing."""
+    """One page of slots, and the token of the next ("" on the last page). ``why`` says why there are none at all."""
 
     offers: list[Offer]
     next_token: str
@@ -167,8 +169,8 @@ async def search(db: Database, asker: Asker, wanted: Search, *, size: int = 0, t
     """Find slots, in order: ``size`` of them (50 if 0, 1,000 at most) after ``token``.
 
     Raises:
-        Invalid: the search is out of bounds, or the token is another one's.
-        NotFound: a subject that is not there, or whose time the asker may not see.
+        Invalid: a field of the search is out of bounds, or the token belongs to another search.
+        NotFound: a subject does not exist, or the asker may not see its time.
     """
     listing = f"slots {asker.user_id} {wanted}"
     bad = [*_problems(wanted)]
@@ -337,10 +339,10 @@ BY_EMAIL = Statement("SELECT email, id FROM users WHERE email = ANY (%(emails)s:
 
 
 async def _look(db: Database, asker: Asker, ids: Sequence[UUID]) -> list[_Row]:
-    """Read subjects, in their order.
+    """Read subjects, in the order of ``ids``.
 
     Raises:
-        NotFound: one of them is not there, or the asker may not see its time.
+        NotFound: one of them does not exist, or the asker may not see its time.
     """
     values = {"ids": ids, "user_id": asker.user_id}
     known = {row[0]: _Row._make(row) for row in await db.fetch(SUBJECTS, values)}
@@ -368,7 +370,7 @@ SUBJECTS = Statement(
 
 
 async def _open(db: Database, subjects: Sequence[_Row], until: datetime) -> None:
-    """Let series without an end take until then what they take, and no more, as a booking would."""
+    """Move the frontiers of endless series past ``until``, as a booking would, so that only real occurrences count."""
     await frontiers.open_until(
         db,
         [subject.id for subject in subjects if subject.is_person],
@@ -378,7 +380,7 @@ async def _open(db: Database, subjects: Sequence[_Row], until: datetime) -> None
 
 
 async def _taken(db: Database, subjects: Sequence[_Row], first: Micros, end: Micros) -> list[list[list[Span]]]:
-    """When each unit of each subject is taken, as sets that cover at least ``[first, end)``."""
+    """When each unit of each subject is taken, as sets of spans. They are complete within ``[first, end)``."""
     people = [number for number, subject in enumerate(subjects) if subject.is_person]
     resources = [number for number, subject in enumerate(subjects) if not subject.is_person]
     values = {
@@ -395,7 +397,7 @@ async def _taken(db: Database, subjects: Sequence[_Row], first: Micros, end: Mic
     return taken
 
 
-# By the index of the constraint, a scan for each unit. An expired hold takes nothing. The spans of a unit are in order.
+# Scans the constraint's index once for each unit. Expired holds do not count. range_agg puts the spans in order.
 TAKEN = Statement(
     """
     SELECT person, resource, unit,

@@ -1,7 +1,7 @@
-"""What a change of the zones' rules (tzdata) does to series: their wall times hold, so their instants move.
+"""What an update of the time zone database (tzdata) does to series: wall times stay, so instants move.
 
-Occurrences are known by their wall times. When a government changes its clocks, occurrences that are rows already still
-stand where the old rules put them, until :func:`move` brings them to where the clock of their zone will say.
+Occurrences are identified by their wall times. When a government changes its clock rules, occurrences that are rows
+already are still booked at the instants of the old rules, until :func:`move` moves them.
 """
 
 from dataclasses import replace
@@ -21,7 +21,7 @@ _BATCH = 1_000
 
 
 class Drift(NamedTuple):
-    """An occurrence that stands elsewhere than its wall time is by the rules that this process knows."""
+    """An occurrence that is booked at another instant than its wall time is by the tzdata of this process."""
 
     series_id: UUID
     owner_id: UUID
@@ -32,7 +32,7 @@ class Drift(NamedTuple):
 
 
 async def drifts(db: Database, now: datetime | None = None) -> list[Drift]:
-    """Every occurrence to come that the known rules put elsewhere, by series and wall time."""
+    """All future occurrences that have drifted, ordered by series and wall time."""
     found: list[Drift] = []
     after, wall = UUID(int=0), datetime(1, 1, 1)  # noqa: DTZ001 - a wall time
     while True:
@@ -61,7 +61,7 @@ TO_COME = Statement(
 
 
 async def move(db: Database, found: list[Drift], terms: Terms) -> list[Booked]:
-    """Bring the series of these to where they belong; what finds no place there is skipped, and told."""
+    """Move the series of these occurrences to where they belong. Those that collide there are skipped, and returned."""
     owners = {drift.series_id: drift.owner_id for drift in found}
     return [
         await reshaping.update(

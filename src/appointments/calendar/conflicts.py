@@ -1,8 +1,7 @@
-"""What is in the way of an appointment. It is read only after the constraint has refused one, to name the collisions.
+"""What an appointment collides with. This is read only after the constraint has refused it, to name the collisions.
 
-Only the owner's own appointments are named. Of a resource it is only said that it is taken, never by whom. A hold that
-has expired is in nobody's way; neither is the tail of endless series, which moves
-(:mod:`~appointments.calendar.frontiers`).
+Only the owner's own appointments are named. A resource is only named as taken, never by whom. Expired holds do not
+count. Neither do the tails of endless series, because they can be moved (:mod:`~appointments.calendar.frontiers`).
 """
 
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ NO_ID = UUID(int=0)
 
 
 async def find(connection: Connection, owner_id: UUID, spec: Spec, *, besides: UUID = NO_ID) -> Conflict | None:
-    """Return what a spec collides with, besides the appointment ``besides`` itself; None if nothing does any more."""
+    """What a spec collides with, not counting the appointment ``besides``. None if nothing is in the way any more."""
     values = {"owner_id": owner_id, "besides": besides, **span_values(spec)}
     rows = await connection.fetch(COLLISIONS, values)
     taken: list[Row] = []
@@ -42,7 +41,7 @@ def _conflict(rows: Sequence[Row], taken: Sequence[Row] = ()) -> Conflict:
 
 
 async def found(connection: Connection, owner_id: UUID, spec: Spec, *, besides: UUID) -> Conflict:
-    """Return the same when something was in the way. If it has just gone, the conflict names nothing."""
+    """The same for a caller that was just refused. If the collision is gone by now, the conflict names nothing."""
     return await find(connection, owner_id, spec, besides=besides) or Conflict([])
 
 

@@ -1,15 +1,16 @@
-"""Frontiers: how far the occurrences of endless series are rows, and what stands for them beyond.
+"""Frontiers: up to when the occurrences of endless series are materialised as rows, and what closes the time beyond.
 
-A subject that takes part in an endless series has one booking without an appointment, its *tail*, from its frontier to
-the end of time. So the one constraint refuses what would be in the way of an occurrence that is no row yet. Whoever
-needs time beyond a frontier moves it past that time first: occurrences become rows, the tail begins later.
+Each subject of an endless series has one booking without an appointment, its *tail*. The tail runs from the subject's
+frontier to the end of time. So the constraint on bookings also refuses whatever would collide with an occurrence that
+is not a row yet. To book beyond a frontier, move it past that time first: occurrences become rows, and the tail begins
+later.
 
-What holds for each subject with a tail: every occurrence of its endless series that begins before the frontier is a
-row, is booked for the subject or deleted, and ends before the frontier. Frontiers are per subject, because moving one
-must not move those of everybody who meets them. So a row may be there, booked for one of its subjects, while the tail
-of another still stands for its part of it.
+This holds for each subject with a tail: every occurrence of its endless series that begins before the frontier is a
+row, ends before the frontier, and is either deleted or booked for the subject. Each subject has a frontier of its own,
+because moving one must not move those of everybody else in the same series. So the row of an occurrence can be booked
+for one of its subjects while the tail of another subject still covers it.
 
-Every function that takes a connection needs the lock of the subjects that it is about (docs/booking.md).
+Every function that takes a connection expects its subjects to be locked (docs/booking.md).
 """
 
 from collections.abc import Iterable, Sequence
@@ -32,10 +33,10 @@ HORIZON = timedelta(days=120)
 """How far ahead occurrences are rows to begin with, if a setting does not say otherwise."""
 
 STEP = timedelta(days=90)
-"""How far a frontier moves at least: what comes next is likely to be near."""
+"""How far a frontier moves at least. The next booking is likely to be close to this one."""
 
 LONGEST = timedelta(days=33)
-"""What an occurrence takes at most, with all its buffers and its hour more where summer time ends."""
+"""The longest an occurrence can take, including all buffers and the extra hour when summer time ends."""
 
 END = datetime(2102, 1, 1, tzinfo=UTC)
 BY_ITSELF = Cause()
@@ -43,7 +44,7 @@ _BATCH = 100
 
 
 class Place(NamedTuple):
-    """A subject whose time a series takes: of a resource's unit also which resource, and its buffers in seconds."""
+    """A subject whose time a series takes. For a unit of a resource: which resource, and its buffers in seconds."""
 
     subject_id: UUID
     resource_id: UUID | None
@@ -60,7 +61,7 @@ class Span(NamedTuple):
 
 
 def spans(spec: SeriesSpec, place: Place, since: datetime | None, until: datetime) -> list[Span]:
-    """What a series takes of a place, as far as it begins in ``[since, until)``."""
+    """The spans that a series takes of a place and that begin in ``[since, until)``."""
     before = spec.first.buffer_before + timedelta(seconds=place.before)
     after = spec.first.buffer_after + timedelta(seconds=place.after)
     found = (
@@ -93,7 +94,7 @@ PLACES = Statement(
 
 
 async def tails(connection: Connection, subject_ids: Sequence[UUID]) -> dict[UUID, datetime]:
-    """The frontiers of those of these subjects that have one."""
+    """The frontiers of these subjects. Subjects without a tail are left out."""
     rows = await connection.fetch(TAILS, {"subject_ids": subject_ids})
     return {subject_id: instant(frontier) for subject_id, frontier in rows}
 
@@ -111,10 +112,10 @@ async def extend(
 ) -> bool:
     """Move a subject's frontier to ``until`` at least, if it has one.
 
-    Occurrences that find no place are skipped: two endless series may collide where neither had rows.
+    Occurrences that collide are skipped: two endless series may collide where neither had rows.
 
     Returns:
-        Whether nothing stands for series there any more; if not, it is farther ahead than frontiers go.
+        True if no tail covers the time before ``until`` any more. False if that is farther ahead than frontiers go.
     """
     frontier = (await tails(connection, [subject_id])).get(subject_id)
     if frontier is None or frontier >= until:
@@ -141,7 +142,8 @@ async def extend(
     return True
 
 
-# An account that is being deleted is gone afterwards, and its series with it; one that is not cannot be, meanwhile.
+# If an owner's account is being deleted, this waits until it is gone, and its series with it. Otherwise the lock keeps
+# it from being deleted meanwhile.
 LOCK_OWNERS = Statement(
     """
     SELECT subjects.id FROM subjects WHERE subjects.id IN (
@@ -177,7 +179,7 @@ DROP_IDLE = Statement(
 
 
 async def drop_idle(connection: Connection, subject_ids: Sequence[UUID]) -> None:
-    """Open the time of those of these subjects again that no endless series takes any more."""
+    """Delete the tails of those of these subjects that no endless series takes any more."""
     await connection.fetch(DROP_IDLE, {"subject_ids": subject_ids})
 
 
@@ -226,7 +228,7 @@ MAKE_ROWS = Statement(
 
 
 async def lock_rows(connection: Connection, series_id: UUID, slots: Sequence[Slot]) -> list[UUID]:
-    """The live rows of these occurrences, locked. What was moved by itself is booked where it is now."""
+    """Lock the live rows of these occurrences, without those that were moved: they are booked where they are now."""
     values = {"series_id": series_id, "walls": [slot.wall for slot in slots]}
     return [row[0] for row in await connection.fetch(LOCK_ROWS, values)] if slots else []
 
@@ -244,10 +246,10 @@ LOCK_ROWS = Statement(
 async def book(
     connection: Connection, ids: Sequence[UUID], at: Sequence[Place], frontiers: dict[UUID, datetime]
 ) -> list[UUID]:
-    """Book occurrences at places, as far as they begin before the place's frontier. What is booked there already stays.
+    """Book occurrences for each place, if they begin before its frontier. Bookings that exist already stay.
 
     Returns:
-        Which find no place at one of them. What they have at others is booked.
+        The occurrences that collide at one of the places. At the other places they are booked all the same.
     """
     if not ids or not at:
         return []
@@ -297,7 +299,7 @@ BOOK = Statement(
 
 
 async def skip(connection: Connection, ids: Sequence[UUID], cause: Cause) -> None:
-    """Delete occurrences that find no place, so that they can be restored once there is one."""
+    """Delete occurrences that collide, marked as skipped, so that they can be restored once their time is free."""
     if ids:
         await connection.fetch(SKIP, {"ids": ids, **cause.values})
 
@@ -318,7 +320,7 @@ SKIP = Statement(
 
 
 async def lay(connection: Connection, subject_ids: Sequence[UUID], frontier: datetime) -> bool:
-    """Close the time of these subjects from a frontier on; False if something is booked beyond it."""
+    """Insert the tails of these subjects from a frontier on. False if something is booked beyond it."""
     rows = await connection.fetch(LAY, {"subject_ids": subject_ids, "frontier": frontier})
     return len(rows) == len(subject_ids)
 
@@ -335,10 +337,10 @@ LAY = Statement(
 
 
 async def make_way(connection: Connection, owner_id: UUID, spec: Spec, now: datetime | None = None) -> None:
-    """Move the frontiers that are in the way of a spec: its owner's, and one unit's of each of its resources.
+    """Move the frontiers that a spec would collide with: its owner's, and that of one unit of each of its resources.
 
     Raises:
-        Conflict: that is farther ahead than frontiers go.
+        Conflict: the spec is farther ahead than frontiers go.
     """
     moment = now or datetime.now(UTC)
     values = {"owner_id": owner_id, "resource_ids": spec.resources, **span_values(spec)}
@@ -351,14 +353,15 @@ async def make_way(connection: Connection, owner_id: UUID, spec: Spec, now: date
 
 
 async def reach(connection: Connection, occurrence: Appointment) -> None:
-    """Move the frontiers of an occurrence's subjects past it, so that all of them are booked for it."""
+    """Move the frontiers of an occurrence's subjects past it, so that it is booked for all of them."""
     until = instant(occurrence.end_at) + LONGEST
     for place in await places(connection, UUID(occurrence.series_text)):
         if place.resource_id is None or str(place.resource_id) in (occurrence.resource_ids or ()):
             await extend(connection, place.subject_id, until, datetime.now(UTC))
 
 
-# Of a resource's units the first that nothing else takes: a free one if there is one, then none of them is in the way.
+# For each resource this takes the first unit on which nothing else is booked. Units without a tail in the way come
+# first: if there is one, no frontier of the resource has to move.
 IN_THE_WAY = Statement(
     f"""
     SELECT %(owner_id)s::uuid, %(end_at)s::timestamptz + %(buffer_after)s::integer * interval '1 second'
@@ -406,7 +409,7 @@ LOCK_OWNER = Statement("SELECT id FROM subjects WHERE id = %(owner_id)s::uuid FO
 async def open_until(db: Database, person_ids: Sequence[UUID], resource_ids: Sequence[UUID], until: datetime) -> None:
     """Move the frontiers of people, and of every unit of resources, past ``until``, so that free time shows as free.
 
-    Where frontiers do not go as far, time stays taken.
+    Time that is farther ahead than frontiers go still shows as taken.
     """
     for subject_id, _ in await _short(db, person_ids, resource_ids, until):
         await _extend_alone(db, subject_id, until, datetime.now(UTC))
@@ -460,7 +463,7 @@ async def _extend_alone(db: Database, subject_id: UUID, until: datetime, now: da
     await db.transact(work)
 
 
-# Only a tail reaches to the end of time.
+# Only tails contain the last day of 2101.
 SHORT = Statement(
     """
     SELECT subject_id, lower(during) FROM (
@@ -476,10 +479,10 @@ SHORT = Statement(
 
 
 async def extend_due(db: Database, horizon: timedelta, now: datetime | None = None) -> int:
-    """Move every frontier that is nearer than the horizon, each in a short transaction; return how many were.
+    """Move every frontier that is nearer than the horizon, each in a short transaction. Return how many moved.
 
-    The tails are the list of what there is to do: a late run costs time, a repeated one nothing. Subjects that somebody
-    else has locked are left for the next run, so any number of processes may do this at once.
+    The tails themselves are the to-do list, so a run that is late or repeated does no harm. Subjects that are locked by
+    somebody else are left for the next run, so any number of processes may run this at once.
     """
     moment = now or datetime.now(UTC)
     moved = 0
@@ -501,7 +504,7 @@ async def _extend_if_free(connection: Connection, subject_id: UUID, now: datetim
     return int(await extend(connection, subject_id, now + horizon, now))
 
 
-# Idle tails, of accounts that were deleted, are nearer than the horizon one day: then they go.
+# Tails left behind by deleted accounts come nearer than the horizon one day, too. Then they are dropped.
 DUE = Statement(
     """
     SELECT subject_id, lower(during) FROM bookings

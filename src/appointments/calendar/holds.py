@@ -1,8 +1,8 @@
 """Holds (AIP-214): appointments that take their time until they expire, unless they are confirmed.
 
-The constraint on bookings knows no clock. So the bookings of an expired hold stay until a request that they are in the
-way of deletes them, under the lock of their subject, or until :func:`sweep` does. Every query ignores them, and the
-appointment too. A hold that is confirmed keeps its bookings, so nobody can come in between.
+The constraint on bookings knows no clock. So the bookings of an expired hold stay until :func:`sweep` deletes them, or
+a request that would collide with them does, under the lock of their subject. Queries ignore them, and their appointment
+too. A hold that is confirmed keeps its bookings, so nobody can get in between.
 """
 
 from collections import Counter
@@ -18,10 +18,10 @@ from appointments.shared.errors import NotFound, Unmet, Violation
 
 LONGEST = timedelta(hours=1)
 MAX_OPEN = 10
-"""Open holds of one owner."""
+"""The most open holds of one owner."""
 
 MAX_OPEN_OF_RESOURCE = 3
-"""Open holds of one owner that take the same resource."""
+"""The most open holds of one owner that take the same resource."""
 
 SWEEP_SECONDS = 60.0
 _BATCH = 100
@@ -29,7 +29,7 @@ BY_ITSELF = {"x_request_id": None}
 
 
 def violations(ttl: timedelta | None, spec: Spec) -> list[Violation]:
-    """List what is wrong with the length of a hold. None is no hold."""
+    """List what is wrong with a hold's time to live. None: the appointment is not a hold."""
     if ttl is None:
         return []
     if not NO_TIME < ttl <= LONGEST:
@@ -40,7 +40,7 @@ def violations(ttl: timedelta | None, spec: Spec) -> list[Violation]:
 
 
 async def check_limits(connection: Connection, owner_id: UUID) -> None:
-    """See that an owner does not have too many open holds, under the owner's lock.
+    """Check that an owner does not have too many open holds, under the owner's lock.
 
     Raises:
         Unmet: there are too many, or too many of one resource (TOO_MANY_HOLDS).
@@ -71,17 +71,17 @@ OPEN = Statement(
 
 
 async def confirm(connection: Connection, values: dict[str, Any]) -> list[Row]:
-    """Turn a hold into an appointment, in a transaction; no rows: it has expired, or its version is another one."""
+    """Turn a hold into an appointment. No rows if it has expired, or its version has changed."""
     await connection.fetch(LOCK, values)
     rows = await connection.fetch(CONFIRM, values)
     if rows and len(await connection.fetch(KEEP, values)) != 1 + len(from_row(rows[0]).resource_ids or ()):
-        # Only if the clock was set back since somebody saw that the hold had expired, and cleared a booking.
+        # This takes a clock that was set back: somebody saw the hold expired, and deleted one of its bookings.
         raise NotFound("No such appointment.")
     return rows
 
 
-# With these locks, every transaction that clears expired holds has committed, or waits. If one has committed, its clock
-# had passed the end of the hold, and so has ours.
+# Under these locks, every transaction that clears expired holds of these subjects either has committed or waits. If one
+# has cleared this hold, its clock had passed the end of the hold, so ours has too, and CONFIRM finds nothing.
 LOCK = Statement(
     """
     SELECT subjects.id FROM subjects
@@ -107,7 +107,7 @@ KEEP = Statement("UPDATE bookings SET expires_at = NULL WHERE appointment_id = %
 
 
 async def clear(connection: Connection, owner_id: UUID, spec: Spec) -> None:
-    """Delete what expired holds still take of an owner's time that a spec wants, under the owner's lock."""
+    """Delete the owner's bookings of expired holds that overlap a spec, under the owner's lock."""
     await connection.fetch(CLEAR, {"owner_id": owner_id, **span_values(spec)})
 
 
@@ -126,7 +126,7 @@ CLEAR = Statement(
 
 
 async def sweep(db: Database) -> int:
-    """Delete every hold that has expired, as of the moment at which it did; return how many."""
+    """Delete every expired hold, dated at the moment at which it expired. Return how many."""
     swept = 0
     while True:
         found = [row[0] for row in await db.fetch(EXPIRED, {"limit": _BATCH})]

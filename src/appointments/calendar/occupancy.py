@@ -1,4 +1,4 @@
-"""What takes a resource: its managers see the appointments, others only when it is taken."""
+"""What a resource is booked for. Its managers see the appointments, other people only when it is taken."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,7 +16,7 @@ from appointments.shared.errors import Invalid, Violation
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """Time that somebody else takes of a resource, buffers included."""
+    """A span in which somebody else has booked the resource, buffers included."""
 
     resource_id: str
     start_at: Micros
@@ -25,7 +25,7 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Whose eyes, and which of a resource's appointments: those that overlap ``[since, until)``; None is no bound."""
+    """Who asks, and which appointments of a resource: those that overlap ``[since, until)``. None is no bound."""
 
     user_id: UUID
     resource_id: UUID
@@ -44,8 +44,8 @@ class Page:
     next_token: str
 
 
-# One row a booking: a resource of several units has several at a time. The unit makes the order of a page unambiguous;
-# the appointment's own id would tell something about it.
+# One row for each booking: a resource with several units may have several at once. Rows with the same start are ordered
+# by their unit, because the appointment's id, which would do as well, must not leak through page tokens.
 OCCUPANCY = Statement(
     f"""
     SELECT booked_at, unit_id::text AS unit_text, lower(during) AS taken_at, upper(during) AS free_at, {COLUMNS}
@@ -77,7 +77,7 @@ async def page(
     :func:`~appointments.calendar.listing.page_ahead`.
 
     Raises:
-        Invalid: the window is not one, the size is negative, or the token belongs to another list.
+        Invalid: the window is empty, the size is negative, or the token belongs to another list.
         NotFound: the user sees no such live resource.
     """
     after: Key | None = Key(max(window.since or BEGINNING, BEGINNING) - LONGEST_DAYS, NO_ID)

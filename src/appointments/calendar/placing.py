@@ -1,10 +1,10 @@
-"""Which subjects an appointment takes beside its owner: a unit of each of its resources.
+"""Booking the subjects of an appointment: its owner, and a unit of each of its resources.
 
-Whoever books a resource first locks its row KEY SHARE, so that its number of units cannot change meanwhile, nor can it
-be deleted. Then the subjects are locked in the order of their ids, and the bookings are inserted in that order.
+Whoever books a resource first locks its row KEY SHARE, so that it can neither be deleted nor change its number of units
+meanwhile. Then the subjects are locked in the order of their ids, and the bookings are inserted in that order.
 docs/booking.md has the lock order of every path.
 
-Bookings of holds that have expired are in nobody's way: whoever has the lock of their subject deletes them.
+Bookings of expired holds do not count: whoever has the lock of their subject deletes them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,8 +24,8 @@ SPAN: LiteralString = """
     )
 """
 
-# The first unit that looks free, but for expired holds. Whether it is, the constraint decides. OFFSET 0: without it the
-# planner joins the units with everybody's bookings at that time, instead of asking unit by unit.
+# The first unit that looks free, ignoring expired holds. Whether it really is free, the constraint decides. Without
+# OFFSET 0 the planner would join the units with everybody's bookings at that time, instead of asking unit by unit.
 FREE_UNIT: LiteralString = """
     SELECT resource_units.subject_id FROM resource_units
     WHERE resource_units.resource_id = resources.id AND resource_units.unit <= resources.units AND NOT EXISTS (
@@ -38,10 +38,10 @@ FREE_UNIT: LiteralString = """
 
 
 async def hold(connection: Connection, user_id: UUID, resource_ids: Sequence[UUID]) -> dict[UUID, int]:
-    """Hold these resources as they are until the transaction ends.
+    """Lock these resources against changes until the transaction ends. Others may book them meanwhile.
 
     Returns:
-        The role of a person on each of them that is live.
+        The role of a person on each of them. Deleted resources are left out.
     """
     return dict(await connection.fetch(HOLD, {"user_id": user_id, "resource_ids": resource_ids}))
 
@@ -56,10 +56,10 @@ HOLD = Statement(
 
 
 def check_bookable(roles: Mapping[UUID, int], resource_ids: Sequence[UUID]) -> None:
-    """See that a person with these roles may book each of these resources.
+    """Check that a person with these roles may book each of these resources.
 
     Raises:
-        NotFound: one of them is not there, is deleted, or they do not see it.
+        NotFound: one of them does not exist, is deleted, or they do not see it.
         Denied: they see one of them but may not book it.
     """
     for resource_id in resource_ids:
@@ -101,10 +101,10 @@ async def place(
 ) -> bool:
     """Book a unit of each of these resources for an appointment, and with ``owner`` its owner's time.
 
-    All these subjects are locked (:func:`lock`). With ``expires_at`` the bookings are a hold's.
+    The subjects must be locked (:func:`lock`). With ``expires_at`` these are the bookings of a hold.
 
     Returns:
-        Whether all of it was free; if not, some may be booked, and the transaction has to be rolled back.
+        Whether all of it was free. If not, some of it may be booked, so the transaction must be rolled back.
     """
     values = {
         "id": appointment_id,
@@ -127,7 +127,7 @@ def span_values(spec: Spec) -> dict[str, object]:
     }
 
 
-# What has expired goes first: it is counted before the first row is inserted.
+# Expired bookings are deleted first: counting them makes PostgreSQL run that part before it inserts a row.
 PLACE = Statement(
     f"""
     WITH places AS MATERIALIZED (

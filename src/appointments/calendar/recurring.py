@@ -1,8 +1,9 @@
-"""Series: booked whole or not at all, and read. How they are changed is in :mod:`~appointments.calendar.reshaping`.
+"""Creating and reading series. They are updated and deleted in :mod:`~appointments.calendar.reshaping`.
 
-The promise: no occurrence of a live series and no other live appointment take one subject's time at once, to the end of
-time. Occurrences are rows up to the frontiers of the series' subjects; beyond, their tails stand for it
-(:mod:`~appointments.calendar.frontiers`). What belongs to somebody else is :class:`NotFound`.
+The promise: an occurrence of a live series never takes the time of a subject together with another live appointment,
+however far ahead. Up to the frontiers of the series' subjects the occurrences are rows. Beyond them the subjects' tails
+keep the time closed (:mod:`~appointments.calendar.frontiers`). A series is created whole or not at all. Somebody else's
+series is :class:`NotFound`.
 """
 
 import hashlib
@@ -49,10 +50,11 @@ async def create(
 
     Raises:
         Invalid: the spec breaks a rule, occurrences overlap each other, or the request id was used with another spec.
-        SeriesConflict: occurrences find no place, and are not to be skipped.
+        SeriesConflict: occurrences collide, and are not to be skipped.
         NotFound: the owner sees no such resource.
         Denied: the owner may not book a resource.
-        Unmet: it has no end, and one of its subjects is booked more than ten years ahead.
+        Unmet: a booking rule does not allow it, or it has no end and one of its subjects is booked more than ten years
+            ahead.
     """
     now = terms.clock
     if found := violations(spec, now):

@@ -1,6 +1,7 @@
-"""Changing, deleting and restoring series, whole or from one occurrence on.
+"""Updating, deleting and restoring series, whole or from one occurrence on.
 
-An occurrence keeps its id through every change that it survives. What was changed of it by itself stays as it is.
+An occurrence keeps its id through every update of its series, as long as it is part of it. Fields of an occurrence that
+were changed individually keep their values.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -60,19 +61,20 @@ async def update(
     cause: Cause = BY_OWNER,
     even_if_same: bool = False,
 ) -> Booked:
-    """Replace a series' spec by what ``change`` makes of it: for all occurrences, or from one on.
+    """Replace a series' spec by what ``change`` makes of it: for all occurrences, or from ``from_id`` on.
 
-    From one on, that one and all that follow become a series of their own, with the ids that they have. What was
-    changed in an occurrence by itself stays, field by field. What has begun stays too, unless ``include_past``.
-    With ``even_if_same`` what is to come is booked anew all the same, where the clocks now put it.
+    With ``from_id``, that occurrence and all that follow become a series of their own and keep their ids. Fields that
+    were changed individually keep their values. So do occurrences that have begun, unless ``include_past``. With
+    ``even_if_same`` the occurrences to come are booked anew even if the spec is the same: their instants may have
+    moved, because the clock rules of their zone have.
 
     Raises:
         NotFound: the owner has no such live series, or sees no such resource.
         Denied: a new resource is not the owner's to book.
         Stale: ``etag`` is given and not the current one.
-        Invalid: the new spec breaks a rule, or ``from_id`` is none of its occurrences.
-        SeriesConflict: occurrences find no place, and are not to be skipped.
-        Unmet: as for :func:`create`.
+        Invalid: the new spec breaks a rule, or ``from_id`` is not one of its occurrences.
+        SeriesConflict: occurrences collide, and are not to be skipped.
+        Unmet: as for :func:`~appointments.calendar.recurring.create`.
     """
     now = terms.clock
 
@@ -132,7 +134,7 @@ async def _locked(
     work: Callable[[Connection, Sequence[UUID]], Awaitable[Booked | None]],
     terms: Terms,
 ) -> Booked:
-    """Run a change under the locks of all resources that it may need, of which it knows once it has read the series."""
+    """Run a change under the locks of all resources that it may need. The series is read first to learn which."""
     while True:
         current = (await recurring.get(db, owner_id, series_id)).series.spec
         held = list(dict.fromkeys([*current.first.resources, *_readable(change(current).first)]))
@@ -154,11 +156,11 @@ def _readable(spec: Spec) -> list[UUID]:
     try:
         return spec.resources
     except ValueError:
-        return []  # the rules will say which is no id
+        return []  # the rules will name the ones that are not ids
 
 
 async def _lock(connection: Connection, owner_id: UUID, series_id: UUID, resource_ids: Sequence[UUID]) -> Series:
-    """Lock a series as every change of it does: its resources, all their units and its owner, then itself."""
+    """Lock a series in the order that every change of it keeps: its resources, their units and its owner, itself."""
     if resource_ids:
         await placing.hold(connection, owner_id, resource_ids)
     await placing.lock(connection, owner_id, resource_ids)
@@ -181,7 +183,11 @@ def _check(series: Series, etag: str) -> None:
 
 
 async def _split_wall(connection: Connection, series: Series, from_id: UUID | None) -> datetime | None:
-    """Where a series is divided: the wall time of an occurrence; None if that would leave nothing before it."""
+    """Where a series is split: the wall time of an occurrence. None if there would be nothing before it.
+
+    Raises:
+        Invalid: ``from_id`` is not one of its occurrences.
+    """
     if from_id is None:
         return None
     rows = await connection.fetch(OCCURRENCE, {"id": from_id, "series_id": series.id})
@@ -203,7 +209,7 @@ OCCURRENCE = Statement(
 async def _rewrite_row(
     connection: Connection, series: Series, spec: SeriesSpec, cause: Cause, *, kind: str = "series.updated"
 ) -> Series:
-    """Write a series' spec. Until it is settled its row says that it ends, so that nothing is made of it meanwhile."""
+    """Write a series' spec. Its row is not endless until it is settled, so that no frontier makes rows of it before."""
     values = {"id": series.id, "kind": kind, "deleted_at": None} | to_values(spec) | cause.values
     return from_row((await connection.fetch(REWRITE, values))[0])
 
@@ -287,7 +293,7 @@ async def _move(
     cause: Cause,
     boundary: datetime | None,
 ) -> Booked:
-    """Give rows of a series the times of its new spec, from a moment on; make, book and delete what that needs."""
+    """Give the rows of a series from ``boundary`` on the times of its new spec: insert, book and delete as needed."""
     by = new.start_wall - old.start_wall
     since = None if boundary is None else boundary + by
     await connection.fetch(FREE, {"ids": [row[0] for row in rows]})
@@ -302,7 +308,7 @@ async def _move(
 
 
 def _said(spec: SeriesSpec) -> tuple[Any, ...]:
-    """What decides when a series takes whose time."""
+    """The part of a spec that decides whose time the series takes, and when."""
     first = spec.first
     return (
         spec.start_wall, spec.length, first.time_zone, first.all_day, spec.rule, set(spec.added), set(spec.excluded),
@@ -311,7 +317,7 @@ def _said(spec: SeriesSpec) -> tuple[Any, ...]:
 
 
 async def _reach_rows(connection: Connection, series_id: UUID, at: Sequence[Place], now: datetime) -> None:
-    """Move the frontiers of a series past its last row, while it is endless: no tail may stand for what ends."""
+    """Move the frontiers of a series past its last row while it is still endless: a tail must not cover what ends."""
     last = (await connection.fetch(LAST_ROW, {"series_id": series_id}))[0][0]
     if last is not None:
         for place in at:
@@ -332,7 +338,11 @@ FREE = Statement("DELETE FROM bookings WHERE appointment_id = ANY (%(ids)s::uuid
 
 
 def _matched(rows: Sequence[Row], slots: Sequence[Slot], by: timedelta) -> dict[UUID, Slot]:
-    """Which row is which occurrence from now on: where it is moved to, or for a live one the next that is left."""
+    """Match rows with the occurrences of the new spec.
+
+    A row goes with the occurrence whose wall time is its own, moved ``by`` as much as the start. Live rows without such
+    an occurrence take those that are left over, in order.
+    """
     left = {slot.wall: slot for slot in slots}
     matches: dict[UUID, Slot] = {}
     for row in rows:
@@ -346,7 +356,7 @@ def _matched(rows: Sequence[Row], slots: Sequence[Slot], by: timedelta) -> dict[
 
 
 async def _leave(connection: Connection, ids: Sequence[UUID], cause: Cause) -> None:
-    """Delete occurrences that a series has no more; they are single appointments from then on."""
+    """Delete occurrences that a series no longer has. From then on they are (deleted) single appointments."""
     if ids:
         await connection.fetch(LEAVE, {"ids": ids, **cause.values})
 
@@ -378,7 +388,7 @@ async def _rewrite_rows(
     cause: Cause,
     retimed: bool,
 ) -> None:
-    """Give rows their new wall times, in two steps because no two may have the same meanwhile, and what else is new."""
+    """Write the new spec to rows. Wall times go in two steps, because they are unique within a series at any moment."""
     if not matches:
         return
     fields = [field for field in Spec.__slots__ if getattr(old.first, field) != getattr(new.first, field)]
@@ -428,7 +438,7 @@ REWRITE_ROWS = Statement(
                 WHEN 'description' = ANY (overrides) THEN appointments.description ELSE series.description
             END,
             location = CASE WHEN 'location' = ANY (overrides) THEN appointments.location ELSE series.location END,
-            -- Who has answered has answered for that time.
+            -- An answer is for the time that was asked about, so a new time drops all answers.
             attendees = CASE
                 WHEN 'attendees' = ANY (overrides) THEN appointments.attendees
                 WHEN %(retimed)s::boolean OR 'attendees' = ANY (%(fields)s::text[]) THEN series.attendees
@@ -465,7 +475,7 @@ REWRITE_ROWS = Statement(
 async def _book_apart(
     connection: Connection, series: Series, owner_at: Sequence[Place], terms: Terms, cause: Cause
 ) -> Misses:
-    """Book the occurrences that were changed by themselves, and have no bookings, where they are."""
+    """Book the occurrences that were changed individually and have no bookings, where they are now."""
     missed: list[UUID] = []
     for appointment_id, start_at, end_at, before, after, resource_ids, time_zone in await connection.fetch(
         APART, {"series_id": series.id}
@@ -506,12 +516,12 @@ async def delete(
     cause: Cause = BY_OWNER,
     terms: Terms = TERMS,
 ) -> Booked:
-    """Delete all occurrences softly, or one and all that follow: then the series ends before it.
+    """Delete all occurrences softly. With ``from_id`` only that one and all that follow: the series ends before it.
 
     Raises:
         NotFound: the owner has no such live series.
         Stale: ``etag`` is given and not the current one.
-        Invalid: ``from_id`` is none of its occurrences.
+        Invalid: ``from_id`` is not one of its occurrences.
     """
 
     async def work(connection: Connection, held: Sequence[UUID]) -> Booked:
@@ -581,8 +591,8 @@ async def undelete(
         NotFound: the owner has no such series, or does not see one of its resources any more.
         Denied: the owner may not book one of its resources any more.
         Taken: it is not deleted.
-        SeriesConflict: occurrences find no place, and are not to be skipped.
-        Unmet: as for :func:`create`.
+        SeriesConflict: occurrences collide, and are not to be skipped.
+        Unmet: as for :func:`~appointments.calendar.recurring.create`.
     """
 
     async def work(connection: Connection, held: Sequence[UUID]) -> Booked:

@@ -1,7 +1,8 @@
-"""Rules of booking, held against whoever books: the answer of :mod:`.bookable.terms` for one time.
+"""Enforcing booking rules: the answer of :mod:`.bookable.terms` for the time that somebody wants to book.
 
-Rules are a resource's, or a person's for those who act for them. Everything here runs under the locks that the booking
-takes, of the resources and of their subjects: no rule changes meanwhile, and what a rule counts stays counted.
+A resource has booking rules, and so may a person: those bind whoever acts for the person. Everything here runs under
+the locks that the booking takes anyway, of the resources and their subjects. So no rule changes before the booking is
+committed, and neither does what a rule counts.
 """
 
 from collections import Counter
@@ -34,7 +35,7 @@ _WHY = {
 
 
 class Ruled(NamedTuple):
-    """Somebody or something with rules; ``role`` is the booker's."""
+    """A person or resource with booking rules. ``role`` is the booker's role on it."""
 
     id: UUID
     is_person: bool
@@ -46,12 +47,12 @@ class Ruled(NamedTuple):
 
     @property
     def terms(self) -> Terms:
-        """On which it can be booked."""
+        """The terms on which it can be booked."""
         return Terms(self.zone, Hours.from_json(self.hours), BookingRules.from_json(self.rules))
 
 
 class Breach(NamedTuple):
-    """A broken rule; the least of several is the one to tell of."""
+    """A broken rule. If several are broken, the smallest tuple is the one to report."""
 
     stage: int
     order: int
@@ -61,7 +62,7 @@ class Breach(NamedTuple):
 
 
 async def find(connection: Connection, owner_id: UUID, resource_ids: Sequence[UUID], *, acted: bool) -> list[Ruled]:
-    """Those of these resources that have rules; where somebody acts for the owner, the owner too."""
+    """Those of these resources that have rules. If somebody acts for the owner (``acted``), the owner too."""
     if not resource_ids and not acted:
         return []
     values = {"user_id": owner_id, "resource_ids": resource_ids, "acted": acted}
@@ -80,7 +81,7 @@ RULED = Statement(
 
 
 async def binds_owner(db: Database, owner_id: UUID, *, acted: bool) -> bool:
-    """Whether rules of the owner bind whoever books: somebody who acts for them."""
+    """Whether the owner's rules apply: they have some, and somebody else acts for them."""
     return acted and bool(await db.fetch(OWNER_RULED, {"user_id": owner_id}))
 
 
@@ -98,16 +99,16 @@ async def check(
     besides: UUID = NO_ID,
     starts: Sequence[Micros] = (),
 ) -> list[str]:
-    """See that rules allow a time; the appointment ``besides`` is not counted against it.
+    """Check that the rules allow a time. The appointment ``besides`` does not count towards daily limits.
 
-    With ``starts``, in order, each of them is held against the rules, with the length of the spec.
+    With ``starts``, in order, each of them is checked with the length of the spec.
 
     Returns:
-        The rules that it breaks, if they are overridden.
+        The names of the broken rules, if they are overridden.
 
     Raises:
         Unmet: it breaks a rule (BOOKING_RULE).
-        Denied: it breaks one of a resource that the owner may not override, because they do not manage it.
+        Denied: it breaks a rule that the owner may not override, because they do not manage the resource.
     """
     ruled = await find(connection, owner_id, resource_ids, acted=acted and not spec.transparent)
     if not ruled:
@@ -140,7 +141,7 @@ async def check_change(
     acted: bool,
     override: bool = False,
 ) -> list[str]:
-    """See that rules allow an appointment to give up its time, as :func:`check`. A hold always may."""
+    """Check that the rules allow an appointment to give up its time, as :func:`check` does. A hold always may."""
     if current.expires_at is not None:
         return []
     ruled = await find(connection, current.owner_id, resource_ids, acted=acted and not current.transparent)
@@ -176,7 +177,7 @@ def _unmet(breach: Breach) -> Unmet:
 
 
 async def record(connection: Connection, appointment_id: UUID, overridden: Sequence[str]) -> None:
-    """Keep which rules were overridden with an appointment."""
+    """Add the overridden rules to those recorded with an appointment."""
     if overridden:
         await connection.fetch(RECORD, {"id": appointment_id, "rules": overridden})
 
@@ -197,9 +198,10 @@ async def full_days(
     starts: Sequence[Micros],
     besides: UUID = NO_ID,
 ) -> dict[UUID, frozenset[int]]:
-    """On which days around these starts subjects have all the appointments that their daily limits allow.
+    """The days around these starts on which subjects have reached their daily limit.
 
-    ``subjects``: id, whether it is a person, terms. Days are counted from 2000, in the subject's zone.
+    ``subjects`` are tuples of the id, whether it is a person, and the terms. Days are counted from 2000, in the
+    subject's zone.
     """
     limited = {subject_id: terms for subject_id, _, terms in subjects if terms.rules.daily_limit}
     if not limited:

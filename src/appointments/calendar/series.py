@@ -1,7 +1,7 @@
 """A series: what a person decides about it (:class:`SeriesSpec`), its row (:class:`Series`), and when it happens.
 
-Pure. A rule is wall time in the series' zone. An occurrence is known by the wall time that the rule gave it, which no
-change of the zone's rules can alter; when that is, these rules say.
+Pure. A recurrence rule gives wall times in the series' zone. An occurrence is identified by its wall time, because a
+change of the zone's clock rules (tzdata) cannot alter that. The instant of an occurrence follows from these rules.
 """
 
 from collections.abc import Iterator, Sequence, Set
@@ -34,7 +34,7 @@ from appointments.shared.errors import Violation
 from appointments.shared.validation import ZONES
 
 MOST = 1_000
-"""Occurrences of a series that ends: each is a row at once."""
+"""The most occurrences of a series that ends. All of them become rows at once."""
 
 MOST_DATES = 1_000
 FARTHEST = timedelta(days=3_652)
@@ -45,7 +45,7 @@ _DAY = timedelta(days=1)
 
 
 class Slot(NamedTuple):
-    """One occurrence: its wall time, and when it is."""
+    """One occurrence: its wall time, and the instants at which it starts and ends."""
 
     wall: datetime
     start_at: datetime
@@ -54,10 +54,10 @@ class Slot(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SeriesSpec:
-    """What recurs, and how: ``first`` is what each occurrence is, at the first one's times.
+    """What recurs, and when. ``first`` is the spec of the first occurrence; the others differ only in their times.
 
-    ``rule`` is an RRULE without its name; "" for the start and what is added alone. ``added`` (RDATE) and ``excluded``
-    (EXDATE) are instants.
+    ``rule`` is an RRULE without its name. If it is "", only the start and the added dates are occurrences. ``added``
+    (RDATE) and ``excluded`` (EXDATE) are instants.
     """
 
     first: Spec
@@ -77,14 +77,14 @@ class SeriesSpec:
 
     @property
     def length(self) -> timedelta:
-        """How long each occurrence takes: exact time, or as many whole days as a clock shows."""
+        """How long each occurrence takes: elapsed time, or for whole days the number of calendar days."""
         if self.first.all_day:
             return wall_at(self.first.end_at, self.zone).date() - wall_at(self.first.start_at, self.zone).date()
         return self.first.end_at - self.first.start_at
 
     @property
     def parsed(self) -> Rule | None:
-        """The rule, read. Of whole days the time is no part."""
+        """The rule, parsed. For whole days its parts about the time of day are dropped."""
         rule = parse(self.rule) if self.rule else None
         return replace(rule, by_hour=(), by_minute=(), by_second=()) if rule and self.first.all_day else rule
 
@@ -99,7 +99,7 @@ class SeriesSpec:
         return [wall_at(each, self.zone) for each in instants]
 
     def slots(self, *, since: datetime | None = None, until: datetime | None = None) -> Iterator[Slot]:
-        """The occurrences that start in ``[since, until)``, in order. The start is one, if it is not excluded."""
+        """The occurrences that start in ``[since, until)``, in order. The start is always one unless it is excluded."""
         if self.endless:
             yield from self._expanded(since, until)
             return
@@ -132,12 +132,12 @@ class SeriesSpec:
 
 @lru_cache(maxsize=64)
 def first_slots(spec: SeriesSpec) -> tuple[Slot, ...]:
-    """The occurrences of a series that ends; of one that has too many, one more than it may have."""
+    """The occurrences of a series that ends. If it has too many, this stops at one more than allowed."""
     return tuple(islice(spec._expanded(None, None), MOST + 1))
 
 
 def day_begins(midnight: datetime, zone: ZoneInfo) -> datetime:
-    """The first instant of a day; a day whose midnight is skipped begins when it begins."""
+    """The first instant of a day, which is later than midnight where the clock skips midnight."""
     at = instant(midnight, zone)
     if not is_skipped(midnight, zone):
         return at
@@ -149,7 +149,7 @@ def day_begins(midnight: datetime, zone: ZoneInfo) -> datetime:
 
 
 def violations(spec: SeriesSpec, now: datetime) -> list[Violation]:
-    """Every rule that the spec breaks; empty if it can be tried to book."""
+    """Every rule that the spec breaks. Empty if it is worth trying to book it."""
     first = spec.first
     found = [
         Violation(each.field.replace("appointment.", "series.", 1), each.description) for each in violations_of(first)
@@ -190,7 +190,7 @@ def _expansion_problems(spec: SeriesSpec, now: datetime) -> list[Violation]:
             return [Violation("series.start_time", "must be at most ten years ahead, because the series has no end")]
         if len(list(islice(spec.slots(until=now), MOST + 1))) > MOST:
             return [Violation("series.start_time", f"is too long ago: more than {MOST:,} occurrences are over by now")]
-        # Of a dense series the first years tell; a sparse one is looked at as far as its rows will ever go at once.
+        # A dense series is judged by its first MOST occurrences, a sparse one as far ahead as it can become rows.
         slots = list(islice(spec.slots(until=now + FARTHEST), MOST))
     else:
         slots = list(islice(spec.slots(), MOST + 1))
@@ -205,7 +205,7 @@ def _expansion_problems(spec: SeriesSpec, now: datetime) -> list[Violation]:
 
 
 def overlap_problems(spec: SeriesSpec, slots: Sequence[Slot], further: timedelta) -> list[Violation]:
-    """Whether occurrences are in each other's way, with their buffers and those of a resource."""
+    """Find occurrences that overlap each other, buffers included. ``further`` is the buffers of a resource."""
     if spec.first.transparent:
         return []
     gap = spec.first.buffer_before + spec.first.buffer_after + further
@@ -316,7 +316,7 @@ def to_values(spec: SeriesSpec) -> dict[str, Any]:
 
 
 def shifted(spec: SeriesSpec, old: SeriesSpec, given: Set[str]) -> SeriesSpec:
-    """Where the start has moved on the clock, move what was not ``given`` anew by as much: dates and the rule's end."""
+    """If the start has moved on the clock, move the dates and UNTIL by as much, unless they were ``given``."""
     by = spec.start_wall - old.start_wall
     if not by and spec.zone == old.zone:
         return spec
@@ -342,7 +342,7 @@ def shifted(spec: SeriesSpec, old: SeriesSpec, given: Set[str]) -> SeriesSpec:
 
 
 def divided(spec: SeriesSpec, at: datetime) -> tuple[SeriesSpec, SeriesSpec]:
-    """A series until the occurrence at a wall time, and the one that goes on with it. COUNT is divided."""
+    """Split a series at a wall time: what comes before it, and what begins with it. COUNT is shared out."""
     zone, rule, all_day = spec.zone, spec.parsed, spec.first.all_day
     moment = _begins(at, zone, all_day=all_day)
     excluded = tuple(each for each in spec.excluded if each >= moment)
@@ -362,7 +362,8 @@ def divided(spec: SeriesSpec, at: datetime) -> tuple[SeriesSpec, SeriesSpec]:
         else:
             before = str(replace(rule, until=at.date() - _DAY if all_day else moment - timedelta(seconds=1)))
         if following is not None:
-            # What the rule leaves open and counts from is as at one of its own occurrences, not at an added one.
+            # The new series starts at an occurrence of the rule, not at an added date: INTERVAL counts from the start,
+            # and the parts that the rule leaves out (such as the weekday) are taken from it.
             start = following
             after = str(rule if rule.count is None else replace(rule, count=rule.count - number))
             if following != at:
@@ -385,5 +386,5 @@ def _begins(wall: datetime, zone: ZoneInfo, *, all_day: bool) -> datetime:
 
 
 def utc_now() -> datetime:
-    """The clock."""
+    """The current time."""
     return datetime.now(UTC)

@@ -1,7 +1,7 @@
-"""Booking a series under locks: which units, how far it becomes rows, what finds no place, and the tails.
+"""Booking a series under locks: which units it takes, how far it becomes rows, what collides, and its tails.
 
-Everything here runs in a transaction that has every subject of the series, all units of its resources included, and
-then the series itself. So it is all or nothing, whatever races.
+Everything here runs in a transaction that has locked every subject of the series, including all units of its resources,
+and then the series itself. So a series is booked whole or not at all, whatever races.
 """
 
 from collections import defaultdict
@@ -34,9 +34,9 @@ _ATTEMPTS = 20
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """How a series is to be booked: ``skip`` what collides, or fail; ``only_look`` and change nothing.
+    """How a series is to be booked: ``skip`` what collides instead of failing; ``only_look`` is a dry run.
 
-    ``horizon`` is how far ahead endless series become rows at once; ``now`` is the clock.
+    ``horizon`` is how far ahead endless series become rows at once. ``now`` replaces the clock.
     """
 
     skip: bool = False
@@ -55,7 +55,7 @@ NO_MISSES = Misses()
 
 @dataclass(frozen=True, slots=True)
 class Booked:
-    """A series as it is, how far its occurrences are rows (None: all are), and what found no place."""
+    """A series as it is now, until when its occurrences are rows (None: all are), and which of them collide."""
 
     series: Series
     expanded_until: datetime | None
@@ -76,7 +76,11 @@ TERMS = Terms()
 
 
 async def run(db: Database, work: Callable[[Connection], Awaitable[Booked]], terms: Terms) -> Booked:
-    """Run a transaction, again if somebody was faster; one that only looks leaves nothing behind."""
+    """Run a transaction, and run it again after an :class:`AgainError`. A dry run is rolled back.
+
+    Raises:
+        Unmet: it kept on being overtaken (BUSY).
+    """
 
     async def once(connection: Connection) -> Booked:
         booked = await work(connection)
@@ -124,7 +128,7 @@ INSERT = Statement(
 async def hold(
     connection: Connection, owner_id: UUID, resource_ids: Sequence[UUID], new: Sequence[UUID] | None = None
 ) -> None:
-    """Hold resources as they are; those that are ``new`` (all, if not given) must be the owner's to book."""
+    """Lock resources against changes. The owner must be allowed to book those in ``new`` (None: all of them)."""
     if resource_ids:
         roles = await placing.hold(connection, owner_id, resource_ids)
         placing.check_bookable(roles, resource_ids if new is None else new)
@@ -141,7 +145,7 @@ async def settle(
     booked_since: datetime | None = None,
     before_booking: Callable[[], Awaitable[None]] | None = None,
 ) -> Booked:
-    """Choose places for a series, make rows, book them, and lay tails. Its row says so far that it ends.
+    """Choose the places of a series, insert its rows, book them, and insert tails. Until then its row is not endless.
 
     Occurrences that start before ``made_since`` are not made, those before ``booked_since`` not booked. Between the two
     ``before_booking`` may change rows; what it gives another time, it books itself.
@@ -183,10 +187,10 @@ async def settle(
 
 
 async def look(connection: Connection, owner_id: UUID, spec: SeriesSpec, terms: Terms) -> None:
-    """Tell at once of what is in the way already: most that collide do so with what is there, and need no rows.
+    """Look for collisions before anything is written. Most of them are found here, which saves inserting the rows.
 
     Raises:
-        SeriesConflict: occurrences find no place.
+        SeriesConflict: occurrences collide with something that is booked.
     """
     if spec.first.transparent:
         return
@@ -204,7 +208,7 @@ async def look(connection: Connection, owner_id: UUID, spec: SeriesSpec, terms: 
         raise SeriesConflict(misses)
 
 
-# A resource of several units is left to the booking itself, which chooses among them.
+# Resources with several units are not looked at here, because booking them chooses among the units.
 LOOK = Statement(
     """
     SELECT slot.start_at, bookings.resource_id, other.id, other.start_at, other.end_at
@@ -227,7 +231,8 @@ LOOK = Statement(
 )
 
 FINISH = Statement(f"UPDATE series SET endless = %(endless)s::boolean WHERE id = %(id)s::uuid RETURNING {COLUMNS}")
-# The rows that a series books where it says: what was changed by itself is booked where it is.
+# The rows that are booked at the times of the series. Occurrences that were changed individually are booked where they
+# are now.
 UNBOOKED = Statement(
     """
     SELECT id FROM appointments
@@ -240,7 +245,7 @@ UNBOOKED = Statement(
 
 
 async def _choose(connection: Connection, series: Series, spec: SeriesSpec, terms: Terms) -> list[Place]:
-    """Choose a unit of each resource: the one on which the fewest occurrences find no place, and keep to it."""
+    """Choose a unit of each resource for all occurrences: the one on which the fewest of them collide."""
     chosen: list[tuple[UUID, UUID | None]] = [(series.owner_id, None)]
     if spec.first.resource_ids:
         slots = list(spec.slots(until=None if not spec.endless else terms.clock + terms.horizon))
@@ -303,7 +308,11 @@ TAKE_PART = Statement(
 
 
 async def _target(connection: Connection, spec: SeriesSpec, at: Sequence[Place], terms: Terms) -> datetime:
-    """How far a series becomes rows, once every frontier of its subjects is out of the way of that."""
+    """Until when a series becomes rows. Moves the frontiers of its subjects out of the way of that.
+
+    Raises:
+        Unmet: that is farther ahead than frontiers go (TOO_FAR_AHEAD, BOOKED_TOO_FAR_AHEAD).
+    """
     now = terms.clock
     farthest = now + FARTHEST + LONGEST
     subject_ids = [place.subject_id for place in at]
@@ -311,7 +320,7 @@ async def _target(connection: Connection, spec: SeriesSpec, at: Sequence[Place],
         last = max((slot.end_at for slot in spec.slots()), default=now)
         until = last + LONGEST
         for place in at:
-            # Nothing is to stand for series where this one has its rows.
+            # The tails of other series must not cover the time in which this one has its rows.
             upper = last + spec.first.buffer_after + timedelta(seconds=place.after)
             if not await frontiers.extend(connection, place.subject_id, upper, now):
                 raise Unmet(
@@ -349,7 +358,7 @@ LAST_BOOKED = Statement(
 
 
 async def named(connection: Connection, missed: Sequence[UUID], at: Sequence[Place]) -> Misses:
-    """What is in the way of occurrences: of appointments only the owner's own, of a resource only that it is taken."""
+    """What occurrences collide with. Only the owner's own appointments are named. A resource is only named as taken."""
     if not missed:
         return Misses()
     values = {
@@ -362,7 +371,7 @@ async def named(connection: Connection, missed: Sequence[UUID], at: Sequence[Pla
 
 
 def _told(rows: Sequence[Row]) -> Misses:
-    """What rows of occurrences and what is in their way say."""
+    """Group rows of occurrences and what they collide with by occurrence."""
     found: dict[int, tuple[dict[UUID, Collision], set[UUID]]] = defaultdict(lambda: ({}, set()))
     for original, resource_id, other_id, start_at, end_at in rows:
         collisions, resources = found[original]
@@ -398,7 +407,7 @@ IN_THE_WAY = Statement(
 async def _beyond(
     connection: Connection, series: Series, spec: SeriesSpec, at: Sequence[Place], *, since: datetime, now: datetime
 ) -> Misses:
-    """Occurrences of the next ten years that other endless series will be in the way of, where none is a row yet."""
+    """Occurrences of the next ten years that will collide with other endless series, none of them a row yet."""
     found: dict[datetime, set[UUID]] = {}
     until = now + FARTHEST
     for place in at:
@@ -419,7 +428,7 @@ async def _beyond(
 
 
 def _overlapping(taken: list[tuple[datetime, datetime, int, Span]]) -> list[Span]:
-    """Which of the first kind (0) overlap one of the second, all in the order of their beginnings."""
+    """The spans of kind 0 that overlap a span of kind 1. ``taken`` is sorted by when spans begin."""
     found: dict[datetime, Span] = {}
     last: list[tuple[datetime, datetime, int, Span]] = []
     for each in taken:
