@@ -1,5 +1,5 @@
-"""The log of changes, as those who read it see it: numbered, followed from a cursor, fanned out, forgotten in time.
+"""Reading the log of changes: entries get positions, are followed from a cursor, fanned out and pruned.
 
-Who changes something writes what has changed (:mod:`appointments.calendar.log`); here it gets its position, and from
-then on everybody reads the same order. docs/changes.md tells clients how to follow, docs/adr/0020 why it is so.
+Entries are written by whatever makes a change (:mod:`appointments.calendar.log`). Here they get their positions. From
+then on everybody reads them in the same order. docs/changes.md tells clients how to follow, docs/adr/0020 the reasons.
 """

@@ -1,4 +1,4 @@
-"""Where a follower of one calendar is: an epoch and a position, as an opaque string that only this follower can use."""
+"""Cursors: how far a follower of one calendar has read. Clients see an opaque string, good for this follower only."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -11,7 +11,7 @@ _POSITION_BYTES = 8
 
 @dataclass(frozen=True, slots=True)
 class Follower:
-    """Who follows, and what: a resource, or (None) their own calendar."""
+    """Who follows, and what: a resource, or with None their own calendar."""
 
     user_id: UUID
     resource_id: UUID | None = None
@@ -19,7 +19,7 @@ class Follower:
 
     @property
     def calendar_id(self) -> UUID:
-        """Whose changes they get."""
+        """The calendar whose changes they get: the resource's or their own."""
         return self.resource_id or self.user_id
 
     def __str__(self) -> str:
@@ -28,19 +28,19 @@ class Follower:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Everything at or below a position has been seen. Positions of two epochs have nothing to do with each other."""
+    """Everything up to and including a position has been read. Positions of different epochs cannot be compared."""
 
     epoch: UUID
     position: int
 
 
 def encode(cursor: Cursor, follower: Follower) -> str:
-    """Make the string."""
+    """The opaque string for a follower's cursor."""
     return paging.seal(cursor.epoch.bytes + cursor.position.to_bytes(_POSITION_BYTES), follower)
 
 
 def decode(text: str, follower: Follower) -> Cursor | None:
-    """Read it; None if it is not one of this follower's."""
+    """Read a cursor from its string. None if it does not belong to this follower."""
     packed = paging.unseal(text, follower)
     if packed is None or len(packed) != _EPOCH_BYTES + _POSITION_BYTES:
         return None

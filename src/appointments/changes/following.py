@@ -1,4 +1,4 @@
-"""Following one calendar: first what has changed since a cursor, then what changes as it happens, without a hole."""
+"""Following one calendar without a gap: first what has changed since a cursor, then changes as they happen."""
 
 import random
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -12,10 +12,10 @@ from appointments.changes.reading import Batch, Change, Entry
 from appointments.db import Database
 
 SILENCE_SECONDS = (12.0, 15.0)
-"""After so long without changes there is an answer without any, which says that the stream lives."""
+"""After so long without changes an empty batch is sent, which shows that the stream is alive."""
 
 MOST = 20
-"""Changes in one batch: even the largest appointments then fit into a message of 4 MiB."""
+"""The most changes in one batch. So many of the largest appointments still fit into a message of 4 MiB."""
 
 T = TypeVar("T")
 
@@ -29,9 +29,9 @@ async def follow(
     yielded: a generator around this one would be another frame for each of thousands of idle streams.
 
     Raises:
-        Expired: what came after the cursor is not kept any more, or the log has begun anew.
-        NotFound: the follower sees no such resource, or not any more.
-        Unavailable: they are too slow, the log has begun anew, or the database does not answer.
+        Expired: some of what came after the cursor is no longer kept, or the log has a new epoch.
+        NotFound: the follower does not see the resource, or no longer does.
+        Unavailable: the follower is too slow, the log has a new epoch, or the database does not answer.
     """
     role = await reading.role_of(db, follower)
     at = cursor or await hub.settled()
@@ -81,7 +81,7 @@ async def _news(
 
 
 def _batches(changes: Sequence[Change], entries: Sequence[Entry], end: Cursor) -> list[Batch]:
-    """Cut changes into batches; the last one ends at ``end``, and there is one even without changes."""
+    """Split changes into batches. The last one has the cursor ``end``. Without changes there is one empty batch."""
     cuts = range(0, len(changes), MOST)
     parts = [(list(changes[cut : cut + MOST]), entries[min(cut + MOST, len(entries)) - 1].position) for cut in cuts]
     batches = [Batch(part, Cursor(end.epoch, position), more=True) for part, position in parts[:-1]]

@@ -1,4 +1,4 @@
-"""One reader of the log in each process, which hands every entry to those who follow its calendar.
+"""The hub: one reader of the log in each process, which hands every entry to the followers of its calendar.
 
 It asks the database where the log ends thirty times a second while anybody follows, a hundred times while there is
 something new, and at once after a batch of its own process; never once for each follower. What an entry is about is
@@ -32,7 +32,7 @@ BUSY_SECONDS = 1.0
 """For how long after something new the next is looked for sooner."""
 
 AWAY_SECONDS = 0.5
-"""How long to leave a database alone that has not answered."""
+"""How long to wait after the database has not answered."""
 
 TICK_SECONDS = 0.5
 """How late the end of a follower's silence may be."""
@@ -45,7 +45,7 @@ BACK_AT_ONCE = 100
 """Followers whose missed entries are read together."""
 
 MOST_WAITING = 1000
-"""Entries in a queue."""
+"""The most entries in a follower's queue."""
 
 _log = structlog.get_logger("appointments.changes")
 

@@ -1,13 +1,14 @@
 """The sequencer: gives committed rows of the log their positions, one batch at a time in the whole database.
 
-The promise: whoever has read up to a position has read everything that will ever be at or below it, and the versions of
-one item are in order. A batch takes rows that are committed, and becomes visible as a whole before the next one begins,
-because whoever numbers has the row of ``change_head`` locked. So no lock is taken and no number drawn where changes are
-made, and nobody waits for transactions that are still open, here or in other databases of the cluster.
+The promise: nothing ever appears at or below a position that somebody has read already, and the versions of one item
+are in order. A batch takes committed rows only, and it becomes visible as a whole before the next one begins, because
+the row of ``change_head`` is locked while a batch is numbered. So the transactions that make changes take no extra lock
+and draw no number. Nobody waits for transactions that are still open, in this database or in others of the cluster.
 
-A batch also puts down what is to be posted to webhooks.
+The same statement inserts the deliveries of webhooks.
 
-Every process numbers: soon after a write of its own, and every 250 ms whatever a process that died has left.
+Every process numbers, soon after each write of its own. Every 250 ms each process also numbers what is left over, in
+case the process that wrote it has died.
 """
 
 import asyncio
@@ -20,13 +21,13 @@ from appointments.db import Database, Statement
 from appointments.shared.errors import Unavailable
 
 TICK_SECONDS = 0.25
-"""How long a change waits for its position if the process that made it died."""
+"""How long a change waits for its position if the process that made it has died."""
 
 GATHER_SECONDS = 0.02
-"""How long others may join the batch of a change."""
+"""How long a batch waits for further changes to join it."""
 
 TRY_AGAIN_SECONDS = 0.005
-"""While somebody else numbers. Their batch may have begun before our change was committed."""
+"""How soon to try again while another process numbers. Its batch may have begun before our change was committed."""
 
 BATCH = 2000
 
@@ -114,8 +115,8 @@ class Sequencer:
             self._floor, self._candidate = max(self._floor, self._candidate[0]), None
 
 
-# If somebody else has the head, this does nothing. If they have just had it, this statement may still see the rows that
-# they have moved: the deletion passes over these. Without anything to number it writes nothing.
+# If another process has the head locked, this does nothing. If it has just released it, this statement's snapshot may
+# still show rows that the other one has moved: DELETE skips these. If there is nothing to number, nothing is written.
 NUMBER = Statement(
     """
     WITH waiting AS MATERIALIZED (
@@ -156,7 +157,7 @@ NUMBER = Statement(
 
 
 async def epoch_anew(db: Database) -> None:
-    """Begin a new epoch: every cursor expires, and followers begin from what is there now."""
+    """Begin a new epoch: every cursor expires, so followers list everything again and follow from there."""
     await db.fetch(NEW_EPOCH, {})
 
 
@@ -164,14 +165,14 @@ NEW_EPOCH = Statement("UPDATE change_head SET epoch = gen_random_uuid() RETURNIN
 
 
 async def prune(db: Database, days: int) -> int:
-    """Forget what is older than so many days; return how many rows. Cursors from before then expire."""
+    """Delete entries older than so many days. Return how many. Cursors from before then expire."""
     forgotten = 0
     while batch := (await db.fetch(PRUNE, {"days": days}))[0][0]:
         forgotten += batch
     return forgotten
 
 
-# From the oldest on, up to the first that is young enough.
+# Deletes from the oldest entry on, up to the first that is to be kept.
 PRUNE = Statement(
     """
     WITH oldest AS MATERIALIZED (

@@ -1,7 +1,7 @@
-"""Reading the log: one calendar from a cursor on, and what its rows are about as it is now.
+"""Reading the log: the entries of one calendar after a cursor, with the current state of what they are about.
 
-A row only says what changed. What a follower gets with it is what is so when they get it, and no more than they may see
-then: of a resource its managers see the appointments, others only that something has changed.
+An entry only says what has changed. A follower gets it together with the item as it is at the time of reading, and only
+as much as they may see then: a resource's managers see its appointments, others only that something has changed.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -45,10 +45,10 @@ class Head(NamedTuple):
         return Cursor(self.epoch, self.last_position)
 
     def check(self, cursor: Cursor) -> None:
-        """See that everything after a cursor is there.
+        """Check that everything after a cursor is still in the log.
 
         Raises:
-            Expired: some of it is not kept any more, or the log has begun anew.
+            Expired: some of it is no longer kept, or the log has a new epoch.
         """
         if cursor.epoch != self.epoch or not self.pruned_position <= cursor.position <= self.last_position:
             raise Expired("The cursor is from too long ago, or from before a restore: list again, and begin there.")
@@ -58,9 +58,8 @@ class Head(NamedTuple):
 class Change:
     """What a follower gets.
 
-    One of ``appointment``, ``resource``, ``series`` and ``gone`` at most: gone is what they do not see any more; if
-    there is none of them, something has changed of which they may not know what. ``item_id`` and what comes after it is
-    None then.
+    At most one of ``appointment``, ``resource``, ``series`` and ``gone`` is set. ``gone``: they no longer see the item.
+    If none is set, they may not know what has changed, and ``item_id`` and the fields after it are unset, too.
     """
 
     kind: str
@@ -144,7 +143,7 @@ async def of_calendars(
 
 
 async def items(db: Database, entries: Iterable[Entry]) -> dict[UUID, Appointment]:
-    """The appointments that entries are about, as they are now; those of deleted accounts are not there."""
+    """The appointments that entries are about, as they are now. Those of deleted accounts are missing."""
     ids = {entry.item_id for entry in entries if entry.kind.startswith("appointment.")}
     if not ids:
         return {}
@@ -153,10 +152,10 @@ async def items(db: Database, entries: Iterable[Entry]) -> dict[UUID, Appointmen
 
 
 async def page(db: Database, follower: Follower, cursor: Cursor | None, *, size: int) -> Batch:
-    """What has changed after a cursor, at most ``size`` changes. Without a cursor: no changes, but the cursor of now.
+    """What has changed after a cursor, at most ``size`` changes. Without a cursor: no changes, and the current cursor.
 
     Raises:
-        Expired: some of it is not kept any more, or the log has begun anew.
+        Expired: some of it is no longer kept, or the log has a new epoch.
         NotFound: the follower sees no such resource.
     """
     role = await role_of(db, follower)
@@ -171,7 +170,7 @@ async def page(db: Database, follower: Follower, cursor: Cursor | None, *, size:
 
 
 async def role_of(db: Database, follower: Follower) -> int:
-    """What a follower may do with the resource that they follow; of their own calendar they manage everything.
+    """A follower's role on the resource that they follow. In their own calendar they may see everything.
 
     Raises:
         NotFound: they see no such resource.

@@ -2,7 +2,7 @@
 
 The driver's cursors are made for any statement, and cost five times as much (docs/performance.md). The service runs the
 same few statements all day, so these go straight to libpq through the driver's own binding. The driver still connects,
-decodes values and names errors.
+decodes values and names errors. docs/booking.md says how this fits into a create.
 """
 
 import asyncio

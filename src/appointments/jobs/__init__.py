@@ -1,8 +1,8 @@
-"""What must happen later, or outside of a request: mail, sweeps, whatever a feature registers.
+"""Background jobs: what must happen later than the request that causes it, such as mail and sweeps.
 
-A feature defers a job with :func:`defer`, in the transaction of the change that causes it: no change without its job,
-no job without its change. A :class:`Runner` runs the kinds that it was given. A job runs at least once, and again after
-a failure or after the death of its worker, so whatever it does must bear to be done twice.
+A feature defers a job with :func:`defer`, in the transaction of the change that causes it. So there is never a change
+without its job, nor a job without its change. A :class:`Runner` runs the kinds of jobs that it was given. A job runs at
+least once, and again after a failure or the death of its worker. So every job must be idempotent.
 """
 
 from appointments.jobs.queue import Counts, Job, Listed, cancel, counts, defer, listing, run_again

@@ -1,8 +1,8 @@
-"""The table of jobs: defer, lease, finish, try again, give up.
+"""The job queue, a table: defer, lease, finish, retry, give up.
 
-A lease is only an instant: :data:`LEASE` moves ``due_at`` past it. Nobody has to notice that a worker died, because its
-jobs become due again by themselves. Every statement is a transaction of its own and needs no session, so all of this
-works through a pooler that changes servers.
+:data:`LEASE` moves ``due_at`` past the end of the lease. So if a worker dies, its jobs become due again by themselves,
+and nobody has to notice the death. Every statement is a transaction of its own and keeps nothing in the session, so all
+of this works through a transaction pooler.
 """
 
 import json
@@ -15,14 +15,14 @@ from uuid import UUID
 from appointments.db import Connection, Database, Statement, instant
 
 KEPT = timedelta(days=30)
-"""How long a job that was given up can be looked at."""
+"""How long jobs that were given up are kept for inspection."""
 
 MAX_ERROR = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job that this run has. ``attempts`` counts this one too; ``lease`` tells this run from every other.
+    """A leased job. ``attempts`` includes the current one. ``lease`` identifies this run of the job.
 
     ``waited`` is how long ago it was deferred.
     """
@@ -38,7 +38,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How the jobs of one kind stand. ``oldest_due_at`` is since when the oldest one could run."""
+    """How many jobs of one kind are in each state. ``oldest_due_at`` is since when the oldest of them has been due."""
 
     kind: str
     waiting: int
@@ -47,8 +47,8 @@ class Counts:
     oldest_due_at: datetime | None
 
 
-# While a job waits, who defers it again may only bring it forward. While it runs it has perhaps read what has changed
-# since, so it runs once more.
+# Deferring a waiting job again can only make it run earlier. A running job may have read its data before the latest
+# change, so it runs once more afterwards (again_at).
 DEFER = Statement(
     """
     INSERT INTO jobs (kind, key, payload, due_at, deferred_at)
@@ -75,9 +75,9 @@ async def defer(
 ) -> None:
     """Have a job run after this transaction has committed, not before ``due_at`` (None: as soon as possible).
 
-    With a ``key``, a job of that kind and key that still waits is joined: its payload is replaced, and it runs at the
-    earlier of both times. Whoever defers several keys in one transaction does so in their order, and after everything
-    else that the transaction locks.
+    With a ``key`` there is one job of that kind and key: if it still waits, its payload is replaced and it runs at the
+    earlier of the two times. To avoid deadlocks, a transaction that defers several keys does so in their order, and
+    after everything else that it locks.
     """
     values = {"kind": kind, "key": key, "payload": json.dumps(payload or {}).encode(), "due_at": due_at}
     await connection.fetch(DEFER, values)
@@ -102,7 +102,7 @@ LEASE = Statement(
 async def lease(
     db: Database, kinds: Sequence[str], *, lease: UUID, most: int, length: timedelta, now: datetime | None
 ) -> list[Job]:
-    """Take at most so many due jobs, for ``length`` from ``now`` (None: the database's clock)."""
+    """Lease at most ``most`` due jobs, for ``length`` from ``now`` (None: the database's clock)."""
     values = {
         "kinds": kinds,
         "lease": lease,
@@ -148,13 +148,13 @@ FAIL = Statement(
 
 
 async def finish(db: Database, job: Job) -> None:
-    """The job is done; if it was deferred again meanwhile, it runs once more."""
-    # A job whose lease has passed to another run is that one's to finish.
+    """Delete a job that is done. If it was deferred again meanwhile, it runs once more."""
+    # If the lease has passed to another run, this matches nothing: the other run finishes the job.
     await db.fetch(FINISH, {"id": job.id, "lease": job.lease})
 
 
 async def retry(db: Database, job: Job, after: timedelta, *, error: str | None, now: datetime | None) -> None:
-    """Have the job run again. Without an ``error`` it was no failure, and its attempts are counted anew."""
+    """Have the job run again. Without an ``error`` the run has not failed, and attempts are counted from 0 again."""
     values = {
         "id": job.id,
         "lease": job.lease,
@@ -166,7 +166,7 @@ async def retry(db: Database, job: Job, after: timedelta, *, error: str | None, 
 
 
 async def fail(db: Database, job: Job, *, error: str, now: datetime | None) -> None:
-    """Give the job up; if it was deferred again meanwhile, it gets another chance."""
+    """Give the job up. If it was deferred again meanwhile, it runs again."""
     await db.fetch(FAIL, {"id": job.id, "lease": job.lease, "error": _short(error), "now": now})
 
 
@@ -180,7 +180,7 @@ ENSURE = Statement(
 
 
 async def ensure(db: Database, kinds: Sequence[str], *, now: datetime | None) -> None:
-    """See to it that each of these recurring kinds has its one job."""
+    """Insert the single job of each of these recurring kinds, if it is missing."""
     await db.fetch(ENSURE, {"kinds": sorted(kinds), "now": now})
 
 
@@ -188,7 +188,7 @@ SWEEP = Statement("DELETE FROM jobs WHERE failed_at < now() - %(days)s::integer 
 
 
 async def sweep(db: Database) -> None:
-    """Forget jobs that were given up long ago."""
+    """Delete jobs that were given up long ago."""
     await db.fetch(SWEEP, {"days": KEPT.days})
 
 
@@ -203,7 +203,7 @@ COUNTS = Statement(
 
 
 async def counts(db: Database) -> list[Counts]:
-    """How the jobs of each kind stand."""
+    """How many jobs of each kind are in each state."""
     rows = await db.fetch(COUNTS, {})
     return [Counts(row[0], row[1], row[2], row[3], None if row[4] is None else instant(row[4])) for row in rows]
 

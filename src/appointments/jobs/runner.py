@@ -1,7 +1,8 @@
-"""Runs the jobs that are due, a few at a time, until it is told to stop.
+"""Runs due jobs, a few at a time, until it is told to stop.
 
-Any number of processes may run jobs of one database: each job is leased by one of them. A job has :data:`MOST_SECONDS`;
-what takes longer defers its rest. A worker that is killed leaves leases behind, which end by themselves.
+Any number of processes may run the jobs of one database: each job is leased by one of them. A job may take
+:data:`MOST_SECONDS`; longer work has to be split, by deferring another job for the rest. The leases of a worker that is
+killed end by themselves.
 """
 
 import asyncio
@@ -20,13 +21,13 @@ from appointments.shared.errors import Unavailable
 
 LEASE = timedelta(seconds=60)
 MOST_SECONDS = 50.0
-"""How long a job may take: well within its lease, so that no second run begins beside it."""
+"""How long a job may take. This is shorter than its lease, so that no second run can begin beside it."""
 
 POLL_SECONDS = 0.5
-"""How often the table is asked. An empty answer costs the database some ten microseconds."""
+"""How often the table is polled. An empty answer costs the database about ten microseconds."""
 
 AT_ONCE = 8
-"""How many jobs a process runs at once; they share its connections with the requests."""
+"""How many jobs a process runs at once. They share the database connections of its requests."""
 
 LONGEST_PAUSE = timedelta(hours=1)
 
@@ -34,7 +35,7 @@ _log = structlog.get_logger("appointments.jobs")
 
 
 class Later(Exception):
-    """A job cannot be done now; it is tried again, after ``after`` if that is given."""
+    """A job cannot be done now. It is retried, after ``after`` if that is given."""
 
     def __init__(self, reason: str, *, after: timedelta | None = None) -> None:
         super().__init__(reason)
@@ -42,15 +43,15 @@ class Later(Exception):
 
 
 class GiveUp(Exception):
-    """A job cannot be done at all."""
+    """A job can never be done, so it is not retried."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of job, and what runs one.
+    """A kind of job, and the function that runs one.
 
-    A failed run is repeated after ``pause``, then after twice that and so on, until ``patience`` has passed since the
-    job was deferred. With ``every`` there is one job of the kind for ever, which runs that often.
+    A failed job is retried after ``pause``, then after twice that and so on, until ``patience`` has passed since it was
+    deferred. With ``every`` there is always one job of this kind, which runs that often.
     """
 
     name: str
@@ -61,7 +62,7 @@ class Kind:
 
 
 class Runner:
-    """Runs jobs of these kinds. ``now`` is the clock; None is the database's."""
+    """Runs jobs of these kinds. ``now`` is the clock; if it returns None, the database's clock is used."""
 
     def __init__(
         self,
@@ -84,7 +85,7 @@ class Runner:
         self._stopping = False
 
     async def run(self) -> None:
-        """Run what becomes due, until :meth:`stop`."""
+        """Run jobs as they become due, until :meth:`stop`."""
         ensured = False
         while not self._stopping:
             leased = 0
@@ -94,14 +95,14 @@ class Runner:
                     ensured = True
                 leased = await self._begin(self._at_once - len(self._running))
             except Unavailable:
-                pass  # the database seam has said so
+                pass  # db/database.py has logged it
             except Exception as error:  # noqa: BLE001 - the last line: a runner that ends would end all jobs
                 _log.error("the table of jobs cannot be read", exc_info=error)
             if not leased or len(self._running) >= self._at_once:
                 await self._pause()
 
     async def run_due(self) -> int:
-        """Run everything that is due now, what becomes due meanwhile included; return how many runs that took."""
+        """Run everything that is due, including what becomes due meanwhile. Return how many runs that took."""
         await self._ensure()
         runs = 0
         while leased := await self._begin(self._at_once):
@@ -110,7 +111,7 @@ class Runner:
         return runs
 
     async def stop(self, seconds: float) -> None:
-        """Begin nothing more, and give what runs so many seconds; what is not done by then is left for others."""
+        """Start nothing more, and give running jobs so many seconds. Those that are not done by then run elsewhere."""
         self._stopping = True
         self._wake.set()
         if self._running:
@@ -148,7 +149,7 @@ class Runner:
         del self._running[task]
         self._wake.set()
         if not task.cancelled() and (error := task.exception()):
-            # How it went could not be written down: the lease ends by itself, and the job runs again.
+            # The outcome could not be written, so the job runs again when its lease ends.
             _log.warning("a job's end could not be recorded", error=repr(error))
 
     async def _run(self, job: Job) -> None:

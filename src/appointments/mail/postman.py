@@ -1,7 +1,8 @@
 """Sends what is in the outbox: one job for each letter.
 
-What the relay refuses for good is marked as bounced; what it refuses for now is tried again for a day. A letter whose
-worker died while it talked to the relay is sent again with the same Message-ID, so that whoever got it twice can tell.
+A permanent refusal by the relay marks the letter as bounced. After a temporary one it is retried for a day. If a worker
+dies while it talks to the relay, the letter is sent again with the same Message-ID, so that a second copy is
+recognisable.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -26,9 +27,9 @@ _log = structlog.get_logger("appointments.mail")
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """Puts the letters of one kind together; None when there is nothing to say any more.
+    """Composes the letters of one kind. ``write`` returns None if there is no longer anything to say.
 
-    ``is_own``: the letters go to people about accounts of their own, so that an "unsubscribe" does not stop them.
+    ``is_own``: the letters are about the recipient's own account, so they are sent even after an "unsubscribe".
     """
 
     write: Callable[[Connection, Letter], Awaitable[Mail | None]]
@@ -36,7 +37,7 @@ class Writer:
 
 
 class Postman:
-    """Takes letters out of the outbox to a carrier."""
+    """Hands the letters of the outbox to a carrier."""
 
     def __init__(
         self,
@@ -54,8 +55,8 @@ class Postman:
         self._pause = pause
 
     def kinds(self) -> list[Kind]:
-        """The kinds of jobs that this takes."""
-        # A day and an hour: that a letter is given up is written in the outbox, not left to the runner.
+        """The kinds of jobs that do this."""
+        # An hour more than PATIENCE, so that this code gives letters up and records it before the runner gives up.
         mail = Kind(JOB, self._send, pause=self._pause, patience=PATIENCE + timedelta(hours=1))
         return [mail, Kind("mail.sweep", self._sweep, every=timedelta(hours=6))]
 

@@ -1,7 +1,7 @@
 """Handing a message to a mail server: SMTP (RFC 5321), submission with TLS (RFC 8314), SMTPUTF8 (RFC 6531).
 
-One connection for each message: no state that a stalled or restarted server could spoil. Beyond loopback nothing is
-said before TLS has begun, and the server's certificate must be one that this machine trusts.
+Each message has a connection of its own, so a server that stalls or restarts spoils nothing else. Beyond loopback
+nothing is sent before TLS has begun, and the server's certificate must be one that this machine trusts.
 """
 
 import asyncio
@@ -19,15 +19,15 @@ STEP_SECONDS = 15.0
 """How long the server may take for each of its answers, and for the connection."""
 
 MOST_SECONDS = 40.0
-"""How long a whole conversation may take; the job that holds it has 50."""
+"""How long a whole conversation may take. The job around it has 50 seconds."""
 
 
 class NotNow(Exception):
-    """The message was not taken, and may be later: no connection, a refusal for now (4xx), or wrong settings."""
+    """The message was not accepted, but may be later: no connection, a temporary refusal (4xx), or wrong settings."""
 
 
 class Never(Exception):
-    """The message will not be taken (5xx). ``address_is_bad``: because of the recipient's address."""
+    """The message was refused permanently (5xx). ``address_is_bad``: because of the recipient's address."""
 
     def __init__(self, reason: str, *, address_is_bad: bool) -> None:
         super().__init__(reason)
@@ -35,10 +35,10 @@ class Never(Exception):
 
 
 class Carrier(Protocol):
-    """Who takes messages."""
+    """Accepts messages for delivery."""
 
     async def deliver(self, message: EmailMessage, sender: str, recipient: str) -> str:
-        """Take one and return what there is to say of it. Raises NotNow, Never."""
+        """Accept a message, and return what there is to record about it. Raises NotNow, Never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Relay:
     def __init__(
         self, server: Server, *, step_seconds: float = STEP_SECONDS, tls: ssl.SSLContext | None = None
     ) -> None:
-        """``tls`` says whom to trust; None: whom this machine trusts."""
+        """``tls`` says which certificates to trust. None: those that this machine trusts."""
         self._server = server
         self._tls = tls
         self._step_seconds = step_seconds
@@ -103,7 +103,7 @@ class Relay:
             username=server.user,
             password=server.password,
             use_tls=server.implicit_tls,
-            # None would take a server's word that it has no TLS, which somebody in between can say in its place.
+            # None would mean TLS only if the server offers it, and an attacker in between could suppress the offer.
             start_tls=not server.implicit_tls and not server.is_loopback,
             tls_context=self._tls,
             timeout=self._step_seconds,
@@ -142,7 +142,7 @@ class Relay:
 
 def _refused(code: int, text: str, *, address_is_bad: bool) -> Exception:
     said = f"{code} {text}"
-    # 421: the server goes away, whatever it was asked. 5xx is for good (RFC 5321 §4.2.1).
+    # Only 5xx is permanent (RFC 5321 §4.2.1). 4xx includes 421: the server is closing the connection.
     return Never(said, address_is_bad=address_is_bad) if 500 <= code < 600 else NotNow(said)
 
 

@@ -1,1 +1,1 @@
-"""Webhooks: changes that are posted to a URL, signed, in order, at least once (docs/changes.md)."""
+"""Webhooks: each change is posted to a URL at least once, signed, and in order for each item (docs/changes.md)."""

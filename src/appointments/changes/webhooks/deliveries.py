@@ -1,7 +1,8 @@
-"""Deliveries: one for each change and webhook, put there by the statement that gives the change its position.
+"""Deliveries: one for each change and webhook, inserted by the statement that gives the change its position.
 
-A lease is only an instant: whoever takes a delivery moves ``due_at`` past its end, so that it comes back by itself if
-they die. As long as one is waiting, those of the same item that come after it are passed over, also while it is leased.
+Leasing a delivery moves its ``due_at`` past the end of the lease. So if the process dies, the delivery becomes due
+again by itself. While a delivery waits or is leased, later deliveries of the same item are not taken: this keeps them
+in order.
 """
 
 from datetime import timedelta
@@ -19,13 +20,13 @@ from appointments.shared.errors import Invalid, NotFound, Unmet, Violation
 PING = "ping"
 
 PATIENCE = timedelta(hours=72)
-"""For how long a delivery is tried again."""
+"""How long a delivery is retried before it is given up."""
 
 PAUSE = timedelta(seconds=5)
 LONGEST_PAUSE = timedelta(hours=6)
 
 FAILING = timedelta(days=5)
-"""After so long without any success a webhook is disabled."""
+"""A webhook is disabled after it has failed for so long without any success."""
 
 LEASE_SECONDS = 45
 KEPT_DAYS = 30
@@ -52,7 +53,7 @@ class Delivery(NamedTuple):
 
 
 class Leased(NamedTuple):
-    """A delivery that this process has, with all that it takes to post it."""
+    """A delivery that this process has leased, with everything that is needed to post it."""
 
     id: UUID
     webhook_id: UUID
@@ -72,7 +73,7 @@ class Leased(NamedTuple):
 
 
 async def lease(db: Database, lease_id: UUID, most: int) -> list[Leased]:
-    """Take at most so many that are due, of each item the first one alone."""
+    """Lease at most so many due deliveries. Of each item only the earliest is taken."""
     rows = await db.fetch(LEASE, {"lease": lease_id, "most": most, "seconds": LEASE_SECONDS})
     return [Leased._make(row) for row in rows]
 
@@ -104,7 +105,7 @@ LEASE = Statement(
 
 
 async def delivered(db: Database, leased: Leased, lease_id: UUID, status: int) -> None:
-    """It was taken; so the webhook is not failing."""
+    """Record that the endpoint has accepted a delivery. The webhook no longer counts as failing."""
     await db.fetch(DELIVERED, {"id": leased.id, "lease": lease_id, "status": status})
 
 
@@ -132,7 +133,7 @@ async def failed(
     gone: bool,
     outbox: Outbox = MAIL_OFF,
 ) -> bool:
-    """It was not taken: it is tried again after a pause, unless it was tried for long enough.
+    """Record that a delivery has failed. It is retried after ``pause``, unless it has been retried for long enough.
 
     ``gone``: the webhook is there no more. Returns whether the webhook has been disabled, for this or because it has
     failed for too long; its owner is written to then.
@@ -185,7 +186,7 @@ FAILED = Statement(
 
 
 async def page(db: Database, webhook: Webhook, *, size: int = 0, token: str = "") -> tuple[list[Delivery], str]:
-    """Deliveries of a webhook, the newest first, and the token that goes on after them.
+    """Deliveries of a webhook, the newest first, and the token of the next page.
 
     Raises:
         Invalid: the size is negative, or the token belongs to another list.
@@ -243,7 +244,7 @@ PUT_PING = Statement(
 
 
 async def redeliver(db: Database, owner_id: UUID, delivery_id: UUID) -> Delivery:
-    """Post one again, whatever has become of it.
+    """Post a delivery again, whatever its state is.
 
     Raises:
         NotFound: the owner has no such delivery.
@@ -275,7 +276,7 @@ REDELIVER = Statement(
 
 
 async def sweep(db: Database) -> None:
-    """Forget what is old, and what belongs to a webhook that is gone or disabled."""
+    """Delete old deliveries and those of deleted webhooks. Give up those of disabled webhooks."""
     await db.fetch(GIVE_UP, {})
     await db.fetch(SWEEP, {"days": KEPT_DAYS})
 
@@ -298,7 +299,7 @@ SWEEP = Statement(
 
 
 def pause_after(attempts: int, jitter: float) -> timedelta:
-    """How long to leave an endpoint alone that has failed so many times; jitter is from 0.75 to 1.25."""
+    """How long to wait before the next attempt, after so many failed ones. ``jitter`` is from 0.75 to 1.25."""
     pause: timedelta = min(PAUSE * 2 ** min(attempts - 1, 20), LONGEST_PAUSE)
     return pause * jitter
 

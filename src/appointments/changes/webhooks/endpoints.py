@@ -15,7 +15,7 @@ from appointments.shared.errors import Invalid, NotFound, Unmet, Violation
 MOST = 20
 SECRET_BYTES = 32
 PREVIOUS_HOURS = 24
-"""How long a secret that was changed still signs."""
+"""How long the previous secret signs as well, after a new one was made."""
 
 KINDS = frozenset(
     f"{what}.{happened}"
@@ -99,7 +99,7 @@ CREATE = Statement(
 
 
 async def get(db: Database, owner_id: UUID, webhook_id: UUID) -> Webhook:
-    """Read one.
+    """Read a webhook.
 
     Raises:
         NotFound: the owner has no such webhook.
@@ -116,7 +116,7 @@ GET = Statement(
 
 
 async def all_of(db: Database, owner_id: UUID) -> list[Webhook]:
-    """All of an owner's, the oldest first."""
+    """All webhooks of an owner, the oldest first."""
     return [Webhook._make(row) for row in await db.fetch(LIST, {"owner_id": owner_id})]
 
 
@@ -129,7 +129,7 @@ LIST = Statement(
 
 
 async def update(db: Database, owner_id: UUID, webhook_id: UUID, changed: Mapping[str, Any], target: Target) -> Webhook:
-    """Change these fields of the spec. Enabling one forgets that it has failed.
+    """Change these fields of the spec. Enabling a webhook resets since when it has been failing.
 
     Raises:
         Invalid: the new spec breaks a rule.
@@ -155,7 +155,7 @@ UPDATE = Statement(
 
 
 async def delete(db: Database, owner_id: UUID, webhook_id: UUID) -> None:
-    """Delete one, with its deliveries.
+    """Delete a webhook and its deliveries.
 
     Raises:
         NotFound: the owner has no such webhook.
@@ -177,7 +177,7 @@ DELETE = Statement(
 
 
 async def rotate(db: Database, owner_id: UUID, webhook_id: UUID) -> bytes:
-    """Give one a new secret, and return it. The one that it had signs as well for a day.
+    """Give a webhook a new secret, and return it. For a day the previous secret signs as well.
 
     Raises:
         NotFound: the owner has no such webhook.

@@ -1,7 +1,7 @@
-"""Posts what is due, a few deliveries at a time, until it is told to stop.
+"""Posts due deliveries, a few at a time, until it is told to stop.
 
-Any number of processes may post: each delivery is leased by one of them. What a process that is killed had leased is
-taken by another one when the lease ends.
+Any number of processes may post: each delivery is leased by one of them. If a process is killed, another one takes its
+deliveries when the lease ends.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from appointments.mail import MAIL_OFF, Outbox
 from appointments.shared.errors import Unavailable
 
 TIMEOUT_SECONDS = 10.0
-"""How long an endpoint may take to answer, from its name's resolution on."""
+"""How long an endpoint may take to answer, including the resolution of its name."""
 
 POLL_SECONDS = 0.5
 AWAY_SECONDS = 2.0
@@ -39,7 +39,7 @@ GONE = 410
 _log = structlog.get_logger("appointments.changes.webhooks")
 
 ToJson = Callable[[Change], Any]
-"""What a change is in JSON. Nothing here knows the contract's messages."""
+"""Turns a change into JSON. It is passed in, because this room does not know the contract's messages."""
 
 
 class Poster:
@@ -64,7 +64,7 @@ class Poster:
         self._stopping = False
 
     async def run(self) -> None:
-        """Post what becomes due, until :meth:`stop`."""
+        """Post deliveries as they become due, until :meth:`stop`."""
         async with httpx.AsyncClient(
             follow_redirects=False, trust_env=False, timeout=TIMEOUT_SECONDS, headers={"user-agent": "appointments"},
             limits=httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=0),
@@ -82,7 +82,7 @@ class Poster:
             await asyncio.gather(*self._running, return_exceptions=True)
 
     async def stop(self, seconds: float) -> None:
-        """Begin nothing more, and give what is under way so many seconds; the rest is left to its lease."""
+        """Start nothing more, and give running deliveries so many seconds. Others are posted when their lease ends."""
         self._stopping = True
         self._wake.set()
         if self._running:
@@ -114,7 +114,7 @@ class Poster:
         self._running.discard(task)
         self._wake.set()
         if not task.cancelled() and (error := task.exception()):
-            # How it went could not be written down: the lease ends by itself, and it is posted again.
+            # The outcome could not be written, so the delivery is posted again when its lease ends.
             _log.warning("the end of a delivery could not be recorded", error=repr(error))
 
     async def _deliver(self, client: httpx.AsyncClient, leased: Leased, lease: UUID) -> None:
@@ -154,7 +154,7 @@ class Poster:
         port = parts.port or (443 if parts.scheme == "https" else 80)
         address = await self._target.address(host, port)
         body = json.dumps(await self._body(leased), ensure_ascii=False)
-        # The connection goes to the very address that was checked; name and certificate are still those of the host.
+        # Connect to the address that was checked. The Host header and the certificate's name are still the host's.
         request = client.build_request(
             "POST",
             httpx.URL(leased.url).copy_with(host=address),
@@ -163,7 +163,7 @@ class Poster:
             extensions={"sni_hostname": host},
         )
         response = await client.send(request, stream=True)
-        await response.aclose()  # what it says beside its status is of no use
+        await response.aclose()  # only the status matters
         return response.status_code
 
     async def _body(self, leased: Leased) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Where a webhook may lead: not into the network that the server stands in (server-side request forgery).
+"""Which URLs a webhook may have: none that lead into the server's own network (server-side request forgery).
 
-A name is resolved when something is posted, every address that it has is checked, and the connection goes to one of the
-very addresses that were checked. A name that is resolved twice could mean something else the second time.
+When something is posted, the host name is resolved once, all its addresses are checked, and the connection goes to one
+of these addresses. If the name were resolved a second time it could lead somewhere else (DNS rebinding).
 """
 
 import asyncio
@@ -17,18 +17,18 @@ _EMBEDDING = IPv6Network("64:ff9b::/96")
 
 
 class Refused(Exception):
-    """There is no address that may be called."""
+    """The host has no address that may be called."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What may be called. ``plain``: http too; ``private``: addresses of the own network too."""
+    """What may be called. ``plain`` allows http, ``private`` allows addresses that are not public."""
 
     plain: bool = False
     private: bool = False
 
     def problem(self, url: str) -> str | None:
-        """What is wrong with a URL, as far as it can be told without asking for its name; None: nothing."""
+        """What is wrong with a URL, without resolving its host name. None: nothing."""
         return next(self._problems(url), None)
 
     def _problems(self, url: str) -> Iterator[str]:
@@ -57,21 +57,21 @@ class Target:
         """An address of a host that may be called.
 
         Raises:
-            Refused: there is none, or one of them may not be.
+            Refused: the host has no address, or one that may not be called.
         """
         try:
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
             raise Refused(f"the host has no address: {error}") from None
         addresses = [str(each[4][0]) for each in found]
-        # One that leads inwards is enough to refuse them all: nobody has both by accident.
+        # A single private address is enough to refuse the host: no honest host has both kinds.
         if not self.private and not all(is_public(ip_address(each.partition("%")[0])) for each in addresses):
             raise Refused("the host does not lead to a public address")
         return addresses[0]
 
 
 def _is_inside(host: str) -> bool:
-    """Whether a host is an address, or the one name, of which it needs no asking that it is not public."""
+    """Whether a host is known not to be public without resolving it: a private address, or localhost."""
     try:
         return not is_public(ip_address(host))
     except ValueError:
@@ -79,7 +79,7 @@ def _is_inside(host: str) -> bool:
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
-    """Whether an address is one of the internet's, and none that stands for another one inside."""
+    """Whether an address is on the public internet, and does not embed an address that may not be."""
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped is not None:
             return is_public(address.ipv4_mapped)
