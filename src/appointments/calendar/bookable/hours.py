@@ -1,7 +1,7 @@
-"""Hours: spans of the wall clock, week by week, and dates on which others hold.
+"""Opening hours: spans of the wall clock for each weekday, and dates that have other hours.
 
-An instant is open if the wall clock of the zone shows a time within a span of that day. So a night in which the clock
-is changed needs no rule of its own: an hour that is skipped is not open, one that comes twice is open twice.
+An instant is open if the zone's wall clock shows a time within a span of that day. So changes of the clock need no rule
+of their own: an hour that is skipped is not open, and an hour that comes twice is open twice.
 """
 
 import json
@@ -32,7 +32,7 @@ _SCAN = timedelta(hours=6)  # no zone changes its clock twice within so little
 
 @dataclass(frozen=True, slots=True)
 class DayHours:
-    """``[start_minute, end_minute)`` of a day's wall clock. ``weekday``: 1 Monday to 7 Sunday; 0 on a special day."""
+    """``[start_minute, end_minute)`` on a day's wall clock. ``weekday`` is 1, Monday, to 7, Sunday; 0 for a date."""
 
     weekday: int
     start_minute: int
@@ -41,7 +41,7 @@ class DayHours:
 
 @dataclass(frozen=True, slots=True)
 class SpecialDay:
-    """A date, such as 2026-12-24, with hours of its own; none: closed."""
+    """A date, such as 2026-12-24, with hours of its own. Without hours it is closed."""
 
     date: str
     hours: tuple[DayHours, ...] = ()
@@ -55,7 +55,7 @@ class Hours:
     special_days: tuple[SpecialDay, ...] = ()
 
     def to_json(self) -> dict[str, Any] | None:
-        """What the database keeps; None for always."""
+        """The form in which the database keeps it. None: always open."""
         if self == ALWAYS:
             return None
         return {
@@ -72,7 +72,7 @@ class Hours:
 
     @classmethod
     def from_json(cls, stored: dict[str, Any] | None) -> "Hours":
-        """Read what the database has kept."""
+        """Read hours from the database's form."""
         if stored is None:
             return ALWAYS
         return cls(
@@ -87,7 +87,7 @@ ALWAYS = Hours()
 
 
 def violations(hours: Hours, field: str) -> list[Violation]:
-    """Every rule that hours break; ``field`` is their path in the request."""
+    """Every rule that hours break. ``field`` is their path in the request."""
     return [Violation(f"{field}.{path}", description) for path, description in _problems(hours)]
 
 
@@ -155,7 +155,7 @@ def opened(hours: Hours, zone: str, first: Micros, end: Micros) -> list[Span]:
 
 
 def midnights(zone: str, first: Micros, end: Micros) -> list[Micros]:
-    """The instants within ``[first, end)`` at which the wall clock of a zone begins a day, or shows midnight again."""
+    """The instants within ``[first, end)`` at which a zone's wall clock shows midnight, also if it does so twice."""
     return [
         day * DAY - offset
         for start, stop, offset in clock(zone, first, end)
@@ -164,12 +164,12 @@ def midnights(zone: str, first: Micros, end: Micros) -> list[Micros]:
 
 
 def local_day(zone: str, at: Micros) -> int:
-    """The date that the wall clock of a zone shows, as days since 2000."""
+    """The date on a zone's wall clock, as days since 2000-01-01."""
     return (at + clock(zone, at, at + 1)[0][2]) // DAY
 
 
 def clock(zone: str, first: Micros, end: Micros) -> list[tuple[Micros, Micros, Micros]]:
-    """How the wall clock of a zone goes within ``[first, end)``: from, until, and what it is ahead of UTC meanwhile."""
+    """The UTC offsets of a zone within ``[first, end)``, as tuples of from, until and offset."""
     changes: list[tuple[Micros, Micros]] = []
     for year in range(_year(first), _year(end) + 1):
         for change in _changes(zone, year):
@@ -192,7 +192,7 @@ _SECOND = timedelta(seconds=1)
 
 @lru_cache(maxsize=2048)
 def _changes(zone: str, year: int) -> tuple[tuple[Micros, Micros], ...]:
-    """The year's beginning and each change of the clock in it; and how far it is ahead of UTC from then on."""
+    """The beginning of a year (UTC) and each change of the zone's offset in it, with the offset from then on."""
     at, next_year = datetime(year, 1, 1, tzinfo=UTC), datetime(year + 1, 1, 1, tzinfo=UTC)
     tz = ZoneInfo(zone)
     offset = at.astimezone(tz).utcoffset()
@@ -220,7 +220,7 @@ def _micros(offset: timedelta | None) -> Micros:
 
 
 class _Table:
-    """Which spans of the wall clock a day has, in microseconds since its midnight."""
+    """The open spans of each day, in microseconds since midnight on the wall clock."""
 
     def __init__(self, hours: Hours) -> None:
         self._week: list[list[Span]] = [[] for _ in range(7)]
@@ -234,7 +234,7 @@ class _Table:
         }
 
     def of(self, day: int) -> list[Span]:
-        """The spans of a day, which is counted from 2000."""
+        """The spans of a day, given as days since 2000-01-01."""
         special = self._special.get(day)
         return self._week[(day + 5) % 7] if special is None else special
 

@@ -1,6 +1,7 @@
-"""Rules of booking: what those who manage somebody's or something's time ask of whoever books it.
+"""Booking rules: the conditions under which a person or resource can be booked, set by whoever manages their time.
 
-Without rules everything goes, also in the past. :mod:`~appointments.calendar.bookable.terms` tells what they allow.
+Without rules every time is allowed, even in the past. :mod:`~appointments.calendar.bookable.terms` says which times
+they allow.
 """
 
 import json
@@ -25,7 +26,7 @@ MAX_DAILY_LIMIT = 1000
 
 @dataclass(frozen=True, slots=True)
 class BookingRules:
-    """What is asked; zero, False and ``past_changes`` ask nothing."""
+    """The rules. Zero and False, and True for ``past_changes``, mean that there is no such rule."""
 
     min_notice: timedelta = NONE
     horizon: timedelta = NONE
@@ -38,7 +39,7 @@ class BookingRules:
     past_changes: bool = True
 
     def to_json(self) -> dict[str, Any] | None:
-        """What the database keeps: durations in seconds, and only what is asked; None for nothing."""
+        """The form in which the database keeps them: only rules that are set, durations in seconds. None: no rules."""
         asked = {
             name: value // timedelta(seconds=1) if isinstance(value, timedelta) else value
             for name, value in asdict(self).items()
@@ -53,7 +54,7 @@ class BookingRules:
 
     @classmethod
     def from_json(cls, stored: dict[str, Any] | None) -> "BookingRules":
-        """Read what the database has kept."""
+        """Read rules from the database's form."""
         if not stored:
             return NO_RULES
         values: dict[str, Any] = {
@@ -66,7 +67,7 @@ NO_RULES = BookingRules()
 
 
 def violations(rules: BookingRules, field: str) -> list[Violation]:
-    """Everything that rules cannot ask; ``field`` is their path in the request."""
+    """Everything that is wrong with rules. ``field`` is their path in the request."""
     return [Violation(f"{field}.{path}", description) for path, description in _problems(rules)]
 
 

@@ -1,4 +1,4 @@
-"""Slots: the times at which everything that is required can be booked. Pure arithmetic; masks as in ``terms``."""
+"""Slots: the times at which all requirements can be booked together. Pure arithmetic; masks are those of ``terms``."""
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -12,17 +12,18 @@ from appointments.calendar.bookable.terms import HOURS, NOTICE, Terms, allowed, 
 from appointments.db import Micros
 
 AROUND: Micros = 14 * DAY
-"""How far before and after a slot's day it counts what somebody has been booked, where there is a choice."""
+"""Where there is a choice, the load of a subject is counted from so long before a slot's day until so long after."""
 
 _SIDE: Micros = 2 * DAY
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Somebody or something whose time is looked at.
+    """A person or resource whose time is searched.
 
-    ``units`` says when each unit of it is taken: a set each. It is free where one of them is. ``before`` and ``after``
-    is what has to be free around, ``full_days`` as in :func:`~appointments.calendar.bookable.terms.allowed`.
+    ``units`` holds for each unit the set of spans in which it is taken. The subject is free where one of its units is.
+    ``before`` and ``after`` are buffers that must be free as well. ``full_days`` is as in
+    :func:`~appointments.calendar.bookable.terms.allowed`.
     """
 
     terms: Terms
@@ -34,14 +35,17 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """So many of these subjects, which are numbers in the list of all."""
+    """``count`` of these subjects, which are indexes into the list of all subjects."""
 
     subjects: tuple[int, ...]
     count: int
 
 
 class Obstacles(NamedTuple):
-    """How many starts were looked at, and how many each obstacle took away: the first one, in this order."""
+    """How many starts were looked at, and how many of them each obstacle ruled out.
+
+    A start counts for the first obstacle that rules it out, in the order of the fields.
+    """
 
     looked_at: int = 0
     hours: int = 0
@@ -55,7 +59,7 @@ class Obstacles(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """A start, and who would be taken: for each requirement as many subjects as it counts."""
+    """A start, and the subjects that would be booked: ``count`` of them for each requirement."""
 
     start: Micros
     subjects: tuple[int, ...]
@@ -64,10 +68,10 @@ class Slot(NamedTuple):
 def grid(
     subjects: Sequence[Subject], requirements: Sequence[Requirement], step: Micros, first: Micros, end: Micros
 ) -> list[Micros]:
-    """The starts within ``[first, end)`` that are looked at, ``step`` apart from each opening on.
+    """The candidate starts within ``[first, end)``: every ``step`` from each opening on.
 
-    Where it is open for longer than a day they begin anew each midnight, and so they do where it is closed, in the zone
-    of the first subject. They do not depend on where a window begins, so that the pages of a list fit together.
+    In openings of more than a day, and where everything is closed, they start anew at each midnight in the zone of the
+    first subject. They do not depend on where the window begins, so that the pages of a search fit together.
     """
     since, until = first - _SIDE, end + _SIDE
     open_to = [opened(each.terms.hours, each.terms.zone, since, until) for each in subjects]
@@ -85,7 +89,7 @@ def grid(
     edges = sorted(fixed | {begin for begin, _ in gaps(openings, since, until)})
     starts: list[Micros] = []
     for at, following in pairwise([*edges, until]):
-        # Where a closed time begins the starts go on as they were counted from midnight.
+        # Closed time does not begin a new count: the starts go on at the steps counted from midnight.
         origin = at if at in fixed else breaks[max(0, bisect_right(breaks, at) - 1)]
         begin = max(at, first)
         begin += -(begin - origin) % step
@@ -101,9 +105,9 @@ def search(
     *,
     now: Micros,
 ) -> tuple[list[Slot], Obstacles]:
-    """The slots among these starts, and what the others came to nothing for.
+    """The slots among these starts, and the obstacles that ruled out the others.
 
-    Where there is a choice those are taken who have been booked least around that time, the first of equals.
+    Where there is a choice, the subjects with the least load around that time are chosen; of equals the first.
     """
     if not starts:
         return [], Obstacles()
@@ -128,7 +132,7 @@ _STAGES = 5
 
 
 def _left(subject: Subject, starts: Sequence[Micros], length: Micros, now: Micros) -> list[int]:
-    """What is left of the starts after hours, notice, rules, what is busy, and buffers."""
+    """The masks of starts that are left after each stage: hours, notice, rules, busy time, buffers."""
     everything = (1 << len(starts)) - 1
     hours = notice = rules = everything
     for name, mask in allowed(subject.terms, starts, length, now=now, full_days=subject.full_days):
@@ -149,8 +153,8 @@ def _left(subject: Subject, starts: Sequence[Micros], length: Micros, now: Micro
 
 
 def _at_least(count: int, masks: Sequence[int]) -> int:
-    """Where at least so many of these masks are."""
-    reached = [-1, *[0] * count]  # everywhere there are at least none
+    """The bits that are set in at least ``count`` of these masks."""
+    reached = [-1, *[0] * count]  # every bit is set in at least 0 of them
     for mask in masks:
         for number in range(count, 0, -1):
             reached[number] |= reached[number - 1] & mask
@@ -165,7 +169,7 @@ def _bits(mask: int) -> Iterator[int]:
 
 
 class _Chooser:
-    """Takes those of a requirement who have been booked least around a time."""
+    """Chooses the subjects of a requirement that have the least load around a time."""
 
     def __init__(self, requirement: Requirement, subjects: Sequence[Subject], left: Sequence[Sequence[int]]) -> None:
         self._requirement = requirement
@@ -182,7 +186,7 @@ class _Chooser:
 
 
 class _Load:
-    """How much of a subject is taken around a time, a unit on average."""
+    """The load of a subject: how much of its time is taken around a day, averaged over its units."""
 
     def __init__(self, subject: Subject) -> None:
         self._units = [

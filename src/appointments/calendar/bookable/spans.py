@@ -14,7 +14,7 @@ Span = tuple[Micros, Micros]
 
 
 def union(spans: Iterable[Span]) -> list[Span]:
-    """What any of these spans covers, as a set."""
+    """The set of times that at least one of these spans covers."""
     merged: list[Span] = []
     for first, end in sorted(spans):
         if merged and first <= merged[-1][1]:
@@ -25,7 +25,7 @@ def union(spans: Iterable[Span]) -> list[Span]:
 
 
 def at_least(count: int, sets: Sequence[Sequence[Span]]) -> list[Span]:
-    """Where at least ``count`` of these sets are, as a set."""
+    """The set of times that at least ``count`` of these sets cover."""
     if len(sets) == 1 == count:
         return list(sets[0])
     edges = sorted((at, step) for spans in sets for first, end in spans for at, step in ((first, 1), (end, -1)))
@@ -40,7 +40,7 @@ def at_least(count: int, sets: Sequence[Sequence[Span]]) -> list[Span]:
 
 
 def gaps(spans: Sequence[Span], first: Micros, end: Micros) -> list[Span]:
-    """What of ``[first, end)`` a set leaves out."""
+    """The part of ``[first, end)`` that a set does not cover."""
     left = []
     begin = max(0, bisect_left(spans, (first, first)) - 1)
     for start, stop in islice(spans, begin, None):

@@ -1,7 +1,7 @@
-"""Whether a time can be booked: one answer, for whoever looks for free time and for whoever books.
+"""Whether a time can be booked. Searching for free time and booking use the same code, so they agree.
 
-Candidates are starts of one length, in order. What is allowed of them is a mask: an integer whose bit ``i`` stands for
-the start ``i``. So a search asks for thousands at once and a booking for one, and both get the same answer.
+Candidates are starts in order, all with the same length. A mask says which of them are allowed: an integer whose bit
+``i`` stands for the start ``i``. A search asks for thousands of starts at once, a booking for one.
 """
 
 from bisect import bisect_left
@@ -22,7 +22,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """On what terms somebody or something can be booked. ``zone``: that of hours, days and steps."""
+    """The terms on which a person or resource can be booked. ``zone`` is that of the hours, days and steps."""
 
     zone: str
     hours: Hours
@@ -32,10 +32,10 @@ class Terms:
 def allowed(
     terms: Terms, starts: Sequence[Micros], length: Micros, *, now: Micros, full_days: Collection[int] = ()
 ) -> Iterator[tuple[str, int]]:
-    """Which starts each rule allows, in the order in which they are judged: the rule's name, and a mask.
+    """Yield each rule's name and the mask of starts that it allows, in the order in which rules are judged.
 
-    ``within_hours`` is always among them; whether it binds is for the caller to say. ``full_days`` are the days,
-    counted from 2000 in the zone of the terms, on which the daily limit has been reached.
+    ``within_hours`` is always included, and the caller decides whether it counts. ``full_days`` are the days on which
+    the daily limit has been reached, counted from 2000-01-01 in the zone of the terms.
     """
     rules = terms.rules
     everything = (1 << len(starts)) - 1
@@ -59,7 +59,7 @@ def allowed(
 
 
 def changeable(rules: BookingRules, start: Micros, now: Micros) -> str | None:
-    """The rule against moving or cancelling what begins then, if there is one."""
+    """The name of the rule that forbids moving or cancelling an appointment with this start. None: it is allowed."""
     if not rules.past_changes and start < now:
         return "past_changes"
     if rules.change_notice and now + rules.change_notice // _MICROSECOND > start:
@@ -70,7 +70,7 @@ def changeable(rules: BookingRules, start: Micros, now: Micros) -> str | None:
 def free(
     starts: Sequence[Micros], length: Micros, taken: Sequence[Span], *, before: Micros = 0, after: Micros = 0
 ) -> int:
-    """At which starts nothing is taken, from ``before`` each until ``after`` its end: a mask."""
+    """The mask of starts that are free, including a buffer ``before`` the start and one ``after`` the end."""
     between = gaps(taken, starts[0] - before, starts[-1] + length + after)
     if before or after:
         between = [(first + before, end - after) for first, end in between]
@@ -78,7 +78,7 @@ def free(
 
 
 def starting_in(starts: Sequence[Micros], spans: Iterable[Span], length: Micros) -> int:
-    """Which starts begin something of this length that is whole within one of the spans: a mask."""
+    """The mask of starts from which this length lies entirely within one of the spans."""
     mask = 0
     for first, end in spans:
         begin = bisect_left(starts, first)

@@ -1,9 +1,11 @@
-"""Expanding a rule into wall times, from any day on, without walking there from the start.
+"""Expanding a rule into wall times, from any day on, without stepping there from the start.
 
-A period is a day, a week, a month or a year. What days of a month or a year a rule means depends on its length and the
-weekday on which it begins alone, so each kind is worked out once: 28 kinds of months, 28 of years (the year before
-matters to weeks). The Gregorian calendar repeats every 400 years, 146,097 days, 20,871 weeks: periods that were empty
-for so long always are, and a rule that never happens is known to in a few milliseconds.
+A period is a day, a week, a month or a year, as FREQ says. Which days of a month or year a rule selects depends only on
+its length and the weekday on which it begins. So each kind is computed once: 28 kinds of months, and 28 of years (for
+weeks the length of the previous year matters, too).
+
+The Gregorian calendar repeats every 400 years, that is 146,097 days or 20,871 weeks. If no period has had an occurrence
+for so long, none ever will. So a rule that never happens is recognised in a few milliseconds.
 """
 
 from collections.abc import Iterator, Sequence, Set
@@ -19,7 +21,7 @@ _LENGTHS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _LAST_DAY = date.max.toordinal()
 _DAYS_IN_CYCLE = 146_097
 _SUSPICIOUS = 48
-"""Empty periods after which it is worth asking whether there can be others."""
+"""After so many empty periods it is worth checking whether any period can have an occurrence."""
 
 _CYCLE = {Freq.YEARLY: 400, Freq.MONTHLY: 4_800, Freq.WEEKLY: 20_871}
 """Periods after which the calendar repeats."""
@@ -33,21 +35,21 @@ def walls(
     last_year: int = LAST_YEAR,
     with_start: bool = False,
 ) -> Iterator[datetime]:
-    """The wall times of a rule in order, each once; COUNT is kept, UNTIL is not.
+    """The wall times of a rule in order, each once. This respects COUNT but not UNTIL.
 
     Args:
         rule: the rule.
-        start: DTSTART, naive. What a rule leaves open is as it is there.
-        since: leave out what is earlier; without COUNT nothing is spent on it.
-        last_year: the calendar's last.
-        with_start: whether the start is an occurrence though the rule does not meet it. It then counts as one.
+        start: DTSTART, naive. Parts that the rule leaves out, such as the time of day, are taken from it.
+        since: leave out earlier ones. Without COUNT they cost no time either.
+        last_year: the last year to look at.
+        with_start: whether the start is an occurrence even if the rule does not select it. It then counts for COUNT.
     """
     left = rule.count
     if with_start:
         if since is None or start >= since:
             yield start
         left = None if left is None else left - 1
-    # With COUNT all of them have to be counted.
+    # With COUNT the earlier ones have to be counted, too.
     floor = start if since is None or rule.count is not None else max(start, since)
     for wall in _unlimited(rule, start, floor, last_year):
         if left is not None and left <= 0:
@@ -77,12 +79,12 @@ def _unlimited(rule: Rule, start: datetime, floor: datetime, last_year: int) -> 
 
 
 class _Times:
-    """The times of a day, in order. They are made when asked for: there may be 86,400."""
+    """The times of a day, in order. They are computed when needed, because there may be 86,400."""
 
     def __init__(self, rule: Rule, start: time) -> None:
         self._hours = rule.by_hour or (start.hour,)
         self._minutes = rule.by_minute or (start.minute,)
-        # RFC 5545 §3.3.12: who has no leap seconds takes second 60 for the one before.
+        # RFC 5545 §3.3.12: implementations without leap seconds read second 60 as second 59.
         self._seconds = tuple(sorted({min(second, 59) for second in rule.by_second})) or (start.second,)
         self._rest = start.microsecond
 
@@ -96,13 +98,13 @@ class _Times:
 
 
 def _chosen(positions: Sequence[int], size: int) -> list[int]:
-    """Which of so many the positions of BYSETPOS are, in order."""
+    """The indexes that the positions of BYSETPOS select from a set of this size, in order."""
     places = (position - 1 if position > 0 else size + position for position in positions)
     return sorted({place for place in places if 0 <= place < size})
 
 
 def _periods(rule: Rule, start: datetime, floor: datetime, last_year: int) -> Iterator[Sequence[int]]:
-    """The days of each period that has any, by their ordinals, from the period of ``floor`` on."""
+    """The days of each period that is not empty, as ordinals, from the period that ``floor`` is in."""
     smallest = min((abs(position) for position in rule.by_set_pos), default=1)
     needed = -(-smallest // len(_Times(rule, start.time())))  # days
     if rule.freq == Freq.DAILY:
@@ -141,7 +143,7 @@ def _years(rule: Rule, start: datetime, floor: datetime, last_year: int) -> Iter
 
 
 def _year_days(rule: Rule, start: datetime, year: int) -> set[int]:
-    """The days of a year that a rule without BYWEEKNO means, counted from 0."""
+    """The days of a year that a rule without BYWEEKNO selects, counted from 0."""
     spans, weekday = _month_spans(_is_leap(year)), date(year, 1, 1).weekday()
     length = sum(spans[-1])
     months, by_month_day = rule.by_month, rule.by_month_day
@@ -165,7 +167,7 @@ def _year_days(rule: Rule, start: datetime, year: int) -> set[int]:
 
 
 def _days_of_weeks(rule: Rule, start: datetime, year: int) -> set[int]:
-    """The days that a rule means in weeks of a year, counted from 1 January: some may be in the years beside it."""
+    """The days that BYWEEKNO selects, counted from 1 January. Some may be in the year before or after."""
     new_year = date(year, 1, 1).toordinal()
     first, weeks = _weeks_of(year, rule.week_start)
     weekdays = {day for _, day in rule.by_day}
@@ -184,9 +186,9 @@ def _days_of_weeks(rule: Rule, start: datetime, year: int) -> set[int]:
 
 
 def _weeks_of(year: int, week_start: int) -> tuple[int, int]:
-    """On which day, counted from 1 January, the first week of a year begins, and how many weeks the year has.
+    """The day on which the first week of a year begins, counted from 1 January, and how many weeks the year has.
 
-    The first week is the first that has at least four days in the year.
+    The first week is the first one with at least four days in the year.
     """
     length = 366 if _is_leap(year) else 365
     weekday = date(year, 1, 1).weekday()
@@ -197,13 +199,13 @@ def _weeks_of(year: int, week_start: int) -> tuple[int, int]:
 
 
 def _year_of_week(day: date, week_start: int) -> int:
-    """The year that the week of a day belongs to: the one that most of it is in."""
+    """The year that the week of a day belongs to: the one with most of the week's days."""
     middle = day.toordinal() - (day.weekday() - week_start) % 7 + 3
     return date.fromordinal(min(max(middle, 1), _LAST_DAY)).year
 
 
 def _month_spans(leap: bool) -> list[tuple[int, int]]:
-    """On which day of the year each month begins, counted from 0, and how many days it has."""
+    """For each month the day of the year on which it begins, counted from 0, and how many days it has."""
     lengths = (31, 29, *_LENGTHS[2:]) if leap else _LENGTHS
     return [(sum(lengths[:month]), lengths[month]) for month in range(12)]
 
@@ -227,7 +229,7 @@ def _months(rule: Rule, start: datetime, floor: datetime, last_year: int) -> Ite
 
 
 def _days_of_month(rule: Rule, start: datetime, length: int, weekday: int) -> set[int]:
-    """The days that a monthly rule means in a month that begins on a weekday, counted from 0."""
+    """The days that a monthly rule selects in a month that begins on this weekday, counted from 0."""
     found = set(_month_days(rule.by_month_day or (() if rule.by_day else (start.day,)), length))
     if not rule.by_day:
         return found
@@ -236,7 +238,7 @@ def _days_of_month(rule: Rule, start: datetime, length: int, weekday: int) -> se
 
 
 def _is_possible(rule: Rule, start: datetime, needed: int) -> bool:
-    """Whether any kind of month has as many days that a monthly rule means; of other rules that is not asked."""
+    """Whether any kind of month has enough days that a monthly rule selects. Always true for other rules."""
     return rule.freq != Freq.MONTHLY or any(
         len(_days_of_month(rule, start, length, weekday)) >= needed for length in range(28, 32) for weekday in range(7)
     )
@@ -249,7 +251,7 @@ def _month_days(by_month_day: Sequence[int], length: int) -> Iterator[int]:
 
 
 def _weekdays_in(by_day: Sequence[tuple[int, int]], length: int, weekday: int) -> Iterator[int]:
-    """The days of a month or a year that begins on a weekday which BYDAY means in it, counted from 0."""
+    """The days that BYDAY selects in a month or year that begins on this weekday, counted from 0."""
     for ordinal, wanted in by_day:
         every = range((wanted - weekday) % 7, length, 7)
         if not ordinal:
@@ -273,7 +275,7 @@ def _weeks(rule: Rule, start: datetime, floor: datetime, last_year: int) -> Iter
 
 
 def _days(rule: Rule, start: datetime, floor: datetime, last_year: int) -> Iterator[int]:
-    """The days that a daily rule means. A period is a day, which is in or out: so a year is a row of bits."""
+    """The days that a daily rule selects. Each day is either in or out, so a year is kept as a bit mask."""
     base, step = start.toordinal(), rule.interval
     first = base + _skipped(floor.toordinal() - base, step)
     last = date(last_year, 12, 31).toordinal()
@@ -306,7 +308,7 @@ def _days(rule: Rule, start: datetime, floor: datetime, last_year: int) -> Itera
 
 
 def _meant_days(rule: Rule, leap: bool, weekday: int) -> int:
-    """The days of a year that a daily rule does not leave out: bit 0 is 1 January."""
+    """The days of a year that a daily rule selects, as a bit mask. Bit 0 is 1 January."""
     weekdays = {day for _, day in rule.by_day} or set(range(7))
     meant = 0
     for month, (first, length) in enumerate(_month_spans(leap), 1):
@@ -318,7 +320,7 @@ def _meant_days(rule: Rule, leap: bool, weekday: int) -> int:
 
 
 def _is_meant(rule: Rule, weekdays: Set[int], day: date) -> bool:
-    """Whether the parts of a rule that can leave out a day leave this one in. No weekdays: any."""
+    """Whether the BY parts of a rule select this day. No ``weekdays`` means any weekday."""
     if rule.by_month and day.month not in rule.by_month:
         return False
     if weekdays and day.weekday() not in weekdays:
@@ -335,7 +337,7 @@ def _is_meant(rule: Rule, weekdays: Set[int], day: date) -> bool:
 
 
 def _skipped(distance: int, interval: int) -> int:
-    """How far the last period is that begins at most so far away."""
+    """The largest multiple of the interval within a distance: how far the expansion can jump ahead."""
     return max(distance, 0) // interval * interval
 
 

@@ -1,7 +1,7 @@
-"""Rules asked for as JSON, one object a line, and answered as JSON, one line each.
+"""Expanding rules over JSON Lines: one question per line, one answer per line.
 
-So that programs in other languages, and test suites of other calendars, can ask the engine. Nothing that a line holds
-ends the answering: what is wrong with it is said in its own answer.
+This lets programs in other languages, and test suites of other calendars, use the engine. A malformed line does not end
+the exchange: its own answer says what is wrong with it.
 """
 
 import json
@@ -26,7 +26,7 @@ MOST_OF_ENDLESS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a line asks. Times are wall times, at midnight if ``date_only``. ``after`` and ``before`` are exclusive."""
+    """The question of a line. Times are wall times, midnights if ``date_only``. ``after``, ``before`` are exclusive."""
 
     rule: str
     start: datetime
@@ -40,7 +40,7 @@ class Question:
 
     @property
     def clock(self) -> ZoneInfo:
-        """What tells instants: the zone, or a clock without summer time."""
+        """The zone that converts wall times into instants. Without one: UTC, a clock without summer time."""
         return ZoneInfo("UTC") if self.zone is None or self.date_only else self.zone
 
 
@@ -57,13 +57,13 @@ def answers(lines: Iterable[bytes | str]) -> Iterator[str]:
 
 
 def expand(question: Question) -> list[str]:
-    """The occurrences as ISO 8601: as the zone's clock shows them, or as dates.
+    """The occurrences in ISO 8601, as wall times of the zone, or as dates.
 
-    A start that the rule does not meet is not among them and does not count for COUNT: RFC 5545 leaves it open, and
-    most calendars do it so. (A series of this service always begins at its start.)
+    A start that the rule does not select is left out and does not count for COUNT. RFC 5545 leaves this open, and most
+    calendars do it this way. (A series of this service always begins at its start.)
 
     Raises:
-        BadRule: the rule is none, or never happens.
+        BadRule: the rule is malformed, or never happens.
     """
     rule, zone = parse(question.rule), None if question.date_only else question.zone
     check_until(rule, zoned=zone is not None, date_only=question.date_only)
@@ -87,7 +87,7 @@ def read(line: bytes | str) -> Question:
     """Read a question from its line.
 
     Raises:
-        ValueError: it is not a JSON object, or a field is not what it should be; the message names it.
+        ValueError: it is not a JSON object, or a field has the wrong type or value; the message names the field.
     """
     try:
         asked = json.loads(line)
@@ -99,10 +99,10 @@ def read(line: bytes | str) -> Question:
 
 
 def question(asked: dict[str, Any]) -> Question:
-    """Read a question from its fields. Fields of other names are left alone.
+    """Read a question from its fields. Unknown fields are ignored.
 
     Raises:
-        ValueError: a field is missing, or not what it should be; the message names it.
+        ValueError: a field is missing, or has the wrong type or value; the message names it.
     """
     given = {name: value for name, value in asked.items() if value is not None}
     date_only = _of(bool, given, "date_only", default=False)
@@ -135,7 +135,7 @@ def _of(kind: type, given: dict[str, Any], name: str, *, default: Any = None) ->
 
 
 def _wall(value: object, name: str) -> datetime:
-    """A wall time as ISO 8601 writes it, "2026-05-03T09:00"; midnight if it is a date."""
+    """Parse a wall time in ISO 8601, such as "2026-05-03T09:00". A date means its midnight."""
     try:
         moment = datetime.fromisoformat(value) if isinstance(value, str) else None
     except ValueError:

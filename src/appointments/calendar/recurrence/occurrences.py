@@ -1,4 +1,4 @@
-"""The occurrences of a rule on a zone's clock, with dates added and left out: the recurrence set of RFC 5545."""
+"""The recurrence set of RFC 5545: the occurrences of a rule in a time zone, plus RDATEs, minus EXDATEs."""
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, time, timedelta
@@ -14,7 +14,10 @@ _NONE = timedelta()
 
 
 class Occurrence(NamedTuple):
-    """When it is, in UTC, and the wall time that the rule gave it (RECURRENCE-ID). They differ where clocks do."""
+    """The instant in UTC, and the wall time that the rule gave it (RECURRENCE-ID).
+
+    The zone's clock does not show this wall time at the instant if it skips it.
+    """
 
     at: datetime
     wall: datetime
@@ -34,18 +37,19 @@ def occurrences(
 ) -> Iterator[Occurrence]:
     """The occurrences in order of their instants, each instant once.
 
-    A wall time that the zone skips is later by the gap. If that is when another occurrence is, there is one.
+    A wall time that the zone skips is moved later by the length of the gap. If another occurrence is at that instant
+    already, there is only one.
 
     Args:
-        rule: the rule; None for the start alone, with what is added.
+        rule: the rule. None: only the start, and the added dates.
         start: DTSTART as a wall time.
-        zone: whose clock; None for a clock without summer time, and instants as if it showed UTC.
+        zone: the time zone. None: a clock without summer time, whose wall times are taken as UTC.
         added: RDATE, as wall times.
-        excluded: EXDATE, as wall times. What is at the same instant is left out.
-        since: leave out what is before this instant.
-        until: leave out this instant and what is after it.
-        last_year: the calendar's last.
-        with_start: whether the start is an occurrence though the rule does not meet it.
+        excluded: EXDATE, as wall times. Occurrences at the same instant are left out.
+        since: leave out occurrences before this instant.
+        until: leave out occurrences at this instant or later.
+        last_year: the last year to look at.
+        with_start: whether the start is an occurrence even if the rule does not select it.
     """
     clock = zone or ZoneInfo("UTC")
     left_out = {instant(wall, clock) for wall in excluded}
@@ -53,7 +57,7 @@ def occurrences(
     if rule is None:
         ruled: Iterator[Occurrence] = iter([Occurrence(instant(start, clock), start)])
     else:
-        # A skipped day is the longest that clocks have been put forward at once.
+        # Two days cover the largest jump of any clock, which is a skipped day.
         begin = wall_at(since, clock) - timedelta(days=2) if since else None
         nominal = walls(rule, start, since=begin, last_year=last_year, with_start=with_start)
         ruled = _until(_in_order(nominal, clock), _last(rule, clock))
@@ -67,12 +71,12 @@ def occurrences(
 
 
 def _in_order(nominal: Iterator[datetime], zone: ZoneInfo) -> Iterator[Occurrence]:
-    """By instants: a wall time that is skipped may come after one that followed it."""
+    """Sort by instants: a skipped wall time is moved later, perhaps past the ones that follow it."""
     held: list[Occurrence] = []
     for wall in nominal:
         before, after = zone.utcoffset(wall) or _NONE, zone.utcoffset(wall.replace(fold=1)) or _NONE
         at = (wall - before).replace(tzinfo=UTC)
-        # In a gap the second reading of a wall time is the earlier one: what is to come is not before that.
+        # In a gap the reading with fold=1 is the earlier one. No later wall time can have an instant before it.
         earliest = at if before >= after else at - (after - before)
         while held and held[0].at <= earliest:
             yield heappop(held)
@@ -93,7 +97,7 @@ def _until(ruled: Iterator[Occurrence], last: datetime | None) -> Iterator[Occur
 
 
 def _last(rule: Rule, zone: ZoneInfo) -> datetime | None:
-    """The last instant that UNTIL allows: it is inclusive."""
+    """The last instant that UNTIL allows. UNTIL is inclusive."""
     if rule.until is None:
         return None
     if not isinstance(rule.until, datetime):
@@ -102,5 +106,5 @@ def _last(rule: Rule, zone: ZoneInfo) -> datetime | None:
 
 
 def happens(rule: Rule, start: datetime, zone: ZoneInfo | None = None, *, last_year: int = LAST_YEAR) -> bool:
-    """Whether a rule has any occurrence at all, at its start or later."""
+    """Whether a rule has any occurrence at all, from its start on."""
     return next(occurrences(rule, start, zone, last_year=last_year), None) is not None

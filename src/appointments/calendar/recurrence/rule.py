@@ -1,9 +1,9 @@
-"""A recurrence rule (RFC 5545 §3.3.10), and reading one as strictly as it is written there.
+"""A recurrence rule (RFC 5545 §3.3.10), and a strict parser for it.
 
-What the grammar or a MUST forbids is refused, and the refusal names the part. Rules more often than daily and those of
-other calendars (RSCALE, RFC 7529) are refused too. Two things that calendars in the wild write are read all the same:
-UNTIL as a date where the start has a time means all of that day, and UNTIL in UTC where the start has no zone is
-compared with the start's own clock.
+Whatever the grammar or a MUST of the RFC forbids is refused, with an error that names the part. Rules more frequent
+than daily and those of other calendar systems (RSCALE, RFC 7529) are refused, too. Two deviations are accepted, because
+calendars in the wild write them. If UNTIL is a date although the start has a time, it means all of that day. If UNTIL
+is in UTC although the start has no zone, it is compared with the start's own clock.
 """
 
 import re
@@ -14,11 +14,11 @@ from enum import IntEnum
 
 
 class BadRule(ValueError):
-    """It is not a rule that can be expanded. The message says why, for whoever wrote it."""
+    """The rule is malformed or not supported. The message says why, for the person who wrote it."""
 
 
 class Freq(IntEnum):
-    """How long a period is: each is expanded on its own."""
+    """How long a period is. Each period is expanded on its own."""
 
     DAILY = 1
     WEEKLY = 2
@@ -32,10 +32,10 @@ WEEKDAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule's parts. An empty tuple is a part that was not given.
+    """The parts of a rule. An empty tuple is a part that was not given.
 
-    ``by_day`` holds pairs of an ordinal, 0 for every one, and a weekday, 0 for Monday, as ``week_start`` is. ``until``
-    is an aware datetime in UTC, a naive one, or a date: whichever form it was written in.
+    ``by_day`` holds pairs of an ordinal (0 for every week) and a weekday. Weekdays count from 0, Monday, also in
+    ``week_start``. ``until`` keeps the form in which it was written: a datetime in UTC, a naive datetime, or a date.
     """
 
     freq: Freq
@@ -55,7 +55,7 @@ class Rule:
 
     @property
     def endless(self) -> bool:
-        """Whether nothing in it ends it."""
+        """Whether it has neither COUNT nor UNTIL."""
         return self.count is None and self.until is None
 
     def __str__(self) -> str:
@@ -90,7 +90,7 @@ _LISTS = {
 }
 _TOO_OFTEN = {"HOURLY", "MINUTELY", "SECONDLY"}
 _MOST_DIGITS = 9
-"""Of a COUNT or an INTERVAL: more can mean nothing in any calendar, and costs time to read."""
+"""The most digits of a COUNT or an INTERVAL. Larger numbers make no sense, and cost time to parse."""
 
 _INTEGER = re.compile(r"[0-9]+", re.ASCII)
 _SIGNED = re.compile(r"[+-]?[0-9]{1,3}", re.ASCII)
@@ -100,10 +100,10 @@ _UNTIL = re.compile(r"([0-9]{8})(T[0-9]{6}(Z?))?", re.ASCII)
 
 
 def parse(text: str) -> Rule:
-    """Read a rule, given without the name of its property: ``FREQ=WEEKLY;BYDAY=MO``.
+    """Parse a rule, given without the name of its property: ``FREQ=WEEKLY;BYDAY=MO``.
 
     Raises:
-        BadRule: it is none, or none that is supported.
+        BadRule: the rule is malformed or not supported.
     """
     if text[:6].upper() == "RRULE:":
         raise BadRule("must be the rule alone, without RRULE:")
@@ -226,7 +226,7 @@ _PARTS: dict[str, Callable[[str, str], object]] = {
 
 
 def _check_together(rule: Rule) -> None:
-    """What RFC 5545 forbids of parts that are fine each by itself."""
+    """Refuse combinations of parts that RFC 5545 forbids."""
     freq = rule.freq
     if rule.count is not None and rule.until is not None:
         raise BadRule("COUNT and UNTIL must not be given together")
@@ -252,7 +252,7 @@ def _check_together(rule: Rule) -> None:
 
 
 def check_until(rule: Rule, *, zoned: bool, date_only: bool) -> None:
-    """See that UNTIL is of a kind with the start.
+    """Check that UNTIL has the same type as the start.
 
     Raises:
         BadRule: it has a time and the start has none, or it is a local time and the start has a zone.

@@ -1,7 +1,7 @@
-"""Between wall times, which a person reads off a clock in some zone and rules are about, and instants.
+"""Conversion between instants and wall times: what a clock in a zone shows. Recurrence rules are about wall times.
 
-A wall time that a zone skips counts with the offset before the gap; of one that comes twice the first is meant
-(RFC 5545 §3.3.5). That is what ``fold=0`` says to :mod:`zoneinfo`.
+A wall time that a zone skips is read with the offset before the gap. If a wall time comes twice, the first is meant
+(RFC 5545 §3.3.5). Both are what :mod:`zoneinfo` does with ``fold=0``.
 """
 
 from datetime import UTC, datetime
@@ -9,12 +9,12 @@ from zoneinfo import ZoneInfo
 
 
 def instant(wall: datetime, zone: ZoneInfo) -> datetime:
-    """When a zone's clock shows a wall time, in UTC."""
+    """The instant, in UTC, at which a zone's clock shows a wall time."""
     return wall.replace(tzinfo=zone, fold=0).astimezone(UTC)
 
 
 def wall_at(moment: datetime, zone: ZoneInfo) -> datetime:
-    """What a zone's clock shows at an instant."""
+    """The wall time that a zone's clock shows at an instant."""
     return moment.astimezone(zone).replace(tzinfo=None, fold=0)
 
 
