@@ -32,7 +32,7 @@ TRY_AGAIN_SECONDS = 0.005
 BATCH = 2000
 
 FORGET_SECONDS = 60.0
-"""How often the search begins at the beginning again."""
+"""How often the floor is reset, so that the search begins at the first row again."""
 
 _log = structlog.get_logger("appointments.changes")
 
@@ -48,18 +48,18 @@ class _Outcome(NamedTuple):
 
 
 class Sequencer:
-    """Numbers on behalf of one process. ``numbered`` is set after every batch of its own."""
+    """Numbers on behalf of one process. ``numbered`` is set after every batch that this process has numbered."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
         self.numbered = asyncio.Event()
-        # Deleted rows stay in the index as long as any transaction could still see them. The search begins behind them.
+        # Deleted rows stay in the index as long as any transaction might see them. The floor lets the search skip them.
         self._floor = 0
         self._floor_from = 0.0
         self._candidate: tuple[int, int | None] | None = None
 
     async def run(self) -> None:
-        """Number until cancelled. While the database is away, wait for it."""
+        """Number until cancelled. While the database is unavailable, keep trying."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(TICK_SECONDS):
@@ -69,7 +69,7 @@ class Sequencer:
             try:
                 await self.settle()
             except Unavailable:
-                pass  # the database seam has said so
+                pass  # db/database.py has logged it
             except Exception as error:  # noqa: BLE001 - the last line: nobody would learn of anything any more
                 _log.error("changes cannot be numbered", exc_info=error)
 
@@ -102,10 +102,10 @@ class Sequencer:
         return outcome
 
     def _raise_floor(self, outcome: _Outcome) -> None:
-        """Skip ids of which none can turn up any more: whoever drew them has ended, and this batch has seen the rows.
+        """Raise the floor to an id below which no row can appear any more: all transactions that drew such ids ended.
 
-        An id is drawn by a transaction that has written already, so that has a number of its own by then. Those that
-        had begun when the last id was read have numbers below that of the next one, read later.
+        A transaction has a number by the time it draws an id, because it has written before. So transactions that had
+        begun when the last id was read have lower numbers than the next transaction, whose number is read later.
         """
         if self._candidate is None:
             self._candidate = outcome.last_id, None

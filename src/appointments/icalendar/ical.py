@@ -1,6 +1,6 @@
 """Appointments as iCalendar objects (RFC 5545): for invitations, feeds and exports.
 
-Whatever people write is data: the library quotes it, and what has no place in the format is left out.
+Text that people write is data: the library escapes it, and characters that the format forbids are removed.
 """
 
 import re
@@ -26,7 +26,7 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u2028\u2029]")
 
 @dataclass(frozen=True, slots=True)
 class Mailbox:
-    """A person's name and address. ``sent_by`` is the address that writes for them."""
+    """A person's name and address. ``sent_by`` is the address that sends on their behalf."""
 
     address: str
     name: str = ""
@@ -56,9 +56,9 @@ def event(
     is_cancelled: bool = False,
     only: str | None = None,
 ) -> Event:
-    """An appointment. Its id is its UID, for ever (RFC 7986 §5.3).
+    """An appointment as a VEVENT. Its UID is the appointment's id and never changes (RFC 7986 §5.3).
 
-    Attendees are named if there is an organizer; ``only`` says which (folded).
+    Attendees are listed only if there is an organizer. ``only`` limits them to one (folded) address.
     """
     made = Event()
     made.add("uid", appointment.id_text)
@@ -98,13 +98,14 @@ def _add_times(made: Event, appointment: Appointment) -> None:
 
 
 def _sayable(local: datetime) -> datetime:
-    # iCalendar knows whole seconds, and of an hour that comes twice it can only say the first (RFC 5545 §3.3.5).
+    # iCalendar has whole seconds only. Local time in an hour that comes twice means the first one (RFC 5545 §3.3.5), so
+    # the second one is written in UTC.
     return (local.astimezone(UTC) if local.fold else local).replace(microsecond=0)
 
 
 @lru_cache(maxsize=1024)
 def zone(name: str) -> ZoneInfo:
-    """A zone. What this machine does not know (any more) is UTC."""
+    """A time zone by name. A zone that this machine does not know is replaced by UTC."""
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):
@@ -150,14 +151,14 @@ def recurrence_rule(spec: SeriesSpec) -> str:
 
 
 def text(value: str) -> str:
-    """A text without the controls that the format forbids."""
+    """A text without the control characters that the format forbids."""
     return _CONTROLS.sub(" ", value.replace("\r\n", "\n"))
 
 
 def _address(who: Mailbox) -> vCalAddress:
     made = vCalAddress(f"mailto:{who.address}")
     if who.name:
-        # Outlook does not know RFC 6868, so no double quote is left to be quoted by it.
+        # Outlook does not support RFC 6868, which would escape double quotes, so they are replaced.
         made.params["CN"] = vText(" ".join(text(who.name).replace('"', "'").split()))
     if who.sent_by:
         made.params["SENT-BY"] = vText(f"mailto:{who.sent_by}")

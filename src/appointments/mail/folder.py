@@ -1,4 +1,4 @@
-"""Development without a mail server: messages are kept as files, which /dev/mail shows."""
+"""Mail in development, without a mail server: messages are kept as files, which /dev/mail shows."""
 
 import asyncio
 from email import policy
@@ -8,7 +8,7 @@ from pathlib import Path
 from uuid import UUID
 
 KEPT = 500
-"""How many messages stay; the oldest go."""
+"""How many messages are kept. The oldest are deleted."""
 
 
 class Folder:

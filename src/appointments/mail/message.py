@@ -1,6 +1,6 @@
-"""What a message says, and how it looks on the wire (RFC 5322, RFC 2045, RFC 6047 for its calendar part).
+"""The content of a message, and how it is encoded (RFC 5322, RFC 2045, RFC 6047 for its calendar part).
 
-Names, titles and addresses are data: whatever they hold, they can neither end a header nor become markup.
+Names, titles and addresses are data. Whatever they contain, they can neither inject a header nor become markup.
 """
 
 import re
@@ -17,7 +17,7 @@ import idna
 import jinja2
 
 _CONTROLS = re.compile(r"[\x00-\x20\x7f-\xa0\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufffe\uffff\ud800-\udfff]+")
-"""What has no place in a header: line ends, controls, and what hides or turns text around."""
+"""Characters that are removed from headers: line ends, controls, and those that hide or reverse text."""
 
 MAX_SUBJECT = 150
 
@@ -33,7 +33,7 @@ _templates = jinja2.Environment(
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """A link that stands out."""
+    """A link that is shown as a button."""
 
     label: str
     url: str
@@ -49,10 +49,10 @@ class Calendar:
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """What a message says: paragraphs, facts (what they are, what they say), and links.
+    """The content of a message: paragraphs, facts (pairs of a label and a text), and links.
 
-    ``from_name`` is the person in whose name it is sent, ``footer`` why the reader gets it. With ``unsubscribe_url``
-    mail programs offer to end it (RFC 8058).
+    ``from_name`` is the person on whose behalf it is sent. ``footer`` says why the recipient gets it. With an
+    ``unsubscribe_url`` mail programs offer to unsubscribe (RFC 8058).
     """
 
     subject: str
@@ -65,7 +65,7 @@ class Mail:
     reply_to: str = ""
     calendar: Calendar | None = None
     unsubscribe_url: str = ""
-    """To where mail programs POST; its page has a button too."""
+    """Mail programs POST to this address. Opened in a browser it shows a page with a button."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The outbox: what is to be sent, and the record of what was."""
+"""The outbox: the letters that are to be sent, and the record of those that were."""
 
 import json
 from collections.abc import Mapping
@@ -17,9 +17,9 @@ JOB = "mail"
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A message to be. ``kind`` says who puts it together, ``about`` holds what they need beside the database.
+    """A message that is to be sent. ``kind`` selects its writer, ``about`` holds what the writer needs to know.
 
-    Of one appointment, kind, recipient and sequence there is one letter.
+    There is at most one letter for each appointment, kind, recipient and sequence.
     """
 
     kind: str
@@ -60,7 +60,7 @@ PUT = Statement(
 
 
 class Outbox:
-    """Where features put letters. With mail off nothing is put, as nobody would ever take it out."""
+    """Where features put letters. If mail is off it drops them, because nobody would ever send them."""
 
     def __init__(self, *, is_on: bool = True) -> None:
         self.is_on = is_on
@@ -92,7 +92,7 @@ READ = Statement(
     """
 )
 
-# The state is written before the relay hears of the letter, so that a worker's death in between shows.
+# The state is written before the relay is contacted, so that the death of a worker in between leaves a trace.
 BEGIN = Statement(
     """
     UPDATE outbox SET state = 'sending', attempts = attempts + 1, changed_at = now()
@@ -129,33 +129,33 @@ SWEEP = Statement(
 
 
 async def read(db: Database, letter_id: UUID) -> Posted | None:
-    """A letter, as it stands."""
+    """Read a letter and its state."""
     rows = await db.fetch(READ, {"id": letter_id})
     return _posted(rows[0]) if rows else None
 
 
 async def begin(db: Database, letter_id: UUID) -> None:
-    """Say that the relay is about to hear of it."""
+    """Record that a letter is about to be handed to the relay."""
     await db.fetch(BEGIN, {"id": letter_id})
 
 
 async def end(db: Database, letter_id: UUID, state: str, response: str | None = None) -> None:
-    """Say how it ended; ``queued`` is for another attempt."""
+    """Record the outcome of an attempt. The state ``queued`` means that there will be another one."""
     await db.fetch(END, {"id": letter_id, "state": state, "response": response[:500] if response else None})
 
 
 async def count_bounce(db: Database, address: str) -> None:
-    """Remember that the address' server will not take mail for it."""
+    """Count a permanent refusal of mail to an address."""
     await db.fetch(COUNT_BOUNCE, {"address": address})
 
 
 async def forget_bounces(db: Database, address: str) -> None:
-    """It takes mail after all."""
+    """Reset the bounces of an address that accepts mail after all."""
     await db.fetch(FORGET_BOUNCES, {"address": address})
 
 
 async def objection(db: Database, address: str, *, is_own: bool) -> str | None:
-    """Why not to write to an address, or None. ``is_own``: it is about the reader's own account, and they asked."""
+    """Why not to write to an address, or None. ``is_own``: the mail is about the recipient's own account."""
     rows = await db.fetch(WANTS, {"address": address, "is_own": is_own})
     wants, works = rows[0] if rows else (True, True)
     if not wants:
@@ -169,7 +169,7 @@ async def counts(db: Database) -> list[tuple[str, str, int]]:
 
 
 async def sweep(db: Database) -> None:
-    """Forget what was sent long ago."""
+    """Delete letters that were sent long ago."""
     await db.fetch(SWEEP, {})
 
 

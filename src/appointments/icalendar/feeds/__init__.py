@@ -1,4 +1,4 @@
-"""Calendars that go elsewhere: secret feeds that calendar programs subscribe to, and exports of everything."""
+"""Feeds with a secret address, to which calendar programs subscribe, and exports of all appointments."""
 
 from appointments.icalendar.feeds.feeds import Feed, Feeds
 

@@ -1,8 +1,7 @@
-"""What feeds and exports hold, as iCalendar, in pieces: thousands of events are never one string.
+"""The content of feeds and exports as iCalendar. It is yielded in pieces, so that it is never one huge string.
 
-The library that invitations use makes one event in a third of a millisecond. Here a feed of ten thousand has to be made
-in that many microseconds each, so the lines are put together by hand, from the same rules; a test holds them against
-what the library reads.
+The library that invitations use takes a third of a millisecond for an event, which is too long for a feed of ten
+thousand. So the lines are written by hand here, by the same rules. A test parses them with the library.
 """
 
 import asyncio
@@ -27,7 +26,7 @@ AHEAD = timedelta(days=10 * 365)
 
 CANCELLED = timedelta(days=30)
 MOST = 10_000
-"""Events of a feed; the earliest are left out."""
+"""The most events in a feed. If there are more, the earliest are left out."""
 
 REFRESH = "PT15M"
 PIECE = 200
@@ -54,7 +53,7 @@ class Content:
 
 
 async def feed(db: Database, user_id: UUID, *, name: str, is_busy_only: bool, now: datetime) -> AsyncIterator[bytes]:
-    """The events of a feed, around now."""
+    """A feed: the events from PAST before now until FUTURE after it."""
     values = {
         "user_id": user_id,
         "since": now - PAST,
@@ -212,14 +211,14 @@ def _times(each: Appointment) -> Iterable[str]:
 
 
 def _time(local: datetime, zone: str) -> str:
-    # Of an hour that comes twice, local time can only say the first.
+    # Local time in an hour that comes twice means the first one, so the second one is written in UTC.
     if zone == "UTC" or local.fold:
         return f":{_wall(local.astimezone(UTC))}Z"
     return f";TZID={zone}:{_wall(local)}"
 
 
 def _wall(at: datetime) -> str:
-    # strftime takes four times as long, and a feed has fifty thousand of these.
+    # strftime takes four times as long, and a feed may have fifty thousand of these.
     return f"{at.year:04}{at.month:02}{at.day:02}T{at.hour:02}{at.minute:02}{at.second:02}"
 
 
@@ -240,7 +239,7 @@ def _lines(lines: Iterable[str]) -> bytes:
 
 
 def _folded(line: str) -> str:
-    # RFC 5545 §3.1: no more than 75 octets, and no character torn apart.
+    # RFC 5545 §3.1: at most 75 octets in a line, and no character may be split.
     if line.isascii():
         if len(line) <= 75:
             return line

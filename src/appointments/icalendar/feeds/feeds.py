@@ -1,7 +1,8 @@
-"""Feeds: made, listed, ended, and found by their secret.
+"""Feeds: creating, listing and deleting them, and finding them by their secret.
 
-A feed's tag says all that its content depends on: where the log of changes of its calendar stands, and the day, because
-the window that it shows moves with it. So an unchanged feed is told by one look at an index, whatever is in it.
+A feed's ETag is made of everything that its content depends on: the latest position of its calendar in the log of
+changes, and the date, because the window that it shows moves every day. So it takes one index lookup to see that a feed
+has not changed, however long it is.
 """
 
 import secrets
@@ -18,11 +19,11 @@ from appointments.shared import validation
 from appointments.shared.errors import Invalid, NotFound, Unmet
 
 MOST = 20
-"""Feeds of one person."""
+"""The most feeds of one person."""
 
 MAX_DISPLAY_NAME = 200
 NOTED = timedelta(minutes=10)
-"""How exactly the last use is known: a feed that is polled writes no more often."""
+"""The last use is recorded at most this often, so that polling hardly writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Feed:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A feed that somebody reads: whose it is, and the tag of what it shows now."""
+    """A feed that is being read: whose it is, and the ETag of its current content."""
 
     id: UUID
     user_id: UUID
@@ -50,14 +51,14 @@ class Opened:
 
 
 class Feeds:
-    """The feeds of a database; ``links`` know where the service is reached."""
+    """The feeds in a database. ``links`` makes their addresses."""
 
     def __init__(self, db: Database, links: Links) -> None:
         self._db = db
         self._links = links
 
     async def create(self, user_id: UUID, display_name: str, *, is_busy_only: bool) -> tuple[Feed, str]:
-        """Make a feed; return it and its address, which nobody can find out later.
+        """Create a feed. Return it and its address, which cannot be read again later.
 
         Raises:
             Invalid: the name is out of bounds.
@@ -75,7 +76,7 @@ class Feeds:
         }
 
         async def work(connection: Connection) -> datetime:
-            # The user is locked, so that two requests cannot both be the last that fits.
+            # COUNT locks the user, so that two concurrent requests cannot both take the last free place.
             rows = await connection.fetch(COUNT, {"user_id": user_id})
             if rows and rows[0][0] >= MOST:
                 raise Unmet(f"You have {MOST} feeds already. Delete one first.", reason="TOO_MANY_FEEDS")
@@ -87,14 +88,14 @@ class Feeds:
         )
 
     async def list(self, user_id: UUID) -> list[Feed]:
-        """Somebody's feeds, the newest first."""
+        """The feeds of a person, the newest first."""
         rows = await self._db.fetch(LIST, {"user_id": user_id})
         return [
             Feed(row[0], row[1], row[2], instant(row[3]), None if row[4] is None else instant(row[4])) for row in rows
         ]
 
     async def delete(self, user_id: UUID, feed_id: UUID) -> None:
-        """End a feed.
+        """Delete a feed.
 
         Raises:
             NotFound: they have no such feed.

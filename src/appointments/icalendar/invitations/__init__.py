@@ -1,9 +1,9 @@
-"""Invitations: whoever is to come to an appointment is told, and answers.
+"""Invitations: the attendees of an appointment get mail about it, and can answer.
 
-What is to be mailed follows from the log of changes, so that booking knows nothing of it and costs nothing more. A
-change of an appointment with attendees defers one job for it, half a minute later; the job compares what each of them
-was told with what is so by then. So several changes are one message, and nothing can be forgotten: what was not told is
-told the next time that anybody looks.
+The mail is derived from the log of changes, so booking does not know about it and does not become slower. A change of
+an appointment with attendees defers one job, half a minute later. The job compares what each attendee was told with how
+the appointment is by then. So several changes make one message, and nothing gets lost: what one job misses, the next
+one sends.
 """
 
 from appointments.icalendar.invitations.answers import Answers, Invitation

@@ -1,7 +1,7 @@
-"""What somebody can do with the link in an invitation: look, answer, and ask not to be written to any more.
+"""The links in an invitation: viewing it, answering it, and unsubscribing.
 
-A link is of one appointment and one address. It shows what is so now, and ends thirty days after the appointment.
-Looking changes nothing.
+A link belongs to one appointment and one address. It shows the appointment as it is now, and works until thirty days
+after its end. Opening a link changes nothing, because mail scanners open links, too.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ __all__ = ["MAX_COMMENT", "RESPONSES", "Answers", "Invitation"]
 
 @dataclass(frozen=True, slots=True)
 class Invitation:
-    """What an invitation says now. ``attendee`` is None if they are not invited any more."""
+    """An invitation as it is now. ``attendee`` is None if they are no longer invited."""
 
     appointment: Appointment
     organizer: Organizer
@@ -40,23 +40,23 @@ class Invitation:
 
 
 class Answers:
-    """Follows links."""
+    """Handles the links of invitations."""
 
     def __init__(self, db: Database, links: Links) -> None:
         self._db = db
         self._links = links
 
     async def look(self, token: str) -> Invitation:
-        """What a link is about.
+        """The invitation that a link belongs to.
 
         Raises:
-            NotFound: there is no such link, or not any more.
+            NotFound: there is no such link, or it has expired.
         """
         async with self._db.connection() as connection:
             return await _find(connection, token)
 
     async def respond(self, token: str, response: str, comment: str) -> Invitation:
-        """Answer; the last answer counts.
+        """Record an answer. The last one counts.
 
         Raises:
             Invalid: it is no answer, or the comment is too long.
@@ -84,7 +84,7 @@ class Answers:
         return await self._db.transact(work)
 
     async def address_of(self, token: str) -> tuple[str, bool]:
-        """The address that a link to unsubscribe is about, and whether it is written to.
+        """The address of an unsubscribe link, and whether it still gets mail.
 
         Raises:
             NotFound: there is no such link.
@@ -95,7 +95,7 @@ class Answers:
         return rows[0][0], rows[0][1]
 
     async def subscribe(self, token: str, *, wanted: bool) -> str:
-        """Have an address written to, or (for ever) not any more; return it.
+        """Subscribe an address, or unsubscribe it for ever. Return it.
 
         Raises:
             NotFound: there is no such link.
@@ -105,13 +105,13 @@ class Answers:
         return address
 
     async def answer_url(self, connection: Connection, appointment_id: UUID, address: str) -> str:
-        """Where somebody answers. The link works from now on."""
+        """The address at which an attendee answers. The link works from now on."""
         token = self._links.token("invitation", appointment_id, address)
         await connection.fetch(LINK, {"digest": digest_of(token), "id": appointment_id, "address": address})
         return self._links.url("invitation", token)
 
     async def unsubscribe_url(self, connection: Connection, address: str) -> str:
-        """Where somebody says that they do not want to be written to. The link works from now on."""
+        """The address at which a recipient unsubscribes. The link works from now on."""
         token = self._links.token("unsubscribe", address)
         await connection.fetch(UNSUBSCRIBE_LINK, {"digest": digest_of(token), "address": address})
         return self._links.url("unsubscribe", token)

@@ -1,4 +1,4 @@
-"""Reads the log of changes, and defers a job for every appointment of which somebody may have to be told."""
+"""Reads the log of changes, and defers a job for every appointment whose attendees may need a message."""
 
 import asyncio
 
@@ -9,14 +9,14 @@ from appointments.shared.errors import Unavailable
 
 POLL_SECONDS = 1.0
 OFF_SECONDS = 60.0
-"""How often the cursor is moved on while there is no mail."""
+"""How often the cursor is moved on while mail is off."""
 
 BATCH = 1000
 
 _log = structlog.get_logger("appointments.icalendar.invitations")
 
-# Whoever has the cursor's row reads on; others find nothing to do. Appointments without attendees, of which nobody was
-# ever told, cost one look at their row. Occurrences of a series are not mailed one by one.
+# The process that locks the cursor's row reads on, the others find nothing to do. An appointment without attendees, now
+# or earlier, costs one lookup. Occurrences of a series are not mailed one by one.
 FOLLOW = Statement(
     """
     WITH here AS MATERIALIZED (
@@ -57,7 +57,7 @@ FOLLOW = Statement(
 )
 
 
-# What changes while there is no mail is never mailed: whoever turns mail on later does not mean to tell of the past.
+# Changes made while mail is off are never mailed: turning it on later should not send messages about the past.
 PASS_OVER = Statement(
     """
     UPDATE invitation_cursor SET position = last_position FROM change_head WHERE position <> last_position
@@ -66,9 +66,9 @@ PASS_OVER = Statement(
 
 
 class Follower:
-    """Follows the log on behalf of one process. Changes are gathered into one message for ``gather_seconds``.
+    """Follows the log on behalf of one process. Changes within ``gather_seconds`` become one message.
 
-    With mail off it passes over everything.
+    While mail is off it skips everything.
     """
 
     def __init__(self, db: Database, *, gather_seconds: int, mail_is_on: bool = True) -> None:
@@ -77,7 +77,7 @@ class Follower:
         self._mail_is_on = mail_is_on
 
     async def run(self) -> None:
-        """Follow until cancelled. While the database is away, wait for it."""
+        """Follow until cancelled. While the database is unavailable, keep trying."""
         while True:
             try:
                 if await self.step() < BATCH:
@@ -89,7 +89,7 @@ class Follower:
                 await asyncio.sleep(POLL_SECONDS)
 
     async def step(self) -> int:
-        """Read on; return how many entries there were."""
+        """Process one batch of entries. Return how many there were."""
         if not self._mail_is_on:
             await self._db.fetch(PASS_OVER, {})
             return 0

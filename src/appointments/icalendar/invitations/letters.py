@@ -1,4 +1,4 @@
-"""How invitations read: for people as text, for their calendars as iTIP (RFC 5546, carried as RFC 6047 has it)."""
+"""The text of invitations: for people as mail, for their calendar programs as iTIP (RFC 5546) in iMIP (RFC 6047)."""
 
 import re
 from datetime import datetime, timedelta
@@ -19,14 +19,14 @@ MOST_DESCRIPTION = 2000
 
 
 class Letters:
-    """Writes them. ``sender`` is who the messages come from; the organizer's name and address stand beside it."""
+    """Writes invitations. They are from ``sender``, with the organizer's name, and answers go to the organizer."""
 
     def __init__(self, answers: Answers, sender: Sender) -> None:
         self._answers = answers
         self._sender = sender
 
     def writers(self) -> dict[str, Writer]:
-        """Who writes the letters of each kind."""
+        """The writer for each kind of letter."""
         return {REQUEST: Writer(self._request), CANCEL: Writer(self._cancel)}
 
     async def _request(self, connection: Connection, letter: Letter) -> Mail | None:
@@ -36,7 +36,7 @@ class Letters:
         appointment, organizer, zone, told_at = found
         guests = {guest.email.strip().lower() for guest in appointment.attendees}
         if appointment.deleted_at is not None or letter.recipient not in guests:
-            return None  # the cancellation is on its way
+            return None  # a cancellation follows
         was = letter.about["was"] or {}
         is_change = letter.about["why"] == "changed"
         url = await self._answers.answer_url(connection, appointment.id, letter.recipient)
@@ -81,7 +81,7 @@ class Letters:
     async def _current(
         self, connection: Connection, letter: Letter
     ) -> tuple[Appointment, Organizer, str, datetime] | None:
-        """The appointment and what goes with it; None if a newer message tells of it."""
+        """The appointment, its organizer, the recipient's zone, when they were told. None: a newer message exists."""
         if letter.appointment_id is None or (found := await read(connection, letter.appointment_id)) is None:
             return None
         rows = await connection.fetch(
@@ -105,7 +105,7 @@ class Letters:
                 sequence=letter.about["sequence"],
                 organizer=Mailbox(organizer.email, name_of(organizer), sent_by=self._sender.address),
                 is_cancelled=method == "CANCEL",
-                # A cancellation names whom it is for (RFC 5546 §3.2.5): of the others nothing has changed.
+                # A cancellation lists only the attendee that it is for (RFC 5546 §3.2.5). The others stay invited.
                 only=letter.recipient if method == "CANCEL" else None,
             )
         )
@@ -121,13 +121,13 @@ STANDING = Statement(
 
 
 def name_of(organizer: Organizer) -> str:
-    """What to call an organizer. A name that looks like a link advertises something: then it is the address."""
+    """How to name an organizer. If the name looks like a link it is probably an advertisement: the address is used."""
     name = " ".join(organizer.name.split())
     return organizer.email if not name or _LINK.search(name) else name[:60]
 
 
 def facts(now: dict[str, Any], was: dict[str, Any], zone: str, organizer: str) -> tuple[tuple[str, str], ...]:
-    """What there is to say of an appointment; of what has changed, what it was before."""
+    """The facts about an appointment. Those that have changed also say what they were before."""
     said = [("What", now["title"], was.get("title"))]
     said.append(("When", when(now, zone), when(was, zone) if was else None))
     said.append(("Where", now["location"], was.get("location")))
@@ -143,7 +143,7 @@ def _both(before: str | None, after: str) -> str:
 
 
 def when(facts: dict[str, Any], zone: str) -> str:
-    """When an appointment is, on the clocks of a zone; whole days are days, wherever somebody is."""
+    """When an appointment is, in a time zone. Whole days are shown as dates, whatever the zone."""
     if facts["all_day"]:
         own = ical.zone(facts["zone"])
         first = instant(facts["start"]).astimezone(own)

@@ -1,7 +1,8 @@
-"""How many people somebody may invite: this service is no way to write to strangers.
+"""Limits on invitations, so that the service cannot be used to send spam to strangers.
 
-It is counted before anything is booked, and refused as a whole. Whoever has an account here with a confirmed address is
-no stranger. Until the organizer's own address is confirmed nobody is written to, so nothing is counted.
+Invitations are counted before anything is booked, and a request over a limit is refused as a whole. A stranger is
+anybody without an account here whose address is confirmed. Until the organizer's own address is confirmed no mail is
+sent, so nothing is counted.
 """
 
 from collections.abc import Iterable
@@ -14,11 +15,11 @@ from appointments.shared.errors import TooMany
 from appointments.shared.validation import email_problem, fold_email
 
 PER_ADDRESS = 30
-"""How many messages one address gets from one organizer in a day."""
+"""The most messages that one organizer may send to one address in a day."""
 
 
 class Limits:
-    """Counts. ``per_day`` strangers for an account, ``when_new`` for one that is younger than a day."""
+    """An account may invite ``per_day`` strangers in a day, or ``when_new`` if it is younger than a day."""
 
     def __init__(self, *, per_day: int, when_new: int) -> None:
         self._per_day = per_day
@@ -28,10 +29,10 @@ class Limits:
         """Count an invitation of each attendee.
 
         Raises:
-            TooMany: it is over a limit (INVITATION_LIMIT); nothing is counted then.
+            TooMany: it is over a limit (INVITATION_LIMIT). Then nothing is counted.
         """
         addresses = sorted({fold_email(attendee.email) for attendee in attendees})
-        if not any(map(email_problem, addresses)):  # those are refused in a moment
+        if not any(map(email_problem, addresses)):  # the rules refuse malformed addresses right after this
             await db.transact(lambda connection: self._count(connection, user_id, addresses))
 
     async def _count(self, connection: Connection, user_id: UUID, addresses: list[str]) -> None:
@@ -52,7 +53,8 @@ class Limits:
             raise _too_many(f"You may invite {address} {PER_ADDRESS} times in a day", PER_ADDRESS, address_until)
 
 
-# The organizer is locked, so that two requests cannot both fit in. Only who has a confirmed address writes to anybody.
+# Locks the organizer, so that two concurrent requests cannot both take the last free place. No row if the organizer's
+# address is not confirmed, because then no mail is sent.
 ORGANIZER = Statement(
     """
     SELECT organizer.created_at > now() - interval '1 day', ARRAY(

@@ -1,7 +1,8 @@
-"""Tells those who are invited what they do not know yet: one job for an appointment, some letters for its people.
+"""Notifies attendees of what has changed: one job for each appointment, which puts letters into the outbox.
 
-What everybody was told is kept, and compared with what is so. So the job may come late, twice or never again: the next
-one makes up for it. SEQUENCE grows with the time, the place and the fate of the appointment, and with nothing else.
+What each attendee was told last is stored, and compared with the current appointment. So a job may be late, run twice
+or get lost: the next one makes up for it. SEQUENCE is incremented when the time, the place or the cancellation of the
+appointment changes, and by nothing else.
 """
 
 import json
@@ -25,12 +26,12 @@ JOB = "invitations"
 REQUEST, CANCEL = "invitation.request", "invitation.cancel"
 
 _OF_SEQUENCE = ("start", "end", "zone", "location", "off")
-"""What makes SEQUENCE grow (RFC 5546 §2.1.4)."""
+"""The facts whose change increments SEQUENCE (RFC 5546 §2.1.4)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Organizer:
-    """Whose appointment it is."""
+    """The owner of the appointment."""
 
     user_id: UUID
     email: str
@@ -40,7 +41,7 @@ class Organizer:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What somebody was told last."""
+    """What an attendee was told last."""
 
     sequence: int
     version: int
@@ -50,7 +51,7 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What somebody has to be told."""
+    """A message that an attendee needs."""
 
     address: str
     kind: str
@@ -60,7 +61,7 @@ class News:
 
 
 class Telling:
-    """Finds out who has to be told what, and puts letters into the outbox. ``per_day`` is the limit of strangers."""
+    """Finds out who needs which message, and puts letters into the outbox. ``per_day`` is the limit of strangers."""
 
     def __init__(self, db: Database, outbox: Outbox, *, per_day: int) -> None:
         self._db = db
@@ -94,7 +95,8 @@ class Telling:
             await self._put(connection, appointment, organizer, each)
 
     async def _check_pace(self, connection: Connection, organizer: Organizer, news: list[News]) -> None:
-        # Behind the limits at the door: paths that have no door, such as confirming one's own address after booking.
+        # Requests are limited before they book (limits.py). This check covers mail that no request has counted, such as
+        # after the organizer confirms their own address.
         if not news:
             return
         addresses = sorted(each.address for each in news)
@@ -119,7 +121,7 @@ class Telling:
         await self._outbox.put(connection, letter)
 
     async def _catch_up(self, job: Job) -> None:
-        """Somebody has confirmed their address: whom they invited before is told now, of what is still to come."""
+        """An organizer has confirmed their address: send the invitations to their future appointments now."""
         async with self._db.connection() as connection:
             await connection.fetch(CATCH_UP, {"user_id": UUID(job.payload["user_id"])})
         await invited.settle(self._db, UUID(job.payload["user_id"]))
@@ -151,7 +153,7 @@ def _news(appointment: Appointment, organizer: Organizer, told: dict[str, Told])
 
 
 def _sequence(facts: dict[str, Any], told: Iterable[Told]) -> int:
-    # Who was only taken off the list has a sequence of their own.
+    # An attendee who was removed has a sequence of their own, so it does not count here.
     known = [each for each in told if not each.is_cancelled or each.facts["off"]]
     if not known:
         return 0
@@ -161,7 +163,7 @@ def _sequence(facts: dict[str, Any], told: Iterable[Told]) -> int:
 
 
 def facts_of(appointment: Appointment) -> dict[str, Any]:
-    """What people are told of an appointment."""
+    """The facts of an appointment that attendees are told."""
     return {
         "title": appointment.title,
         "start": appointment.start_at,
@@ -175,7 +177,7 @@ def facts_of(appointment: Appointment) -> dict[str, Any]:
 
 
 async def read(connection: Connection, appointment_id: UUID) -> tuple[Appointment, Organizer] | None:
-    """An appointment and whose it is."""
+    """An appointment and its organizer."""
     rows = await connection.fetch(READ, {"id": appointment_id})
     if not rows:
         return None
