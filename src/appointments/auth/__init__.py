@@ -69,7 +69,7 @@ def build(
         accounts=Accounts(db, passwords, sessions, authenticator, post=post, now=now),
         sessions=sessions,
         keys=Keys(db, authenticator, now=now),
-        directory=Directory(db, authenticator, now=now),
+        directory=Directory(db, authenticator, mail_is_on=post.is_on, now=now),
         rotation=Rotation(db, access, RefreshTokens(secret, previous=previous), authenticator, post=post, now=now),
         proofs=Proofs(db, passwords, authenticator, post, now=now),
         authenticator=authenticator,

@@ -268,7 +268,9 @@ class Accounts:
         with self._passwords.slot() as hasher:
             password_hash = await self._verify_password(hasher, user_id, "password", password)
         self._authenticator.forget(
-            await self._db.transact(lambda connection: _erase(connection, user_id, password_hash))
+            await self._db.transact(
+                lambda connection: _erase(connection, user_id, password_hash, mail_is_on=self._post.is_on)
+            )
         )
 
     async def _find(self, email: str) -> tuple[UUID, str | None] | None:
@@ -320,7 +322,7 @@ async def _replace_hash(connection: Connection, user_id: UUID, old: str, new: st
     return cursor.rowcount == 1
 
 
-async def _erase(connection: Connection, user_id: UUID, password_hash: str) -> list[UUID]:
+async def _erase(connection: Connection, user_id: UUID, password_hash: str, *, mail_is_on: bool = False) -> list[UUID]:
     await erasure.lock(connection, user_id)
     cursor = await connection.execute(
         "SELECT FROM users WHERE id = %(id)s AND password_hash = %(password_hash)s",
@@ -330,7 +332,7 @@ async def _erase(connection: Connection, user_id: UUID, password_hash: str) -> l
         # Another request came first: the password has changed, or the account is gone.
         _existing(await user.find(connection, user_id))
         raise _wrong_password("password")
-    return await erasure.erase(connection, user_id, actor_id=user_id)
+    return await erasure.erase(connection, user_id, actor_id=user_id, mail_is_on=mail_is_on)
 
 
 def _existing(person: User | None) -> User:

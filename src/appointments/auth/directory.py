@@ -52,9 +52,12 @@ class Page:
 class Directory:
     """What admins do with users. Who is one is judged before: see :mod:`appointments.api.scopes`."""
 
-    def __init__(self, db: Database, authenticator: Authenticator, *, now: Clock = utc_now) -> None:
+    def __init__(
+        self, db: Database, authenticator: Authenticator, *, mail_is_on: bool = False, now: Clock = utc_now
+    ) -> None:
         self._db = db
         self._authenticator = authenticator
+        self._mail_is_on = mail_is_on
         self._now = now
 
     async def create(self, *, display_name: str, time_zone: str, external_id: str, email: str) -> User:
@@ -186,7 +189,7 @@ class Directory:
             await erasure.lock(connection, user_id)
             _existing(await user.find(connection, user_id))
             had, digests = await _has_admin(connection), await _digests(connection, user_id)
-            ended = await erasure.erase(connection, user_id, actor_id=actor_id)
+            ended = await erasure.erase(connection, user_id, actor_id=actor_id, mail_is_on=self._mail_is_on)
             await _check_admins(connection, had=had)
             return ended, digests
 

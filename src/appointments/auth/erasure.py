@@ -4,6 +4,7 @@ from uuid import UUID
 
 from appointments.auth import audit
 from appointments.db import Connection
+from appointments.mail import outbox
 
 
 async def lock(connection: Connection, user_id: UUID) -> None:
@@ -27,8 +28,15 @@ async def lock(connection: Connection, user_id: UUID) -> None:
     await connection.execute("SELECT FROM users WHERE id = %(id)s FOR UPDATE", {"id": user_id})
 
 
-async def erase(connection: Connection, user_id: UUID, *, actor_id: UUID) -> list[UUID]:
-    """Delete an account that is locked; return its sessions, for the cache to drop after the commit."""
+FAREWELL = "invitation.ended"
+"""The kind of the letters that cancel what goes with an account."""
+
+
+async def erase(connection: Connection, user_id: UUID, *, actor_id: UUID, mail_is_on: bool = False) -> list[UUID]:
+    """Delete an account that is locked; return its sessions, for the cache to drop after the commit.
+
+    With ``mail_is_on`` whoever was told by mail of an appointment that is still to come is told that it is off.
+    """
     cursor = await connection.execute(
         "SELECT id FROM sessions WHERE user_id = %(id)s ORDER BY id FOR UPDATE", {"id": user_id}
     )
@@ -47,8 +55,42 @@ async def erase(connection: Connection, user_id: UUID, *, actor_id: UUID) -> lis
         """,
         {"id": user_id, "actor_id": actor_id},
     )
+    if mail_is_on:
+        await _say_farewell(connection, user_id)
     await audit.forget(connection, user_id)
     await audit.record(connection, "account.deleted", user_id, actor_id=actor_id)
     await connection.execute("DELETE FROM changes WHERE calendar_id = %(id)s", {"id": user_id})
     await connection.execute("DELETE FROM subjects WHERE id = %(id)s", {"id": user_id})
     return sessions
+
+
+async def _say_farewell(connection: Connection, user_id: UUID) -> None:
+    # Whoever tells somebody of an appointment at this moment has its row: they are waited for, and their news are seen.
+    await connection.execute(
+        """
+        SELECT FROM appointments WHERE owner_id = %(id)s AND end_at > now() AND series_id IS NULL
+        ORDER BY id FOR UPDATE
+        """,
+        {"id": user_id},
+    )
+    # The letters hold what nobody can look up any more. The outbox forgets it as soon as they are sent.
+    await connection.execute(
+        """
+        WITH letters AS (
+            INSERT INTO outbox (id, kind, recipient, appointment_id, sequence, about, state, created_at, changed_at)
+            SELECT gen_random_uuid(), %(kind)s, address, appointments.id, invitations.version + 1, jsonb_build_object(
+                       'sequence', invitations.sequence + 1,
+                       'gone', jsonb_build_object('told', told, 'email', users.email, 'name', users.display_name)
+                   ), 'queued', now(), now()
+            FROM invitations
+            JOIN appointments ON appointments.id = invitations.appointment_id
+            JOIN users ON users.id = owner_id
+            WHERE owner_id = %(id)s AND end_at > now() AND NOT is_cancelled AND users.email IS NOT NULL
+            ON CONFLICT ON CONSTRAINT outbox_once DO NOTHING
+            RETURNING id
+        )
+        INSERT INTO jobs (kind, key, payload, due_at, deferred_at)
+        SELECT %(job)s, id::text, '{}', now(), now() FROM letters ORDER BY id
+        """,
+        {"id": user_id, "kind": FAREWELL, "job": outbox.JOB},
+    )

@@ -99,9 +99,11 @@ BEGIN = Statement(
     WHERE id = %(id)s::uuid AND state IN ('queued', 'sending')
     """
 )
+# What a letter holds of an account that is gone stays no longer than it is needed.
 END = Statement(
     """
-    UPDATE outbox SET state = %(state)s::text, response = %(response)s::text, changed_at = now()
+    UPDATE outbox SET state = %(state)s::text, response = %(response)s::text, changed_at = now(),
+        about = CASE WHEN %(state)s::text = 'queued' THEN about ELSE about - 'gone' END
     WHERE id = %(id)s::uuid AND state IN ('queued', 'sending')
     """
 )

@@ -23,6 +23,7 @@ from appointments.changes.numbering import Sequencer
 from appointments.db import Database
 from appointments.icalendar.invitations import Answers, Follower, Letters, Limits, Telling
 from appointments.icalendar.invitations.answers import MAX_COMMENT
+from appointments.icalendar.invitations.telling import facts_of
 from appointments.mail import Outbox, Sender
 from appointments.shared.errors import Invalid, NotFound, TooMany, Unmet
 from tests.auth.signing_in import process
@@ -466,3 +467,78 @@ async def test_what_was_booked_while_mail_was_off_is_not_mailed_later(house: Hou
     assert {} == await house.told()
     await house.change(before, location="Park")
     assert {BOB, EVE} == (await house.told()).keys()
+
+
+async def test_the_end_of_an_account_is_told_to_those_whom_it_had_invited(house: House, db: Database) -> None:
+    """As a cancellation of what they know, once. What is over, or was cancelled before, is not spoken of again."""
+    known = await house.invite(location="Café")
+    await house.told()
+    for hours, fate in ((1, "deleted"), (2, "over")):
+        other = await house.invite(start_at=TEN + hours * HOUR, end_at=TEN + (hours + 1) * HOUR, title=fate)
+        await house.told()
+        if fate == "deleted":
+            await amending.delete(db, house.owner, other.id)
+            await house.told()
+            continue
+        async with db.connection() as connection:
+            await connection.execute(
+                "UPDATE appointments SET start_at = now() - interval '2 hours', end_at = now() - interval '1 hour'"
+                " WHERE id = %(id)s", {"id": other.id},
+            )  # fmt: skip
+    await house.change(known, title="Draughts")
+    await house.told()
+    await house.auth.directory.delete(house.owner, actor_id=house.owner)
+    messages = await house.told()
+    assert {BOB, EVE} == messages.keys()
+    message = messages[BOB]
+    method, found = event(message)
+    assert ("CANCEL", known.id_text, 1, "CANCELLED", TEN, "Café") == (
+        method, found["uid"], found["sequence"], found["status"], found["dtstart"].dt, found["location"],
+    )  # fmt: skip
+    assert ("Cancelled: Draughts", "mailto:ada@example.com", f"mailto:{BOB}") == (
+        message["Subject"], found["organizer"], found["attendee"],
+    )  # fmt: skip
+    assert "Ada no longer has an account here" in text(message)
+    assert {} == await house.told()
+
+
+async def test_nothing_is_kept_of_an_account_whose_end_was_told(house: House, db: Database) -> None:
+    """The letters hold its name and address until they are sent, and no longer."""
+    await house.invite()
+    await house.told()
+    await house.auth.directory.delete(house.owner, actor_id=house.owner)
+    kept = "SELECT count(*) FROM outbox WHERE about::text LIKE '%ada@example.com%'"
+    async with db.connection() as connection:
+        before = await (await connection.execute(kept)).fetchone()
+    await house.told()
+    async with db.connection() as connection:
+        assert ((2,), (0,)) == (before, await (await connection.execute(kept)).fetchone())
+
+
+async def test_without_mail_the_end_of_an_account_writes_no_letters(house: House, db: Database) -> None:
+    """Nobody would ever take them out."""
+    await house.invite()
+    await house.told()
+    await process(db).directory.delete(house.owner, actor_id=house.owner)
+    assert {} == await house.told()
+
+
+async def test_who_is_being_told_when_an_account_ends_is_told_of_the_end(house: House, db: Database, dsn: str) -> None:
+    """The erasure waits for whoever tells them, and then finds that they know."""
+    known = await house.invite()
+    waiting = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    async with (
+        await psycopg.AsyncConnection.connect(dsn) as teller,
+        await psycopg.AsyncConnection.connect(dsn, autocommit=True) as watcher,
+        asyncio.timeout(10),
+    ):
+        await teller.execute(
+            "INSERT INTO invitations (appointment_id, address, sequence, version, told, is_cancelled, told_at)"
+            " VALUES (%s, %s, 0, 1, %s, false, now())", [known.id, BOB, json.dumps(facts_of(known))],
+        )  # fmt: skip
+        ending = asyncio.create_task(house.auth.directory.delete(house.owner, actor_id=house.owner))
+        while not (await watcher.execute(waiting)).rowcount:  # noqa: ASYNC110 - it waits in another process
+            await asyncio.sleep(0.01)
+        await teller.commit()
+        await ending
+    assert {BOB} == (await house.told()).keys()

@@ -3,9 +3,11 @@
 import re
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from appointments.calendar.appointment import Appointment
+from appointments.auth.erasure import FAREWELL
+from appointments.calendar.appointment import Appointment, Spec, booked
 from appointments.db import Connection, Statement, instant
 from appointments.icalendar import ical
 from appointments.icalendar.ical import Mailbox
@@ -16,6 +18,7 @@ from appointments.mail.postman import Writer
 
 _LINK = re.compile(r"://|www\.|@|\.\w{2,}/", re.IGNORECASE)
 MOST_DESCRIPTION = 2000
+_NOBODY = UUID(int=0)
 
 
 class Letters:
@@ -27,7 +30,7 @@ class Letters:
 
     def writers(self) -> dict[str, Writer]:
         """The writer for each kind of letter."""
-        return {REQUEST: Writer(self._request), CANCEL: Writer(self._cancel)}
+        return {REQUEST: Writer(self._request), CANCEL: Writer(self._cancel), FAREWELL: Writer(self._farewell)}
 
     async def _request(self, connection: Connection, letter: Letter) -> Mail | None:
         found = await self._current(connection, letter)
@@ -78,6 +81,26 @@ class Letters:
             unsubscribe_url=await self._answers.unsubscribe_url(connection, letter.recipient),
         )
 
+    async def _farewell(self, connection: Connection, letter: Letter) -> Mail | None:
+        """The cancellation of what went with its organizer's account: all that is known of it is in the letter."""
+        gone = letter.about["gone"]
+        told = gone["told"]
+        organizer = Organizer(_NOBODY, gone["email"], gone["name"], is_verified=True)
+        appointment = _remembered(letter, told)
+        rows = await connection.fetch(READER, {"address": letter.recipient, "id": letter.id})
+        zone, put_at = rows[0]
+        who = name_of(organizer)
+        return Mail(
+            f"Cancelled: {appointment.title}",
+            (f"{who} no longer has an account here, so this appointment is cancelled.",),
+            facts=facts(told, {}, zone or appointment.time_zone, who),
+            footer=f"You get this because {who} had invited {letter.recipient}.",
+            from_name=who,
+            reply_to=organizer.email,
+            calendar=self._calendar("CANCEL", appointment, organizer, letter, instant(put_at)),
+            unsubscribe_url=await self._answers.unsubscribe_url(connection, letter.recipient),
+        )
+
     async def _current(
         self, connection: Connection, letter: Letter
     ) -> tuple[Appointment, Organizer, str, datetime] | None:
@@ -118,6 +141,22 @@ STANDING = Statement(
     WHERE appointment_id = %(id)s::uuid AND address = %(address)s::text AND version = %(version)s::integer
     """
 )
+
+
+READER = Statement(
+    """
+    SELECT (SELECT time_zone FROM users WHERE email = %(address)s::text AND time_zone <> 'UTC'), created_at
+    FROM outbox WHERE id = %(id)s::uuid
+    """
+)
+
+
+def _remembered(letter: Letter, told: dict[str, Any]) -> Appointment:
+    spec = Spec(
+        told["title"], instant(told["start"]), instant(told["end"]), told["zone"], told["description"],
+        told["location"], all_day=told["all_day"],
+    )  # fmt: skip
+    return booked(letter.appointment_id or _NOBODY, _NOBODY, spec, told["start"])
 
 
 def name_of(organizer: Organizer) -> str:
