@@ -5,72 +5,21 @@ import json
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
 import grpc
 import httpx
 import pytest
-from google.protobuf.json_format import ParseDict
 
 from appointments.api.rest.cookies import DEVELOPMENT
 from appointments.v1 import account_pb2, appointments_pb2, appointments_pb2_grpc
 from appointments.v1 import changes_pb2 as pb
 from tests import service
+from tests.api.events import Events, cookie, opened
 from tests.clients import HOUR, TEN, Person, appointment, person
 from tests.proxies import PROXIES, in_front
 from tests.service import Server, Target
-
-
-class Event(NamedTuple):
-    """An event as a browser takes it apart; without data it is none, but its id counts."""
-
-    name: str
-    id: str
-    data: str
-    retry: str
-
-    @property
-    def answer(self) -> pb.WatchChangesResponse:
-        """What it carries."""
-        return ParseDict(json.loads(self.data), pb.WatchChangesResponse())
-
-
-Events = AsyncIterator[Event]
-
-
-def cookie(target: Target, who: Person, **headers: str) -> dict[str, str]:
-    """What a page's EventSource sends."""
-    return {
-        "accept": "text/event-stream",
-        "accept-encoding": "gzip, deflate, br",
-        "cookie": f"{DEVELOPMENT.access}={who.tokens.access_token}",
-        "sec-fetch-site": "same-origin",
-        **headers,
-    }
-
-
-@asynccontextmanager
-async def opened(target: Target, headers: dict[str, str], **query: str) -> AsyncIterator[tuple[httpx.Response, Events]]:
-    """A stream: the response, and its events as they come."""
-    async with (
-        httpx.AsyncClient(base_url=target.url, timeout=60) as client,
-        client.stream("GET", "/events", params=query, headers=headers) as response,
-    ):
-
-        async def events() -> Events:
-            fields: dict[str, str] = {}
-            async for line in response.aiter_lines():
-                if line:
-                    name, _, value = line.partition(": ")
-                    fields[name] = value
-                elif fields:
-                    event = Event(*(fields.get(name, "") for name in ("event", "id", "data", "retry")))
-                    fields = {}
-                    yield event
-
-        yield response, events()
 
 
 async def next_changes(events: Events, count: int = 1) -> list[pb.Change]:
