@@ -46,6 +46,10 @@ run: page ## Set everything up and serve, on an embedded PostgreSQL unless DATAB
 test: $(VENV)/dev.stamp page ## Set everything up and run all tests (on DATABASE_URL, if it is set)
 	@$(PY) -m pytest $(TESTS)
 
+.PHONY: storm
+storm: $(VENV)/dev.stamp ## Storm series for two hours, the second with kills, and hold every one against its rule; SECONDS=60 for less
+	@SERIES_STORM_SECONDS=$(or $(SECONDS),3600) $(PY) -m pytest -q -s tests/calendar/test_series_storm.py
+
 .PHONY: bench
 bench: $(VENV)/dev.stamp ## Measure the service beside what bounds it; QUICK=1 for under a minute
 	@$(PY) -m bench $(if $(QUICK),--quick)

@@ -1,6 +1,6 @@
 """Storms of series: afterwards everything is as rules and exceptions say, whoever leaves and whatever is killed.
 
-``SERIES_STORM_SECONDS`` makes them longer, ``SERIES_STORM_SEED`` other ones.
+``SERIES_STORM_SECONDS`` makes them longer, ``SERIES_STORM_SEED`` other ones; ``make storm`` lets them rage for an hour.
 """
 
 import asyncio
@@ -11,6 +11,8 @@ import sys
 import time
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from appointments.db import Database
 from appointments.db.migrate import migrate
 from tests import power
@@ -20,6 +22,8 @@ from tests.people import add_room, add_user
 
 SECONDS = float(os.environ.get("SERIES_STORM_SECONDS", "6"))
 SEED = int(os.environ.get("SERIES_STORM_SEED", "13"))
+
+pytestmark = pytest.mark.timeout(180 + 2 * SECONDS)  # what a long storm leaves takes long to look at
 
 
 async def test_after_a_storm_everything_is_as_it_was_said(db: Database) -> None:
