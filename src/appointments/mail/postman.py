@@ -18,6 +18,7 @@ from appointments.mail import outbox
 from appointments.mail.message import Mail, Sender, compose, on_the_wire
 from appointments.mail.outbox import JOB, Letter
 from appointments.mail.relay import Carrier, Never, NotNow
+from appointments.shared import metrics
 
 PAUSE = timedelta(seconds=15)
 PATIENCE = timedelta(hours=24)
@@ -68,6 +69,7 @@ class Postman:
         writer = self._writers[letter.kind]
         if reason := await outbox.objection(self._db, letter.recipient, is_own=writer.is_own):
             await outbox.end(self._db, letter.id, "dropped", reason)
+            metrics.MAIL.labels("dropped").inc()
             return
         async with self._db.connection() as connection:
             mail = await writer.write(connection, letter)
@@ -84,10 +86,12 @@ class Postman:
         except NotNow as error:
             await self._not_now(job, letter, str(error))
         else:
+            metrics.MAIL.labels("sent").inc()
             await outbox.end(self._db, letter.id, "sent", said)
             await outbox.forget_bounces(self._db, letter.recipient)
 
     async def _bounced(self, letter: Letter, refusal: Never) -> None:
+        metrics.MAIL.labels("bounced").inc()
         await outbox.end(self._db, letter.id, "bounced", str(refusal))
         if refusal.address_is_bad:
             await outbox.count_bounce(self._db, letter.recipient)
@@ -95,9 +99,11 @@ class Postman:
 
     async def _not_now(self, job: Job, letter: Letter, reason: str) -> None:
         if job.waited > PATIENCE:
+            metrics.MAIL.labels("failed").inc()
             await outbox.end(self._db, letter.id, "failed", reason)
             _log.error("mail was given up", id=str(letter.id), kind=letter.kind, reason=reason)
             return
+        metrics.MAIL.labels("postponed").inc()
         await outbox.end(self._db, letter.id, "queued", reason)
         raise Later(reason)
 

@@ -2,8 +2,9 @@
 
 import asyncio
 import signal
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import structlog
 
@@ -21,7 +22,13 @@ from appointments.mail import MAIL_OFF, Links, Outbox, Sender, outbox
 from appointments.mail.folder import Folder
 from appointments.mail.postman import Postman
 from appointments.mail.relay import Carrier, Relay, Server
+from appointments.server import exposition
 from appointments.server.settings import Settings, secret_of
+from appointments.shared import metrics
+from appointments.shared.errors import Unavailable
+
+WATCHING_SECONDS = 10.0
+"""How often jobs are counted for the metrics."""
 
 _log = structlog.get_logger("appointments")
 
@@ -74,6 +81,7 @@ class Background:
     """Runs the jobs, and follows what defers them."""
 
     def __init__(self, settings: Settings, db: Database, office: Office, identities: Auth) -> None:
+        self._db = db
         kinds = identities.proofs.kinds()
         gather = settings.invitation_delay_seconds
         self._follower = Follower(db, gather_seconds=gather, mail_is_on=office.carrier is not None)
@@ -86,6 +94,7 @@ class Background:
 
     async def run(self) -> None:
         """Run until :meth:`stop`."""
+        watching = asyncio.create_task(_watch_jobs(self._db))
         following = asyncio.create_task(self._follower.run())
         posting = asyncio.create_task(self._poster.run())
         try:
@@ -93,10 +102,28 @@ class Background:
             await posting
         finally:
             following.cancel()
+            watching.cancel()
 
     async def stop(self, seconds: float) -> None:
         """Begin nothing more, and give what runs so many seconds."""
         await asyncio.gather(self._runner.stop(seconds), self._poster.stop(seconds))
+
+
+async def _watch_jobs(db: Database) -> None:
+    """Keep the gauges of the jobs up to date; a kind of which there are none any more says so."""
+    known: set[str] = set()
+    while True:
+        with suppress(Unavailable):
+            found = {each.kind: each for each in await jobs.counts(db)}
+            known |= found.keys()
+            for kind in known:
+                each = found.get(kind, Counts(kind, 0, 0, 0, None))
+                for state in ("waiting", "running", "failed"):
+                    metrics.JOBS.labels(kind, state).set(getattr(each, state))
+                due_at = each.oldest_due_at
+                late = (datetime.now(UTC) - due_at).total_seconds() if due_at and each.waiting else 0.0
+                metrics.JOBS_OLDEST.labels(kind).set(max(late, 0.0))
+        await asyncio.sleep(WATCHING_SECONDS)
 
 
 def webhook_target(settings: Settings) -> Target:
@@ -109,9 +136,11 @@ async def run_alone(settings: Settings, dsn: str) -> None:
 
     Raises:
         MigrationFault: the database cannot be reached or migrated.
+        StartFault: METRICS_BIND is taken.
     """
     await migrate(settings.direct(dsn), patience=settings.database_wait_seconds)
     async with AsyncExitStack() as stack:
+        stack.enter_context(exposition.served(settings.metrics_bind))
         db = await stack.enter_async_context(database(settings, dsn))
         passwords = Passwords(cost=settings.bcrypt_cost)
         stack.callback(passwords.close)

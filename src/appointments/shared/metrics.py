@@ -68,6 +68,17 @@ PASSWORDS_QUEUED = Gauge(
     "appointments_password_queue", "Passwords that wait for a hash or are being hashed", multiprocess_mode="livesum"
 )
 
+JOBS = Gauge("appointments_jobs", "Jobs by kind and state", ("kind", "state"), multiprocess_mode="livemax")
+JOBS_OLDEST = Gauge(
+    "appointments_jobs_oldest_seconds",
+    "How long the oldest job has been due that nobody has taken",
+    ("kind",),
+    multiprocess_mode="livemax",
+)
+MAIL = Counter("appointments_mail", "Attempts to send a letter, by how they ended", ("result",))
+WEBHOOKS = Counter("appointments_webhook_deliveries", "Attempts to deliver to a webhook", ("result",))
+WEBHOOKS_DISABLED = Counter("appointments_webhooks_disabled", "Webhooks that were disabled because they fail")
+
 
 def observed(gauge: Gauge, read: Callable[[], float]) -> None:
     """Have a gauge read whenever :func:`sample` is called: for what is a state already and needs no counting."""

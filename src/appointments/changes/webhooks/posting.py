@@ -26,6 +26,7 @@ from appointments.changes.webhooks.deliveries import PING, Leased
 from appointments.changes.webhooks.target import Refused, Target
 from appointments.db import Database, instant
 from appointments.mail import MAIL_OFF, Outbox
+from appointments.shared import metrics
 from appointments.shared.errors import Unavailable
 
 TIMEOUT_SECONDS = 10.0
@@ -130,6 +131,7 @@ class Poster:
             error = "" if 200 <= status < 300 else f"answered {status}"
         ids = {"webhook_id": str(leased.webhook_id), "id": str(leased.id)}
         _log.info("webhook", **ids, attempts=leased.attempts, status=status, error=error)
+        metrics.WEBHOOKS.labels("failed" if error else "delivered").inc()
         if not error:
             await deliveries.delivered(self._db, leased, lease, status)
             return
@@ -144,6 +146,7 @@ class Poster:
             outbox=self._outbox,
         )
         if disabled:
+            metrics.WEBHOOKS_DISABLED.inc()
             _log.warning("webhook disabled", webhook_id=str(leased.webhook_id), status=status)
 
     async def _post(self, client: httpx.AsyncClient, leased: Leased) -> int:
