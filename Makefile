@@ -104,6 +104,10 @@ compose-up: .env ## Build the image and run it with its database: docker compose
 integration: $(VENV)/dev.stamp ## Run the black-box tests against the composed system, and against testcontainers (needs Docker)
 	@$(PY) -m tests.integration
 
+.PHONY: alerts
+alerts: $(VENV)/dev.stamp ## Make every alert fire by causing its fault (needs Debian's prometheus; some five minutes)
+	@ALERTS=1 $(PY) -m pytest tests/server/test_alerts.py
+
 .PHONY: conformance
 conformance: $(VENV)/dev.stamp ## Run the public conformance suite against gRPC-Web and the native port (needs Go)
 	@$(PY) -m tests.conformance

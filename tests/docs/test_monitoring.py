@@ -27,7 +27,7 @@ def asked(expression: str) -> set[str]:
     """The names of the metrics in an expression."""
     bare = re.sub(r'\{[^}]*\}|\[[^]]*\]|"[^"]*"', "", expression)
     bare = re.sub(r"\b(by|on|without) \([^)]*\)", "", bare)
-    functions = {"sum", "rate", "increase", "histogram_quantile", "vector", "or", "and", "by"}
+    functions = {"max", "sum", "rate", "increase", "histogram_quantile", "vector", "or", "and", "by"}
     return set(re.findall(r"[a-z_]{2,}", bare)) - functions
 
 

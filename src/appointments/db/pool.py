@@ -16,7 +16,7 @@ from appointments.db.statement import Connection
 from appointments.shared import metrics
 
 ACQUIRE_SECONDS = 2.0
-"""How long a request waits for a connection. People would wait longer, and a restart of the database is shorter."""
+"""How long a request waits where there is no connection at all. A restart of the database is shorter."""
 
 ASK_SECONDS = 0.25
 """How long the driver's pool gets for each attempt at a connection."""

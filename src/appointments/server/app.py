@@ -156,6 +156,7 @@ async def serve(settings: Settings, dsn: str, *, announce: Announce, inherited: 
             asyncio.create_task(servers.streams.keep_checking()),
             asyncio.create_task(_extend_series(db, timedelta(days=settings.series_horizon_days))),
             asyncio.create_task(_keep_sampling()),
+            asyncio.create_task(background.watch_jobs(db)),
         ]
         runner = background.Background(settings, db, mail, identities) if settings.jobs == "inside" else None
         if runner:

@@ -81,7 +81,6 @@ class Background:
     """Runs the jobs, and follows what defers them."""
 
     def __init__(self, settings: Settings, db: Database, office: Office, identities: Auth) -> None:
-        self._db = db
         kinds = identities.proofs.kinds()
         gather = settings.invitation_delay_seconds
         self._follower = Follower(db, gather_seconds=gather, mail_is_on=office.carrier is not None)
@@ -94,7 +93,6 @@ class Background:
 
     async def run(self) -> None:
         """Run until :meth:`stop`."""
-        watching = asyncio.create_task(_watch_jobs(self._db))
         following = asyncio.create_task(self._follower.run())
         posting = asyncio.create_task(self._poster.run())
         try:
@@ -102,15 +100,17 @@ class Background:
             await posting
         finally:
             following.cancel()
-            watching.cancel()
 
     async def stop(self, seconds: float) -> None:
         """Begin nothing more, and give what runs so many seconds."""
         await asyncio.gather(self._runner.stop(seconds), self._poster.stop(seconds))
 
 
-async def _watch_jobs(db: Database) -> None:
-    """Keep the gauges of the jobs up to date; a kind of which there are none any more says so."""
+async def watch_jobs(db: Database) -> None:
+    """Keep the gauges of the jobs up to date; a kind of which there are none any more says so.
+
+    Every process does it, also one that runs no jobs: that nobody runs them is what an operator must hear of.
+    """
     known: set[str] = set()
     while True:
         with suppress(Unavailable):
@@ -150,9 +150,11 @@ async def run_alone(settings: Settings, dsn: str) -> None:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        watching = asyncio.create_task(watch_jobs(db))
         task = asyncio.create_task(working.run())
         _log.info("running jobs", mail=mail.state)
         await stop.wait()
+        watching.cancel()
         await working.stop(settings.drain_seconds)
         await task
     _log.info("stopped")

@@ -77,6 +77,13 @@ JOBS_OLDEST = Gauge(
 )
 MAIL = Counter("appointments_mail", "Attempts to send a letter, by how they ended", ("result",))
 WEBHOOKS = Counter("appointments_webhook_deliveries", "Attempts to deliver to a webhook", ("result",))
+for _counter, _results in (
+    (MAIL, ("sent", "postponed", "bounced", "failed", "dropped")),
+    (WEBHOOKS, ("delivered", "failed")),
+):
+    for _result in _results:
+        # From zero on: an increase from nothing to something is none to Prometheus, and the first failures count too.
+        _counter.labels(_result)
 WEBHOOKS_DISABLED = Counter("appointments_webhooks_disabled", "Webhooks that were disabled because they fail")
 
 
