@@ -1,7 +1,7 @@
 """Rules of booking, on every path: what breaks one is refused and told which, and a manager may override it."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,11 +9,13 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from appointments.calendar import amending, availability, booking, resources
+from appointments.calendar import amending, availability, booking, listing, recurring, reshaping, resources
+from appointments.calendar.appointment import Appointment
 from appointments.calendar.availability import Asker, Search, Wanted
 from appointments.calendar.bookable.hours import DayHours, Hours
 from appointments.calendar.bookable.rules import BookingRules
 from appointments.calendar.log import Cause
+from appointments.calendar.series import SeriesSpec, shifted
 from appointments.db import Database, instant
 from appointments.shared.errors import Conflict, Denied, Unmet
 from tests.audit import audit
@@ -258,3 +260,155 @@ async def test_a_search_knows_the_rules(db: Database, owner: UUID, stranger: UUI
     assert 48 == len((await find(Asker(owner), owner)).offers)
     for asker in (Asker(stranger), Asker(owner, acts=True)):
         assert (48, 0, 0, 48, 0, 0) == (await find(asker, owner)).why
+
+
+@pytest.fixture
+async def weekly(db: Database, owner: UUID, stranger: UUID) -> tuple[UUID, UUID]:
+    """A room without rules yet, and a series of somebody in it: tomorrow and the five weeks after."""
+    room = await ruled_room(db, stranger)
+    booked = await recurring.create(db, owner, SeriesSpec(shared(room, start=TOMORROW), "FREQ=WEEKLY;COUNT=6"))
+    return room, booked.series.id
+
+
+async def occurrences(db: Database, owner: UUID, series_id: UUID) -> list[Appointment]:
+    """The live ones of a series, in order."""
+    window = listing.Window(owner, series_id=series_id)
+    return (await listing.page(db.reads(owner, ""), window, size=100)).appointments
+
+
+def later(by: timedelta) -> Callable[[SeriesSpec], SeriesSpec]:
+    """A change that moves everything."""
+
+    def change(old: SeriesSpec) -> SeriesSpec:
+        first = replace(old.first, start_at=old.first.start_at + by, end_at=old.first.end_at + by)
+        return shifted(replace(old, first=first), old, set())
+
+    return change
+
+
+def without_room(old: SeriesSpec) -> SeriesSpec:
+    """A change that gives the room back."""
+    return replace(old, first=replace(old.first, resource_ids=()))
+
+
+async def test_a_series_gives_up_nothing_that_is_near(
+    db: Database, owner: UUID, stranger: UUID, weekly: tuple[UUID, UUID]
+) -> None:
+    """It is not deleted, moved, ended earlier or taken off the room, whoever asks; from a later one on it is."""
+    room, series_id = weekly
+    await change_rules(db, stranger, room, change_notice=10 * DAY)
+    standing = await occurrences(db, owner, series_id)
+    for attempt in (
+        reshaping.delete(db, owner, series_id),
+        reshaping.delete(db, owner, series_id, from_id=standing[1].id),
+        reshaping.update(db, owner, series_id, later(HOUR)),
+        reshaping.update(db, owner, series_id, later(HOUR), from_id=standing[1].id),
+        reshaping.update(db, owner, series_id, lambda old: replace(old, rule="FREQ=WEEKLY;COUNT=1")),
+        reshaping.update(db, owner, series_id, without_room),
+        reshaping.update(db, owner, series_id, lambda old: replace(old, first=replace(old.first, buffer_after=HOUR))),
+    ):
+        assert "change_notice" == await broken(attempt)
+    assert standing == await occurrences(db, owner, series_id)
+    own = await recurring.create(
+        db, stranger, SeriesSpec(shared(room, start=TOMORROW + 3 * HOUR), "FREQ=WEEKLY;COUNT=3")
+    )
+    assert "change_notice" == await broken(reshaping.delete(db, stranger, own.series.id))
+    moved = await reshaping.update(db, owner, series_id, later(HOUR), from_id=standing[2].id)
+    assert 4 == len(await occurrences(db, owner, moved.series.id))
+    await reshaping.delete(db, owner, moved.series.id)
+    assert [(each.id, each.spec) for each in standing[:2]] == [
+        (each.id, each.spec) for each in await occurrences(db, owner, series_id)
+    ]
+    assert 0 == await audit(db)
+
+
+async def test_the_first_occurrence_in_the_way_of_a_change_is_told(
+    db: Database, owner: UUID, stranger: UUID, weekly: tuple[UUID, UUID]
+) -> None:
+    """And whose rule it is."""
+    room, series_id = weekly
+    await change_rules(db, stranger, room, change_notice=30 * DAY)
+    second = (await occurrences(db, owner, series_id))[1]
+    with pytest.raises(Unmet) as refused:
+        await reshaping.delete(db, owner, series_id, from_id=second.id)
+    assert (str(room), instant(second.start_at).isoformat().replace("+00:00", "Z")) == (
+        refused.value.metadata["subject_id"],
+        refused.value.metadata["start_time"],
+    )
+
+
+async def test_what_keeps_its_time_in_a_series_is_asked_nothing(
+    db: Database, owner: UUID, stranger: UUID, weekly: tuple[UUID, UUID]
+) -> None:
+    """Neither a new title nor more occurrences are a change of what is near; what is new is held against the rules."""
+    room, series_id = weekly
+    await change_rules(db, stranger, room, change_notice=10 * DAY, min_notice=10 * DAY, horizon=60 * DAY)
+    await reshaping.update(db, owner, series_id, lambda old: replace(old, first=replace(old.first, title="Another")))
+    await reshaping.update(db, owner, series_id, lambda old: replace(old, rule="FREQ=WEEKLY;COUNT=7"))
+    assert 7 == len(await occurrences(db, owner, series_id))
+    beyond = reshaping.update(db, owner, series_id, lambda old: replace(old, rule="FREQ=WEEKLY;COUNT=20"))
+    assert "horizon" == await broken(beyond)
+    another = await ruled_room(db, stranger, min_notice=10 * DAY)
+
+    def also_there(old: SeriesSpec) -> SeriesSpec:
+        return replace(old, first=replace(old.first, resource_ids=(*old.first.resource_ids, str(another))))
+
+    assert "min_notice" == await broken(reshaping.update(db, owner, series_id, also_there))
+    third = (await occurrences(db, owner, series_id))[2]
+    await reshaping.update(db, owner, series_id, also_there, from_id=third.id)
+    assert 0 == await audit(db)
+
+
+async def test_the_past_of_a_series_is_not_given_up_where_rules_say_so(
+    db: Database, owner: UUID, stranger: UUID
+) -> None:
+    """Not with the whole series and not by a change of the past; what is to come is moved, and deleted from one on."""
+    room = await ruled_room(db, stranger)
+    booked = await recurring.create(db, owner, SeriesSpec(shared(room, start=YESTERDAY), "FREQ=DAILY;COUNT=9"))
+    series_id = booked.series.id
+    await change_rules(db, stranger, room, past_changes=False)
+    for attempt in (
+        reshaping.delete(db, owner, series_id),
+        reshaping.update(db, owner, series_id, later(MINUTE), include_past=True),
+    ):
+        assert "past_changes" == await broken(attempt)
+    await reshaping.update(db, owner, series_id, later(HOUR))
+    coming = [each for each in await occurrences(db, owner, series_id) if instant(each.start_at) > TOMORROW]
+    await reshaping.delete(db, owner, series_id, from_id=coming[0].id)
+    assert 0 == await audit(db)
+
+
+async def test_an_occurrence_that_was_changed_by_itself_is_judged_as_it_is(
+    db: Database, owner: UUID, stranger: UUID, weekly: tuple[UUID, UUID]
+) -> None:
+    """By its own time and its own rooms: without the room nothing of it is near; elsewhere that room's rules count."""
+    room, series_id = weekly
+    first = (await occurrences(db, owner, series_id))[0]
+    await amending.update(db, owner, first.id, lambda old: replace(old, resource_ids=()))
+    await change_rules(db, stranger, room, change_notice=5 * DAY)
+    await reshaping.update(db, owner, series_id, later(HOUR))
+    another = await ruled_room(db, stranger, change_notice=5 * DAY)
+    await change_rules(db, stranger, room)
+    await amending.update(db, owner, first.id, lambda old: replace(old, resource_ids=(str(another),)))
+    assert "change_notice" == await broken(reshaping.delete(db, owner, series_id))
+    assert 0 == await audit(db)
+
+
+async def test_a_persons_rules_bind_who_changes_their_series_for_them(
+    db: Database, owner: UUID, stranger: UUID
+) -> None:
+    """A deletion and a move; not the person, and nothing that takes no time."""
+    series = (await recurring.create(db, owner, SeriesSpec(spec(TOMORROW), "FREQ=WEEKLY;COUNT=4"))).series
+    unbooked = SeriesSpec(replace(spec(TOMORROW), transparent=True), "FREQ=WEEKLY;COUNT=4")
+    free = (await recurring.create(db, owner, unbooked)).series
+    await rule_person(db, owner, change_notice=3 * DAY)
+    acting = Cause(stranger)
+    for attempt in (
+        reshaping.delete(db, owner, series.id, cause=acting),
+        reshaping.update(db, owner, series.id, later(HOUR), cause=acting),
+    ):
+        assert "change_notice" == await broken(attempt)
+    await reshaping.delete(db, owner, free.id, cause=acting)
+    await reshaping.update(db, owner, series.id, later(HOUR))
+    await reshaping.delete(db, owner, series.id)
+    assert 0 == await audit(db)

@@ -12,12 +12,13 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from appointments.calendar import frontiers, placing, recurring
+from appointments.calendar import frontiers, placing, recurring, ruling
 from appointments.calendar.appointment import Spec
 from appointments.calendar.frontiers import LONGEST, Place
 from appointments.calendar.log import BY_OWNER, Cause, of_all
 from appointments.calendar.recurrence import instant as instant_of
 from appointments.calendar.rules import EARLIEST
+from appointments.calendar.ruling import GivenUp
 from appointments.calendar.series import (
     COLUMNS,
     FARTHEST,
@@ -65,8 +66,8 @@ async def update(
 
     With ``from_id``, that occurrence and all that follow become a series of their own and keep their ids. Fields that
     were changed individually keep their values. So do occurrences that have begun, unless ``include_past``. With
-    ``even_if_same`` the occurrences to come are booked anew even if the spec is the same: their instants may have
-    moved, because the clock rules of their zone have.
+    ``even_if_same`` the occurrences to come are booked anew even if the spec is the same, whatever the rules of
+    booking: their instants may have moved, because the clock rules of their zone have.
 
     Raises:
         NotFound: the owner has no such live series, or sees no such resource.
@@ -74,7 +75,8 @@ async def update(
         Stale: ``etag`` is given and not the current one.
         Invalid: the new spec breaks a rule, or ``from_id`` is not one of its occurrences.
         SeriesConflict: occurrences collide, and are not to be skipped.
-        Unmet: as for :func:`~appointments.calendar.recurring.create`.
+        Unmet: as for :func:`~appointments.calendar.recurring.create`, or a rule of booking does not allow an occurrence
+            to give up its time.
     """
     now = terms.clock
 
@@ -119,8 +121,9 @@ async def update(
             finished = await connection.fetch(FINISH, {"id": series.id, "endless": new.endless})
             return await as_it_is(connection, from_row(finished[0]))
         return await _move(
-            connection, series, old, new, rows=rows, previously=at, terms=terms, cause=cause, boundary=boundary
-        )
+            connection, series, old, new, rows=rows, previously=at, terms=terms, cause=cause, boundary=boundary,
+            judged=not even_if_same,
+        )  # fmt: skip
 
     return await _locked(db, owner_id, series_id, change, work=work, terms=terms)
 
@@ -292,17 +295,28 @@ async def _move(
     terms: Terms,
     cause: Cause,
     boundary: datetime | None,
+    judged: bool,
 ) -> Booked:
-    """Give the rows of a series from ``boundary`` on the times of its new spec: insert, book and delete as needed."""
+    """Give the rows of a series from ``boundary`` on the times of its new spec: insert, book and delete as needed.
+
+    The rules of booking apply only if ``judged``. A change of the clocks is nobody's decision: it is not judged.
+    """
     by = new.start_wall - old.start_wall
     since = None if boundary is None else boundary + by
     await connection.fetch(FREE, {"ids": [row[0] for row in rows]})
     until = terms.clock + FARTHEST + 2 * LONGEST if new.endless else None
     matches = _matched(rows, list(new.slots(since=since, until=until)), by)
+    standing = {slot.start_at for slot in matches.values()}
+    if judged:
+        standing = await _check_given_up(
+            connection, series, (old, new), matches=matches, ids=[row[0] for row in rows], cause=cause
+        )
     await _leave(connection, [row[0] for row in rows if row[0] not in matches], cause)
     await _rewrite_rows(connection, series, old, new, matches=matches, cause=cause, retimed=True)
     misses = await _book_apart(connection, series, previously, terms, cause)
-    booked = await settle(connection, series, new, terms, cause, made_since=since, booked_since=since)
+    booked = await settle(
+        connection, series, new, terms, cause, made_since=since, booked_since=since, standing=standing
+    )
     await frontiers.drop_idle(connection, [place.subject_id for place in previously])
     return replace(booked, misses=merged(booked.misses, misses))
 
@@ -353,6 +367,55 @@ def _matched(rows: Sequence[Row], slots: Sequence[Slot], by: timedelta) -> dict[
         if row[0] not in matches and row[4] and (following := next(rest, None)):
             matches[row[0]] = following
     return matches
+
+
+async def _check_given_up(
+    connection: Connection,
+    series: Series,
+    change: tuple[SeriesSpec, SeriesSpec],
+    *,
+    matches: dict[UUID, Slot],
+    ids: Sequence[UUID],
+    cause: Cause,
+) -> set[datetime]:
+    """See that rules allow what a change moves, gives back or deletes.
+
+    Returns:
+        When those occurrences begin that keep their time and have no new resource: nothing of them is booked anew.
+    """
+    old, new = (spec.first for spec in change)
+    left = [each for each in old.resources if each not in new.resources]
+    added = not set(new.resources) <= set(old.resources)
+    rebuffered = any(getattr(old, name) != getattr(new, name) for name in ("buffer_before", "buffer_after"))
+    given_up: list[GivenUp] = []
+    standing: set[datetime] = set()
+    for appointment_id, start_at, end_at, resource_ids, transparent, overrides in await connection.fetch(
+        LIVE_ROWS, {"ids": ids}
+    ):
+        slot, by_itself = matches.get(appointment_id), frozenset(overrides)
+        moves = (
+            slot is not None
+            and (instant(start_at), instant(end_at)) != (slot.start_at, slot.end_at)
+            and not by_itself & {"start_at", "end_at"}
+        )
+        shown_anew = old.transparent != new.transparent and not by_itself & {"transparent", "resource_ids"}
+        if slot is None or moves or shown_anew or (rebuffered and not by_itself & {"buffer_before", "transparent"}):
+            given_up.append(GivenUp(start_at, resource_ids or (), owner_too=not transparent))
+            continue
+        if left and not by_itself & {"resource_ids", "transparent"}:
+            given_up.append(GivenUp(start_at, left, owner_too=False))
+        if not added:
+            standing.add(slot.start_at)
+    await ruling.check_given_up(connection, series.owner_id, given_up, acted=cause.actor_id is not None)
+    return standing
+
+
+LIVE_ROWS = Statement(
+    """
+    SELECT id, start_at, end_at, resource_ids, transparent, overrides FROM appointments
+    WHERE id = ANY (%(ids)s::uuid[]) AND deleted_at IS NULL
+    """
+)
 
 
 async def _leave(connection: Connection, ids: Sequence[UUID], cause: Cause) -> None:
@@ -522,6 +585,7 @@ async def delete(
         NotFound: the owner has no such live series.
         Stale: ``etag`` is given and not the current one.
         Invalid: ``from_id`` is not one of its occurrences.
+        Unmet: a rule of booking no longer allows one of these occurrences to be deleted.
     """
 
     async def work(connection: Connection, held: Sequence[UUID]) -> Booked:
@@ -539,18 +603,27 @@ async def remove(
     connection: Connection, series: Series, cause: Cause, *, wall: datetime | None, now: datetime
 ) -> Series:
     """The same, in a transaction that has locked a live series and its subjects: all of it, or from a wall time on."""
+    since = wall or instant(0).replace(year=1, tzinfo=None)
+    rows = await connection.fetch(FOLLOWING, {"series_id": series.id, "wall": since})
+    given_up = [GivenUp(start_at, ids or (), owner_too=not transparent) for start_at, ids, transparent in rows]
+    await ruling.check_given_up(connection, series.owner_id, given_up, acted=cause.actor_id is not None)
     at = await frontiers.places(connection, series.id)
     if wall is None:
         series = from_row((await connection.fetch(DELETE, {"id": series.id, **cause.values}))[0])
     else:
         await _reach_rows(connection, series.id, at, now)
         series = await _rewrite_row(connection, series, divided(series.spec, wall)[0], cause)
-    values = {"series_id": series.id, "wall": wall or instant(0).replace(year=1, tzinfo=None), **cause.values}
-    await connection.fetch(DELETE_ROWS, values)
+    await connection.fetch(DELETE_ROWS, {"series_id": series.id, "wall": since, **cause.values})
     await frontiers.drop_idle(connection, [place.subject_id for place in at])
     return series
 
 
+FOLLOWING = Statement(
+    """
+    SELECT start_at, resource_ids, transparent FROM appointments
+    WHERE series_id = %(series_id)s::uuid AND occurs_wall >= %(wall)s::timestamp AND deleted_at IS NULL
+    """
+)
 DELETE = Statement(
     f"""
     WITH series AS (

@@ -152,6 +152,32 @@ async def check_change(
     )
 
 
+class GivenUp(NamedTuple):
+    """What an occurrence gives up: the time of these resources, and with ``owner_too`` that of its owner."""
+
+    start: Micros
+    resource_ids: Sequence[UUID]
+    owner_too: bool
+
+
+async def check_given_up(connection: Connection, owner_id: UUID, given_up: Sequence[GivenUp], *, acted: bool) -> None:
+    """See that rules allow all of this to be given up, as :func:`check_change`; the earliest that may not be is told.
+
+    Raises:
+        Unmet: a rule does not allow it (BOOKING_RULE).
+    """
+    acted = acted and any(each.owner_too for each in given_up)
+    resource_ids = sorted({resource_id for each in given_up for resource_id in each.resource_ids})
+    breaches = [
+        Breach(1, each.start, rule, ruled, each.start)
+        for ruled in await find(connection, owner_id, resource_ids, acted=acted)
+        for each in given_up
+        if (each.owner_too if ruled.is_person else ruled.id in each.resource_ids)
+        and (rule := changeable(ruled.terms.rules, each.start, ruled.now))
+    ]
+    _judge(breaches, override=False)
+
+
 def _judge(breaches: Sequence[Breach], *, override: bool) -> list[str]:
     if not override:
         if breaches:

@@ -6,7 +6,7 @@ and then the series itself. So a series is booked whole or not at all, whatever 
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -145,24 +145,27 @@ async def settle(
     made_since: datetime | None = None,
     booked_since: datetime | None = None,
     before_booking: Callable[[], Awaitable[None]] | None = None,
+    standing: Collection[datetime] = (),
 ) -> Booked:
     """Choose the places of a series, insert its rows, book them, and insert tails. Until then its row is not endless.
 
     Occurrences that start before ``made_since`` are not made, those before ``booked_since`` not booked. Between the two
-    ``before_booking`` may change rows; what it gives another time, it books itself.
+    ``before_booking`` may change rows; what it gives another time, it books itself. The rules of booking do not apply
+    to starts that are ``standing`` already.
     """
     at = [] if spec.first.transparent else await _choose(connection, series, spec, terms)
     further = timedelta(seconds=max((place.before + place.after for place in at), default=0))
     until = await _target(connection, spec, at, terms)
     slots = list(spec.slots(since=made_since, until=until))
-    await ruling.check(
-        connection,
-        series.owner_id,
-        spec.first,
-        spec.first.resources,
-        acted=cause.actor_id is not None,
-        starts=[micros(slot.start_at) for slot in slots],
-    )
+    if starts := [micros(slot.start_at) for slot in slots if slot.start_at not in standing]:
+        await ruling.check(
+            connection,
+            series.owner_id,
+            spec.first,
+            spec.first.resources,
+            acted=cause.actor_id is not None,
+            starts=starts,
+        )
     if found := overlap_problems(spec, slots, further):
         raise Invalid(found)
     await frontiers.make_rows(connection, [(series, slots)], cause)

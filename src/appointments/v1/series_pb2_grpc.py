@@ -118,6 +118,7 @@ class SeriesServiceServicer:
         - INVALID_ARGUMENT: as for CreateSeries and UpdateAppointment, or `from_appointment_id` is none of its occurrences.
         - NOT_FOUND: the caller has no such live series, or a resource as for CreateSeries.
         - PERMISSION_DENIED, ALREADY_EXISTS, FAILED_PRECONDITION: as for CreateSeries.
+        - FAILED_PRECONDITION: a rule of booking allows an occurrence no more to give up its time (reason BOOKING_RULE).
         - ABORTED: `series.etag` is given and stale.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -129,6 +130,8 @@ class SeriesServiceServicer:
 
         - INVALID_ARGUMENT: `id` is not a UUID, or `from_appointment_id` is none of its occurrences.
         - NOT_FOUND: the caller has no such live series.
+        - FAILED_PRECONDITION: a rule of booking does not allow one of them to be deleted any more (reason BOOKING_RULE).
+        Those that follow a later one may still be.
         - ABORTED: `etag` is given and stale.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -66,6 +66,7 @@ class SeriesServiceStub:
     - INVALID_ARGUMENT: as for CreateSeries and UpdateAppointment, or `from_appointment_id` is none of its occurrences.
     - NOT_FOUND: the caller has no such live series, or a resource as for CreateSeries.
     - PERMISSION_DENIED, ALREADY_EXISTS, FAILED_PRECONDITION: as for CreateSeries.
+    - FAILED_PRECONDITION: a rule of booking allows an occurrence no more to give up its time (reason BOOKING_RULE).
     - ABORTED: `series.etag` is given and stale.
     """
     DeleteSeries: _grpc.UnaryUnaryMultiCallable[_series_pb2.DeleteSeriesRequest, _series_pb2.DeleteSeriesResponse]
@@ -73,6 +74,8 @@ class SeriesServiceStub:
 
     - INVALID_ARGUMENT: `id` is not a UUID, or `from_appointment_id` is none of its occurrences.
     - NOT_FOUND: the caller has no such live series.
+    - FAILED_PRECONDITION: a rule of booking does not allow one of them to be deleted any more (reason BOOKING_RULE).
+      Those that follow a later one may still be.
     - ABORTED: `etag` is given and stale.
     """
     UndeleteSeries: _grpc.UnaryUnaryMultiCallable[_series_pb2.UndeleteSeriesRequest, _series_pb2.UndeleteSeriesResponse]
@@ -122,6 +125,7 @@ class SeriesServiceAsyncStub(SeriesServiceStub):
     - INVALID_ARGUMENT: as for CreateSeries and UpdateAppointment, or `from_appointment_id` is none of its occurrences.
     - NOT_FOUND: the caller has no such live series, or a resource as for CreateSeries.
     - PERMISSION_DENIED, ALREADY_EXISTS, FAILED_PRECONDITION: as for CreateSeries.
+    - FAILED_PRECONDITION: a rule of booking allows an occurrence no more to give up its time (reason BOOKING_RULE).
     - ABORTED: `series.etag` is given and stale.
     """
     DeleteSeries: _aio.UnaryUnaryMultiCallable[_series_pb2.DeleteSeriesRequest, _series_pb2.DeleteSeriesResponse]  # type: ignore[assignment]
@@ -129,6 +133,8 @@ class SeriesServiceAsyncStub(SeriesServiceStub):
 
     - INVALID_ARGUMENT: `id` is not a UUID, or `from_appointment_id` is none of its occurrences.
     - NOT_FOUND: the caller has no such live series.
+    - FAILED_PRECONDITION: a rule of booking does not allow one of them to be deleted any more (reason BOOKING_RULE).
+      Those that follow a later one may still be.
     - ABORTED: `etag` is given and stale.
     """
     UndeleteSeries: _aio.UnaryUnaryMultiCallable[_series_pb2.UndeleteSeriesRequest, _series_pb2.UndeleteSeriesResponse]  # type: ignore[assignment]
@@ -199,6 +205,7 @@ class SeriesServiceServicer(metaclass=_abc_1.ABCMeta):
         - INVALID_ARGUMENT: as for CreateSeries and UpdateAppointment, or `from_appointment_id` is none of its occurrences.
         - NOT_FOUND: the caller has no such live series, or a resource as for CreateSeries.
         - PERMISSION_DENIED, ALREADY_EXISTS, FAILED_PRECONDITION: as for CreateSeries.
+        - FAILED_PRECONDITION: a rule of booking allows an occurrence no more to give up its time (reason BOOKING_RULE).
         - ABORTED: `series.etag` is given and stale.
         """
 
@@ -212,6 +219,8 @@ class SeriesServiceServicer(metaclass=_abc_1.ABCMeta):
 
         - INVALID_ARGUMENT: `id` is not a UUID, or `from_appointment_id` is none of its occurrences.
         - NOT_FOUND: the caller has no such live series.
+        - FAILED_PRECONDITION: a rule of booking does not allow one of them to be deleted any more (reason BOOKING_RULE).
+          Those that follow a later one may still be.
         - ABORTED: `etag` is given and stale.
         """
 
