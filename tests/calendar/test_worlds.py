@@ -1,22 +1,25 @@
 """Random worlds: what a search offers can be booked, and what it does not is refused, for the reason that it gives.
 
 A world is a person and a room in one of ten zones, around a night in which a clock is changed: hours and dates with
-others, units, buffers, rules of booking, appointments and holds, some of which have expired. A few hundred by default;
+others, units, buffers, rules of booking, appointments and holds, some of which have expired; in two of five also a
+series, with an end or without, with exceptions, and often with its frontier still before that night. Few by default;
 ``WORLDS=100000`` is the long run, ``WORLDS_SEED`` begins elsewhere.
 """
 
 import asyncio
+import contextlib
 import os
 import random
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
-from appointments.calendar import availability, booking
+from appointments.calendar import amending, availability, booking, listing, recurring
 from appointments.calendar.appointment import Spec
 from appointments.calendar.availability import Asker, Search, Wanted
 from appointments.calendar.bookable.hours import ALWAYS, DAY, MINUTE, DayHours, Hours, SpecialDay, clock, opened
@@ -24,6 +27,8 @@ from appointments.calendar.bookable.rules import NO_RULES, BookingRules, violati
 from appointments.calendar.bookable.slots import Requirement, Subject, grid
 from appointments.calendar.bookable.spans import Span
 from appointments.calendar.bookable.terms import HOURS, NOTICE, Terms
+from appointments.calendar.series import SeriesSpec
+from appointments.calendar.settling import Terms as Booking
 from appointments.db import Database, Micros, instant, micros
 from appointments.shared.errors import Conflict, Unmet
 from tests.people import add_user
@@ -48,6 +53,16 @@ def nights(zone: str) -> list[Micros]:
 def delta(value: Micros) -> timedelta:
     """Microseconds as a timedelta."""
     return timedelta(microseconds=value)
+
+
+@dataclass(frozen=True)
+class Recurring:
+    """A series, whose it is, and what is done to its occurrences near the night."""
+
+    spec: SeriesSpec
+    of_owner: bool
+    horizon: timedelta
+    exceptions: int
 
 
 @dataclass
@@ -79,9 +94,12 @@ class World:
             delta(dice.choice([0, 10, 40]) * MINUTE),
             delta(dice.choice([0, 20]) * MINUTE),
         )
+        self.series = self._series() if dice.random() < 0.4 else None
+        # What is booked holds a frontier beyond itself, so without it more series are met by their tails.
+        alone = self.series is not None and dice.random() < 0.7
         # Who is taken when, and until when it is a hold: None for an appointment.
-        self.taken = [(0, span, hold) for span, hold in self._taken()]
-        for unit in range(1, self.units + 1):
+        self.taken = [] if alone else [(0, span, hold) for span, hold in self._taken()]
+        for unit in range(1, self.units + 1) if not alone else ():
             self.taken += [(unit, span, hold) for span, hold in self._taken()]
 
     def _hours(self) -> Hours:
@@ -116,6 +134,27 @@ class World:
             within_hours=dice.random() < 0.8,
             past_changes=dice.random() < 0.5,
         )
+
+    def _series(self) -> Recurring:
+        dice = self.dice
+        # A series is rows for a month from its start at least, so it is met by its tail where it has begun before that.
+        earlier = dice.randrange(8) if self.first < NOW - 20 * DAY else dice.choice([0, 3, 40, 70, 70])
+        start = instant(self.first + dice.randrange(-40, 160) * QUARTER - earlier * DAY)
+        of_owner = dice.random() < 0.6
+        first = Spec(
+            "Again",
+            start,
+            start + delta(dice.choice([1, 2, 5, 12]) * QUARTER),
+            self.zone,
+            resource_ids=() if of_owner and dice.random() < 0.5 else (str(self.room),),
+            buffer_before=delta(dice.choice([0, 0, 15]) * MINUTE),
+            buffer_after=delta(dice.choice([0, 0, 5]) * MINUTE),
+        )
+        rule = dice.choice(["FREQ=DAILY", "FREQ=DAILY;INTERVAL=2", "FREQ=WEEKLY;BYDAY=MO,TU,TH,SA,SU"])
+        # Without an end it would have as many rows as days have passed.
+        if self.first < NOW - 20 * DAY or dice.random() < 0.3:
+            rule += f";COUNT={earlier + dice.randrange(2, 15)}"
+        return Recurring(SeriesSpec(first, rule), of_owner, timedelta(days=dice.choice([1, 1, 40])), dice.randrange(3))
 
     def _taken(self) -> list[tuple[Span, datetime | None]]:
         dice = self.dice
@@ -170,7 +209,7 @@ async def make(db: Database, world: World, filler: UUID) -> None:
         "zone": world.zone,
         "hours": hours,
         "owner_hours": owner_hours,
-        "rules": rules,
+        "rules": None,
         "before": world.buffers[0] * 60,
         "after": world.buffers[1] * 60,
         "filler": filler,
@@ -182,7 +221,51 @@ async def make(db: Database, world: World, filler: UUID) -> None:
     }
     async with db.connection() as connection:
         await connection.execute(WORLD, values)
+    if world.series:
+        await repeat(db, world, world.series)
+    async with db.connection() as connection:
+        await connection.execute(RULE, {"room": world.room, "rules": rules})
 
+
+RULE = "UPDATE resources SET booking_rules = %(rules)s::jsonb WHERE id = %(room)s"
+
+
+async def repeat(db: Database, world: World, wanted: Recurring) -> None:
+    """Book the series of a world around what is there, and change some of its occurrences by themselves."""
+    booker = world.owner if wanted.of_owner else await add_user(db)
+    booked = await recurring.create(db, booker, wanted.spec, Booking(skip=True, horizon=wanted.horizon))
+    if not wanted.exceptions:
+        return
+    window = listing.Window(booker, series_id=booked.series.id, since=instant(world.first), until=instant(world.end))
+    rows = (await listing.page(db.reads(booker, ""), window, size=1000)).appointments
+    for number, row in enumerate(rows[: wanted.exceptions]):
+        if number % 2:
+            await amending.delete(db, booker, row.id)
+            continue
+        with contextlib.suppress(Conflict):
+            await amending.update(db, booker, row.id, later(delta(world.dice.choice([-90, 30, 75]) * MINUTE)))
+
+
+def later(by: timedelta) -> Callable[[Spec], Spec]:
+    """A change that moves an appointment."""
+    return lambda old: replace(old, start_at=old.start_at + by, end_at=old.end_at + by)
+
+
+async def beyond(db: Database, world: World) -> bool:
+    """Whether the search reaches beyond a frontier."""
+    async with db.connection() as connection:
+        values = {"owner": world.owner, "room": world.room, "first": instant(world.first), "end": instant(world.end)}
+        return bool((await (await connection.execute(BEYOND, values)).fetchone() or [False])[0])
+
+
+BEYOND = """
+    SELECT EXISTS (
+        SELECT FROM bookings
+        WHERE appointment_id IS NULL AND during && tstzrange(%(first)s::timestamptz, %(end)s::timestamptz)
+          AND (subject_id = %(owner)s
+               OR subject_id IN (SELECT subject_id FROM resource_units WHERE resource_id = %(room)s))
+    )
+"""
 
 WORLD = """
     WITH new_subjects AS (
@@ -277,6 +360,8 @@ async def live(db: Database, number: int, filler: UUID, seen: Counter[str]) -> N
     world = World(random.Random(f"{SEED} {number}"))
     try:
         await make(db, world, filler)
+        seen["series"] += world.series is not None
+        seen["beyond"] += await beyond(db, world)
         page = await availability.search(db, Asker(world.owner), world.search, size=1000)
         offered = {each.start for each in page.offers}
         candidates = world.candidates()
@@ -306,5 +391,5 @@ async def test_what_is_offered_books_and_what_is_not_is_refused_as_told(db: Data
 
     await asyncio.gather(*(walk() for _ in range(AT_ONCE)))
     print(dict(seen))  # noqa: T201 - for the long run
-    rare = {"buffers"} if WORLDS < 1000 else set()
-    assert {"booked", "hours", "notice", "rules", "busy", "buffers"} - rare <= set(seen)
+    rare = {"buffers", "beyond"} if WORLDS < 1000 else set()
+    assert {"booked", "hours", "notice", "rules", "busy", "buffers", "series", "beyond"} - rare <= set(+seen)
