@@ -1,5 +1,7 @@
 /** Who is signed in, in this tab and in the others. */
-import type { User } from "../../gen/appointments/v1/account_pb.js";
+import type { MessageInitShape } from "@bufbuild/protobuf";
+
+import type { User, UserSchema } from "../../gen/appointments/v1/account_pb.js";
 import { accountService } from "./api.ts";
 import { connection } from "./connection.svelte.ts";
 import { Fault } from "./faults.ts";
@@ -13,6 +15,7 @@ const UNSET = "UTC";
 /** Who has signed in on this browser before. */
 const RETURNING = "appointments.returning";
 
+type Updatable = "displayName" | "timeZone" | "hours";
 type News = "signed in" | "signed out" | "changed";
 
 class Session {
@@ -82,11 +85,12 @@ class Session {
     this.#tabs.postMessage("signed out" satisfies News);
   }
 
-  /** The account's name or zone. */
-  async update(change: { displayName?: string; timeZone?: string }): Promise<void> {
+  /** The account's name, zone or hours. */
+  async update(change: Pick<MessageInitShape<typeof UserSchema>, Updatable>): Promise<void> {
     const paths = [
       ...(change.displayName === undefined ? [] : ["display_name"]),
       ...(change.timeZone === undefined ? [] : ["time_zone"]),
+      ...(change.hours === undefined ? [] : ["hours"]),
     ];
     const { user } = await accountService.updateCurrentUser({ user: change, updateMask: { paths } });
     if (user) this.#enter(user);

@@ -3,6 +3,7 @@ import type { Calendar } from "@event-calendar/core";
 
 import type { Booked } from "../../lib/calendar/appointment.ts";
 import { colourOf } from "../../lib/calendar/colour.ts";
+import { closed, type Opened } from "../../lib/calendar/hours.ts";
 import { store } from "../../lib/calendar/store.svelte.ts";
 import { clockOf, dayText, spanText, type TimeStyle } from "../../lib/time/format.ts";
 import type { Span } from "../../lib/time/spans.ts";
@@ -93,6 +94,23 @@ export function bufferInputs(booked: Booked, zone: string): Calendar.EventInput[
       display: "background" as const,
       classNames: ["buffer"],
     }));
+}
+
+/** The time at which somebody or something is closed, shaded. */
+export function closedInputs(
+  hours: Opened | undefined,
+  home: string,
+  window: Span | undefined,
+  zone: string,
+): Calendar.EventInput[] {
+  if (!window) return [];
+  return closed(hours, home, window).map(({ start, end }) => ({
+    id: `closed ${start}`,
+    start: wallAt(start, zone),
+    end: wallAt(end, zone),
+    display: "background" as const,
+    classNames: ["closed"],
+  }));
 }
 
 /** The days that it touches. */
