@@ -1,6 +1,10 @@
 """GET /auth/audit: a person sees what happened to their own account, and nothing of anybody else."""
 
+import grpc
+
+from appointments.v1 import feeds_pb2, feeds_pb2_grpc, webhooks_pb2, webhooks_pb2_grpc
 from tests.api.rest import browser, problem, sign_up
+from tests.clients import person
 from tests.service import Server
 
 
@@ -40,3 +44,32 @@ async def test_exports_are_recorded(server: Server) -> None:
         assert 200 == (await client.get("/calendar.ics")).status_code
         newest = (await client.get("/auth/audit")).json()["events"][0]
         assert ("data.exported", {"form": "ics"}, "you") == (newest["event"], newest["detail"], newest["by"])
+
+
+async def test_what_shows_a_calendar_to_others_is_recorded(server: Server) -> None:
+    """Feeds and webhooks: made, changed and ended, with what was changed but not where it leads."""
+    hooks_pb = webhooks_pb2
+    async with person(server.grpc) as ada, grpc.aio.insecure_channel(server.grpc) as channel:
+        feeds, hooks = feeds_pb2_grpc.FeedServiceStub(channel), webhooks_pb2_grpc.WebhookServiceStub(channel)
+        wanted = feeds_pb2.CreateFeedRequest(feed=feeds_pb2.Feed(display_name="Phone", busy_only=True))
+        feed = (await feeds.CreateFeed(wanted, metadata=ada.metadata)).feed.id
+        await feeds.DeleteFeed(feeds_pb2.DeleteFeedRequest(id=feed), metadata=ada.metadata)
+        hook = hooks_pb.Webhook(url="http://93.184.216.34/hook")
+        hook.id = (
+            await hooks.CreateWebhook(hooks_pb.CreateWebhookRequest(webhook=hook), metadata=ada.metadata)
+        ).webhook.id
+        hook.url = "http://93.184.216.34/elsewhere"
+        await hooks.UpdateWebhook(hooks_pb.UpdateWebhookRequest(webhook=hook), metadata=ada.metadata)
+        await hooks.RotateSecret(hooks_pb.RotateSecretRequest(id=hook.id), metadata=ada.metadata)
+        await hooks.DeleteWebhook(hooks_pb.DeleteWebhookRequest(id=hook.id), metadata=ada.metadata)
+    async with browser(server.url, Authorization=ada.metadata[0][1]) as client:
+        found = (await client.get("/auth/audit", params={"page_size": "6"})).json()["events"][::-1]
+    assert {"you"} == {each["by"] for each in found}
+    assert [
+        ("feed.created", {"feed": feed, "busy_only": True}),
+        ("feed.deleted", {"feed": feed}),
+        ("webhook.created", {"webhook": hook.id}),
+        ("webhook.changed", {"webhook": hook.id, "fields": ["url"]}),
+        ("webhook.secret_changed", {"webhook": hook.id}),
+        ("webhook.deleted", {"webhook": hook.id}),
+    ] == [(each["event"], each["detail"]) for each in found]

@@ -30,6 +30,8 @@ Event = Literal[
     "data.exported",
     "email.changed",
     "email.verified",
+    "feed.created",
+    "feed.deleted",
     "key.created",
     "key.revoked",
     "password.changed",
@@ -37,6 +39,10 @@ Event = Literal[
     "session.ended",
     "sign_in",
     "sign_in.failed",
+    "webhook.changed",
+    "webhook.created",
+    "webhook.deleted",
+    "webhook.secret_changed",
 ]
 EVENTS: tuple[Event, ...] = Event.__args__  # type: ignore[attr-defined]
 

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
+from appointments.auth import audit
 from appointments.changes.webhooks.target import Target
 from appointments.db import Connection, Database, Micros, Row, Statement
 from appointments.shared.errors import Invalid, NotFound, Unmet, Violation
@@ -78,7 +79,10 @@ async def create(db: Database, owner_id: UUID, spec: Spec, target: Target) -> tu
 
     async def work(connection: Connection) -> list[Row]:
         await connection.fetch(LOCK_OWNER, values)
-        return await connection.fetch(CREATE, values)
+        rows = await connection.fetch(CREATE, values)
+        if rows:
+            await _record(connection, "webhook.created", owner_id, rows[0][0])
+        return rows
 
     rows = await db.transact(work)
     if not rows:
@@ -139,7 +143,13 @@ async def update(db: Database, owner_id: UUID, webhook_id: UUID, changed: Mappin
     spec = Spec(**{field: changed.get(field, getattr(current, field)) for field in Spec.__slots__})
     if bad := violations(spec, target):
         raise Invalid(bad)
-    return _found(await db.fetch(UPDATE, {"id": webhook_id, "owner_id": owner_id, **_values(spec)}))
+
+    async def work(connection: Connection) -> Webhook:
+        found = _found(await connection.fetch(UPDATE, {"id": webhook_id, "owner_id": owner_id, **_values(spec)}))
+        await _record(connection, "webhook.changed", owner_id, webhook_id, fields=sorted(changed))
+        return found
+
+    return await db.transact(work)
 
 
 UPDATE = Statement(
@@ -160,8 +170,13 @@ async def delete(db: Database, owner_id: UUID, webhook_id: UUID) -> None:
     Raises:
         NotFound: the owner has no such webhook.
     """
-    if not await db.fetch(DELETE, {"id": webhook_id, "owner_id": owner_id}):
-        raise NotFound("You have no such webhook.")
+
+    async def work(connection: Connection) -> None:
+        if not await connection.fetch(DELETE, {"id": webhook_id, "owner_id": owner_id}):
+            raise NotFound("You have no such webhook.")
+        await _record(connection, "webhook.deleted", owner_id, webhook_id)
+
+    await db.transact(work)
 
 
 DELETE = Statement(
@@ -184,8 +199,13 @@ async def rotate(db: Database, owner_id: UUID, webhook_id: UUID) -> bytes:
     """
     secret = secrets.token_bytes(SECRET_BYTES)
     values = {"id": webhook_id, "owner_id": owner_id, "secret": secret, "hours": PREVIOUS_HOURS}
-    if not await db.fetch(ROTATE, values):
-        raise NotFound("You have no such webhook.")
+
+    async def work(connection: Connection) -> None:
+        if not await connection.fetch(ROTATE, values):
+            raise NotFound("You have no such webhook.")
+        await _record(connection, "webhook.secret_changed", owner_id, webhook_id)
+
+    await db.transact(work)
     return secret
 
 
@@ -197,6 +217,10 @@ ROTATE = Statement(
     RETURNING id
     """
 )
+
+
+async def _record(connection: Connection, event: audit.Event, owner_id: UUID, webhook_id: UUID, **detail: Any) -> None:
+    await audit.record(connection, event, owner_id, actor_id=owner_id, webhook=str(webhook_id), **detail)
 
 
 def _values(spec: Spec) -> dict[str, Any]:

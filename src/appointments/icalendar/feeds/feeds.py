@@ -12,6 +12,7 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
+from appointments.auth import audit
 from appointments.db import Connection, Database, Statement, instant
 from appointments.mail import Links
 from appointments.mail.links import digest_of
@@ -80,7 +81,10 @@ class Feeds:
             rows = await connection.fetch(COUNT, {"user_id": user_id})
             if rows and rows[0][0] >= MOST:
                 raise Unmet(f"You have {MOST} feeds already. Delete one first.", reason="TOO_MANY_FEEDS")
-            return instant((await connection.fetch(CREATE, values))[0][0])
+            created_at = instant((await connection.fetch(CREATE, values))[0][0])
+            about = {"feed": str(feed_id), "busy_only": is_busy_only}
+            await audit.record(connection, "feed.created", user_id, actor_id=user_id, **about)
+            return created_at
 
         created_at = await self._db.transact(work)
         return Feed(feed_id, display_name, is_busy_only, created_at, None), self._links.url(
@@ -100,8 +104,13 @@ class Feeds:
         Raises:
             NotFound: they have no such feed.
         """
-        if not await self._db.fetch(DELETE, {"user_id": user_id, "id": feed_id}):
-            raise NotFound("You have no such feed.")
+
+        async def work(connection: Connection) -> None:
+            if not await connection.fetch(DELETE, {"user_id": user_id, "id": feed_id}):
+                raise NotFound("You have no such feed.")
+            await audit.record(connection, "feed.deleted", user_id, actor_id=user_id, feed=str(feed_id))
+
+        await self._db.transact(work)
 
     async def open(self, secret: str) -> Opened:
         """Find a feed by its secret, and note that it is read.
