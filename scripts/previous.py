@@ -7,6 +7,7 @@ older commit's own black-box tests loose on it. Exits with what they exit with.
 """
 
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -27,9 +28,15 @@ START_SECONDS = 60.0
 
 
 def unpack(commit: str, folder: Path) -> None:
-    """The older tree; generated code and migrations are in it, and the wheel's link to them is made here."""
+    """Unpack the older tree. Generated code and migrations are in it, the built page is not."""
     archive = subprocess.run(["git", "archive", commit], cwd=ROOT, capture_output=True, check=True).stdout
     subprocess.run(["tar", "--extract", f"--directory={folder}"], input=archive, check=True)
+
+
+def free_address() -> str:
+    """A port of loopback that nobody listens on just now."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return f"127.0.0.1:{found.getsockname()[1]}"
 
 
 def wait(url: str, process: subprocess.Popen[bytes]) -> None:
@@ -50,10 +57,10 @@ def main() -> int:
         folder = Path(place)
         unpack(commit, folder)
         older = {**os.environ, "PYTHONPATH": str(folder / "src"), "DATABASE_URL": database.dsn, "BCRYPT_COST": "4"}
-        older |= {"GRPC_BIND": "127.0.0.1:50951", "HTTP_BIND": "127.0.0.1:50952", "TRUSTED_PROXY_HOPS": "1"}
+        older |= {"GRPC_BIND": free_address(), "HTTP_BIND": free_address(), "TRUSTED_PROXY_HOPS": "1"}
         process = subprocess.Popen([sys.executable, "-m", "appointments", "serve"], cwd=folder, env=older)
         try:
-            wait("http://127.0.0.1:50952", process)
+            wait(f"http://{older['HTTP_BIND']}", process)
             newer = {**os.environ, "DATABASE_URL": database.dsn}
             subprocess.run([sys.executable, "-m", "appointments", "migrate"], cwd=ROOT, env=newer, check=True)
             target = {"APPOINTMENTS_TARGET_GRPC": older["GRPC_BIND"], "APPOINTMENTS_TARGET_HTTP": older["HTTP_BIND"]}
