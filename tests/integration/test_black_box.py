@@ -23,7 +23,8 @@ async def create_from_a_page(client: httpx.AsyncClient, booking: pb.Appointment)
     told = dict(response.headers)
     for flags, data in frames(response.content):
         if flags & 0x80:
-            told |= (line.split(":", 1) for line in bytes(data).decode().splitlines())
+            lines = (line.partition(":") for line in bytes(data).decode().splitlines())
+            told |= {name: value for name, _, value in lines}
     return response.status_code, int(told["grpc-status"])
 
 

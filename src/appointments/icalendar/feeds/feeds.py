@@ -82,8 +82,9 @@ class Feeds:
             if rows and rows[0][0] >= MOST:
                 raise Unmet(f"You have {MOST} feeds already. Delete one first.", reason="TOO_MANY_FEEDS")
             created_at = instant((await connection.fetch(CREATE, values))[0][0])
-            about = {"feed": str(feed_id), "busy_only": is_busy_only}
-            await audit.record(connection, "feed.created", user_id, actor_id=user_id, **about)
+            await audit.record(
+                connection, "feed.created", user_id, actor_id=user_id, feed=str(feed_id), busy_only=is_busy_only
+            )
             return created_at
 
         created_at = await self._db.transact(work)
