@@ -11,7 +11,7 @@ import pytest
 from appointments.calendar import amending, booking
 from appointments.calendar.appointment import Appointment, Attendee, Spec, to_values
 from appointments.calendar.log import BY_OWNER
-from appointments.db import Database, Row, Statement
+from appointments.db import Database, Row, Statement, batching
 from appointments.db.batching import Batcher
 from appointments.db.statement import Values
 from appointments.shared.errors import Conflict, NotFound, Unauthenticated
@@ -193,9 +193,10 @@ async def test_who_asks_for_much_keeps_nobody_waiting(db: Database, owner: UUID,
 
 
 async def test_of_whom_a_statement_has_several_rows_the_subject_is_locked(
-    db: Database, owner: UUID, stranger: UUID, dsn: str
+    db: Database, owner: UUID, stranger: UUID, dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A change of a booking has to wait until all of the owner's are made; whoever has one row is not kept waiting."""
+    monkeypatch.setattr(batching, "PATIENCE", 10)  # however long the look at the locks takes, nobody overtakes
     free: list[set[UUID]] = []
 
     async def fetch(statement: Statement, values: Values) -> list[Row]:
