@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import struct
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -269,6 +270,7 @@ async def delays_of(
 
     streams, creates = await connected(watching.grpc, Streaming), await connected(writing.grpc, Streaming)
     failed: list[str] = []
+    statuses: list[str] = []
     for person in people:
         streams.open(WATCH, person.token(), b"", news, failed.append)
     await asyncio.sleep(1)
@@ -281,9 +283,9 @@ async def delays_of(
         wanted = appointments.Appointment(title="Haircut", time_zone="Europe/Zurich", start_time=start)
         wanted.end_time.seconds = start.seconds + 60
         request = appointments.CreateAppointmentRequest(appointment=wanted).SerializeToString()
-        creates.open(PATHS["create"], person.token(), request, booked, lambda _: None)
-    await until(lambda: bool(failed) or (len(answered) == count and len(told) >= count), 30)
-    assert not failed, failed
+        creates.open(PATHS["create"], person.token(), request, booked, statuses.append)
+    await until(lambda: bool(failed) or (len(statuses) == count and len(told) >= len(answered)), 60)
+    assert (not failed, {"OK"}) == (True, set(statuses)), (failed, Counter(statuses))
     streams.close()
     creates.close()
     return sorted(told[each] - answered[each] for each in answered)

@@ -57,13 +57,13 @@ async def write(server: Server, who: Person, number: int, stop: asyncio.Event) -
             start = TEN + (number * 4000 + hours) * HOUR
             try:
                 wanted = pb.CreateAppointmentRequest(appointment=appointment(start))
-                made = (await stub.CreateAppointment(wanted, metadata=who.metadata, timeout=10)).appointment
+                made = (await stub.CreateAppointment(wanted, metadata=who.metadata, timeout=30)).appointment
                 renamed = pb.UpdateAppointmentRequest(appointment=pb.Appointment(id=made.id, title=f"Changed {hours}"))
-                await stub.UpdateAppointment(renamed, metadata=who.metadata, timeout=10)
+                await stub.UpdateAppointment(renamed, metadata=who.metadata, timeout=30)
                 done += 2
                 if hours % 2:
                     deleting = pb.DeleteAppointmentRequest(id=made.id)
-                    await stub.DeleteAppointment(deleting, metadata=who.metadata, timeout=10)
+                    await stub.DeleteAppointment(deleting, metadata=who.metadata, timeout=30)
                     done += 1
             except grpc.aio.AioRpcError as error:
                 if error.code() not in RETRY:
@@ -131,6 +131,7 @@ async def read_to_the_end(server: Server, who: Person, copy: Watching) -> None:
                 return
 
 
+@pytest.mark.timeout(240 + 3 * SECONDS)
 async def test_copies_equal_the_table_whoever_is_killed(postgres: Postgres) -> None:
     """Twenty writers of two people; workers and PostgreSQL die by turns, and who follows is cut off all the time.
 

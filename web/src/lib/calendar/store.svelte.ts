@@ -17,6 +17,8 @@ import { session } from "../net/session.svelte.ts";
 import { overlap, type Span } from "../time/spans.ts";
 
 const PAGE_SIZE = 1000;
+/** Milliseconds for which what has come from elsewhere is marked. */
+const MARKED = 4_000;
 
 /** What to list: what overlaps it. Without an end: all that there is, but of what never ends only what is near. */
 interface Window {
@@ -35,6 +37,8 @@ class Store {
   /** Where appointments are shown while the server has not answered the move. */
   #moves = $state.raw<ReadonlyMap<string, Move>>(new Map());
   #deletions = $state.raw<ReadonlySet<string>>(new Set());
+  /** What was booked or changed elsewhere just now. */
+  #arrived = $state.raw<ReadonlySet<string>>(new Set());
   #queues = new Map<string, Promise<unknown>>();
   #window: Span | null = null;
   #load: AbortController | null = null;
@@ -67,9 +71,15 @@ class Store {
     return this.#moves.has(id);
   }
 
+  /** Whether it was booked or changed elsewhere just now. */
+  arrived(id: string): boolean {
+    return this.#arrived.has(id);
+  }
+
   /** Forget everything, for whoever signs in next. */
   clear(): void {
     this.#load?.abort();
+    this.#arrived = new Set();
     this.#window = null;
     this.loaded = false;
     this.#known = new Map();
@@ -79,6 +89,8 @@ class Store {
 
   /** Show a window, and keep to it from now on. */
   async show(window: Span): Promise<void> {
+    // What comes with another window has not changed; nor has what this page itself did, since that is known.
+    const again = this.loaded && this.#window?.start === window.start && this.#window.end === window.end;
     this.#window = window;
     this.#load?.abort();
     const load = (this.#load = new AbortController());
@@ -93,6 +105,7 @@ class Store {
         // Most looks find nothing new; then nothing is drawn again.
         const before = [...this.#known.values()].filter((booked) => overlap(booked, window));
         if (same(before, found)) continue;
+        if (again) this.#mark(found.filter(({ id, etag }) => !this.has(id, etag)).map(({ id }) => id));
         const kept = [...this.#known.values()].filter((booked) => !overlap(booked, window));
         this.#known = new Map([...kept, ...found].map((booked) => [booked.id, booked]));
       }
@@ -225,6 +238,14 @@ class Store {
       };
     });
     return Promise.all(named);
+  }
+
+  #mark(ids: readonly string[]): void {
+    if (ids.length === 0) return;
+    this.#arrived = new Set([...this.#arrived, ...ids]);
+    setTimeout(() => {
+      this.#arrived = new Set([...this.#arrived].filter((id) => !ids.includes(id)));
+    }, MARKED);
   }
 
   #told(answer: { appointment?: Appointment | undefined }): Booked {

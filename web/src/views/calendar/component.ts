@@ -74,6 +74,7 @@ export function inputOf(booked: Booked, zone: string, colour = colourOf(booked.t
       ...(booked.end <= Date.now() ? ["past"] : []),
       ...(booked.free ? ["free"] : []),
       ...(store.unsettled(booked.id) ? ["unsettled"] : []),
+      ...(store.arrived(booked.id) ? ["arrived"] : []),
     ],
   };
 }
