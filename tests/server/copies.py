@@ -139,7 +139,7 @@ class Listening(Copy):
                 async with opened(way, cookie(way, who, **{"last-event-id": self.cursor})) as (response, events):
                     # A proxy answers 502 for a server that is not there.
                     assert response.status_code in {200, 502, 503, 504}, await response.aread()
-                    left = chance.randrange(1, 40)
+                    left = chance.randrange(1, 20)
                     async for event in events:
                         if event.data:
                             self.take(event.answer.changes)

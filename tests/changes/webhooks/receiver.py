@@ -39,6 +39,8 @@ class Receiver:
                 self.refused += 1
             writer.write(f"HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".encode())
             await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):  # a poster that was killed
+            pass
         finally:
             writer.close()
 
