@@ -169,7 +169,7 @@ async def test_copies_equal_the_table_whoever_is_killed(postgres: Postgres) -> N
             await settle(dsn)
             expected = table(dsn, ada.user_id)
             async with asyncio.timeout(60):
-                while any(copy.rows != expected for copy in heard):  # noqa: ASYNC110 - a state, not an event
+                while any(copy.rows != expected for copy in heard):
                     for task in listening:
                         if task.done():
                             task.result()
