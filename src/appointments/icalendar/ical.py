@@ -4,14 +4,24 @@ Text that people write is data: the library escapes it, and characters that the 
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from itertools import chain
 from zoneinfo import ZoneInfo
 
-from icalendar import Calendar, Component, Event, Timezone, vCalAddress, vText
+from icalendar import (
+    Calendar,
+    Component,
+    Event,
+    Timezone,
+    TimezoneDaylight,
+    TimezoneStandard,
+    vCalAddress,
+    vRecur,
+    vText,
+)
 
 from appointments.calendar.appointment import Appointment, Attendee
 from appointments.calendar.recurrence import instant as wall_to_instant
@@ -125,14 +135,83 @@ def timezones(appointments: Iterable[Appointment], spans: Iterable[tuple[str, da
             known = needed.get(name)
             needed[name] = (min(first, known[0]), max(last, known[1])) if known else (first, last)
     # By whole years, so that the same ones are asked for again and again.
-    return [_timezone(name, first.year - 1, last.year + 2) for name, (first, last) in sorted(needed.items())]
+    return [
+        _timezone(name, max(first.year - 1, 2), min(last.year + 2, 9999))
+        for name, (first, last) in sorted(needed.items())
+    ]
 
 
 @lru_cache(maxsize=512)
 def _timezone(name: str, since: int, until: int) -> Timezone:
-    made = Timezone.from_tzid(name, first_date=date(since, 1, 1), last_date=date(until, 1, 1))
-    made.pop("comment", None)
+    """A zone for these years, as rules where they are regular: some programs read the first date of an RDATE only."""
+    clock = zone(name)
+    begin = datetime(since, 1, 1, tzinfo=UTC)
+    made = Timezone()
+    made.add("TZID", name)
+    changes: dict[tuple[timedelta, timedelta], list[datetime]] = {}
+    for at in _changes(clock, begin, datetime(until, 1, 1, tzinfo=UTC)):
+        before, after = _offset(at - _MINUTE, clock), _offset(at, clock)
+        changes.setdefault((before, after), []).append(at)
+    made.add_component(_observance(begin, _offset(begin, clock), clock))
+    for (before, _), times in changes.items():
+        rule = _yearly([(at + before).replace(tzinfo=None) for at in times])
+        if rule and len(times) == until - since:
+            made.add_component(_observance(times[0], before, clock, rule))
+        else:
+            for at in times:
+                made.add_component(_observance(at, before, clock))
     return made
+
+
+_MINUTE = timedelta(minutes=1)
+_WEEKDAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
+
+
+def _offset(at: datetime, clock: ZoneInfo) -> timedelta:
+    return at.astimezone(clock).utcoffset() or timedelta()
+
+
+def _changes(clock: ZoneInfo, since: datetime, until: datetime) -> Iterator[datetime]:
+    """When a clock is put forward or back, to the minute. No zone changes twice within a week."""
+    begin = since
+    while begin < until:
+        low, high = begin, begin + timedelta(weeks=1)
+        if _offset(low, clock) != _offset(high, clock):
+            while high - low > _MINUTE:
+                middle = low + (high - low) // 2 // _MINUTE * _MINUTE
+                low, high = (middle, high) if _offset(middle, clock) == _offset(begin, clock) else (low, middle)
+            yield high
+        begin += timedelta(weeks=1)
+
+
+def _observance(at: datetime, before: timedelta, clock: ZoneInfo, rule: str = "") -> Component:
+    local = at.astimezone(clock)
+    made = TimezoneDaylight() if local.dst() else TimezoneStandard()
+    # The onset is said by the clock as it was before (RFC 5545, 3.6.5).
+    made.add("DTSTART", (at + before).replace(tzinfo=None))
+    made.add("TZNAME", local.tzname())
+    made.add("TZOFFSETFROM", before)
+    made.add("TZOFFSETTO", _offset(at, clock))
+    if rule:
+        made.add("RRULE", vRecur.from_ical(rule))
+    return made
+
+
+def _yearly(onsets: Sequence[datetime]) -> str:
+    """The rule of onsets on the same Sunday, or other weekday, of a month each year; "" if they follow none."""
+    first = onsets[0]
+    if any(
+        (each.year, each.month, each.weekday(), each.time())
+        != (first.year + n, first.month, first.weekday(), first.time())
+        for n, each in enumerate(onsets)
+    ):
+        return ""
+    places = {(each.day - 1) // 7 + 1 for each in onsets}
+    is_last = all((each + timedelta(weeks=1)).month != each.month for each in onsets)
+    if not is_last and len(places) > 1:
+        return ""
+    place = -1 if is_last else places.pop()
+    return f"FREQ=YEARLY;BYMONTH={first.month};BYDAY={place}{_WEEKDAYS[first.weekday()]}"
 
 
 def recurrence_rule(spec: SeriesSpec) -> str:
