@@ -24,6 +24,7 @@ const BOOKED: Booked = {
   deleted: false,
   seriesId: "",
   originalStart: NaN,
+  answer: null,
   title: "Review",
   // The second 02:30 of that night, and some seconds that the editor does not show.
   start: Date.parse("2030-10-27T01:30:20Z"),

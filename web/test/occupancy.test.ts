@@ -13,6 +13,7 @@ const booked = (id: string, start: number, end: number): Booked => ({
   deleted: false,
   seriesId: "",
   originalStart: NaN,
+  answer: null,
   title: "",
   timeZone: "UTC",
   location: "",

@@ -4,7 +4,9 @@ import { durationFromMs, durationMs, timestampFromMs, timestampMs } from "@bufbu
 
 import {
   AppointmentSchema,
+  AttendeeResponse,
   AttendeeSchema,
+  Role,
   Transparency,
   type Appointment,
 } from "../../gen/appointments/v1/appointments_pb.js";
@@ -51,6 +53,8 @@ export interface Booked extends Spec {
   readonly seriesId: string;
   /** When the series put it; NaN for one that does not repeat. */
   readonly originalStart: number;
+  /** What was answered, where somebody else invites; null for one's own. */
+  readonly answer: AttendeeResponse | null;
 }
 
 /** Whether it was moved away from where its series has it. */
@@ -65,6 +69,7 @@ export function fromMessage(message: Appointment): Booked {
     etag: message.etag,
     deleted: message.deleteTime !== undefined,
     seriesId: message.seriesId,
+    answer: message.role === Role.ATTENDEE ? message.ownResponse : null,
     originalStart: message.originalStartTime ? timestampMs(message.originalStartTime) : NaN,
     title: message.title,
     start: message.startTime ? timestampMs(message.startTime) : 0,
@@ -123,7 +128,7 @@ export const FIELDS: Readonly<Record<keyof Spec, string>> = {
 
 /** The time that it takes, buffers included; null if it takes none. */
 export function taken(booked: Booked): Span | null {
-  if (booked.free) return null;
+  if (booked.free || (booked.answer !== null && booked.answer !== AttendeeResponse.ACCEPTED)) return null;
   return { start: booked.start - booked.bufferBefore, end: booked.end + booked.bufferAfter };
 }
 

@@ -68,11 +68,14 @@ export function inputOf(booked: Booked, zone: string, colour = colourOf(booked.t
     ...wallsOf(booked, zone),
     allDay: booked.allDay,
     title: booked.title,
+    // Whoever is invited cannot move it.
+    ...(booked.answer === null ? {} : { editable: false }),
     classNames: [
       `hue-${colour}`,
       ...(!booked.allDay && booked.end - booked.start <= BRIEF ? ["brief"] : []),
       ...(booked.end <= Date.now() ? ["past"] : []),
       ...(booked.free ? ["free"] : []),
+      ...(booked.answer === null ? [] : ["invited", `answer-${booked.answer}`]),
       ...(store.unsettled(booked.id) ? ["unsettled"] : []),
       ...(store.arrived(booked.id) ? ["arrived"] : []),
     ],
