@@ -77,10 +77,11 @@ export function fromMessage(message: Appointment): Booked {
     timeZone: message.timeZone,
     location: message.location,
     description: message.description,
-    attendees: message.attendees.map(({ email, displayName, response }) => ({
+    attendees: message.attendees.map(({ email, displayName, response, comment }) => ({
       email,
       displayName,
       response,
+      ...(comment ? { comment } : {}),
     })),
     resourceIds: message.resourceIds,
     bufferBefore: message.bufferBefore ? durationMs(message.bufferBefore) : 0,

@@ -5,6 +5,8 @@ export interface Person {
   readonly email: string;
   readonly displayName: string;
   readonly response: number;
+  /** What they said with it. */
+  readonly comment?: string;
 }
 
 /** One person a line. */
@@ -25,6 +27,7 @@ export function parsePeople(text: string, before: readonly Person[]): Person[] {
       const email = (named?.[2] ?? entry).trim();
       const displayName = (named?.[1] ?? "").replace(/^"(.*)"$/, "$1");
       const known = before.find((person) => person.email.toLowerCase() === email.toLowerCase());
-      return { email, displayName, response: known?.response ?? 0 };
+      const comment = known?.comment ? { comment: known.comment } : {};
+      return { email, displayName, response: known?.response ?? 0, ...comment };
     });
 }

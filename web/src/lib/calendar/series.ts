@@ -176,5 +176,6 @@ function firstOf(series: Series, spec: Spec): Booked {
     deleted: false,
     seriesId: series.id,
     originalStart: start,
+    answer: null,
   };
 }

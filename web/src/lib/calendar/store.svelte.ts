@@ -124,7 +124,7 @@ class Store {
   /** Book a time; the same request id makes a retry safe. */
   async create(spec: Spec, requestId: string, signal: AbortSignal): Promise<Booked> {
     const request = { appointment: toMessage(spec), requestId };
-    return this.#told(await connection.saved(() => appointmentService.createAppointment(request), signal));
+    return this.told(await connection.saved(() => appointmentService.createAppointment(request), signal));
   }
 
   /** Change some fields of what was read with this etag. */
@@ -133,7 +133,7 @@ class Store {
     const request = { appointment: toMessage(change, booked), updateMask: { paths } };
     const send = async (again: boolean): Promise<Booked> => {
       try {
-        return this.#told(await appointmentService.updateAppointment(request));
+        return this.told(await appointmentService.updateAppointment(request));
       } catch (error) {
         // The answer of an earlier try may have got lost: then the appointment is as we want it.
         if (!again || faultOf(error).kind !== "stale") throw error;
@@ -192,7 +192,7 @@ class Store {
   async restore(id: string): Promise<Booked> {
     const send = async (): Promise<Booked> => {
       try {
-        return this.#told(await appointmentService.undeleteAppointment({ id }));
+        return this.told(await appointmentService.undeleteAppointment({ id }));
       } catch (error) {
         // Somebody, perhaps an earlier try of ours, has restored it.
         if (faultOf(error).reason !== "APPOINTMENT_NOT_DELETED") throw error;
@@ -248,7 +248,8 @@ class Store {
     }, MARKED);
   }
 
-  #told(answer: { appointment?: Appointment | undefined }): Booked {
+  /** Learn from an answer of the server what an appointment is now. */
+  told(answer: { appointment?: Appointment | undefined }): Booked {
     if (!answer.appointment) throw new Fault("other", "The server sent no appointment.");
     const booked = fromMessage(answer.appointment);
     this.#learn(booked);
