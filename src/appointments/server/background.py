@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from appointments.changes.webhooks.posting import Poster
 from appointments.changes.webhooks.target import Target
 from appointments.db import Database, embedded
 from appointments.db.migrate import migrate
-from appointments.icalendar.invitations import Answers, Follower, Letters, Telling
+from appointments.icalendar.invitations import Answers, Follower, Ignored, Letters, Reception, Telling
 from appointments.jobs import Counts, Runner
 from appointments.mail import MAIL_OFF, Links, Outbox, Sender, outbox
 from appointments.mail.folder import Folder
@@ -85,7 +86,8 @@ class Background:
         gather = settings.invitation_delay_seconds
         self._follower = Follower(db, gather_seconds=gather, mail_is_on=office.carrier is not None)
         if office.carrier:
-            writers = office.post.writers() | notices.writers() | Letters(office.answers(db), office.sender).writers()
+            letters = Letters(office.answers(db), office.sender, reply_to=settings.invitation_reply_to or "")
+            writers = office.post.writers() | notices.writers() | letters.writers()
             kinds += Postman(db, office.carrier, office.sender, writers).kinds()
             kinds += Telling(db, office.outbox, per_day=settings.invitations_per_day).kinds()
         self._runner = Runner(db, kinds)
@@ -165,6 +167,20 @@ async def status(settings: Settings, dsn: str) -> tuple[list[Counts], list[tuple
     async with database(settings, dsn) as db, db.connection() as connection:
         del connection  # it is there: what cannot be reached says so here
         return await jobs.counts(db), await outbox.counts(db)
+
+
+async def receive(settings: Settings, dsn: str, message: bytes, recipients: Sequence[str]) -> str:
+    """Take an answer that came by mail; say what was done with it.
+
+    Raises:
+        Unavailable: the database cannot be reached: the message is to be handed over again.
+    """
+    async with database(settings, dsn) as db:
+        answers = office(settings, settings.http_bind).answers(db)
+        try:
+            return await Reception(db, answers, settings.invitation_reply_to or "").take(message, recipients)
+        except Ignored as reason:
+            return f"ignored: {reason}"
 
 
 def database(settings: Settings, dsn: str) -> Database:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+import sys
 from collections.abc import Coroutine
 from datetime import timedelta
 from typing import Any
@@ -16,6 +17,7 @@ from appointments.calendar.settling import Terms
 from appointments.changes import numbering
 from appointments.db import Database
 from appointments.db.migrate import migrate
+from appointments.icalendar.invitations import receiving
 from appointments.server import app, background, logs
 from appointments.server.administration import admin
 from appointments.server.auditing import show_audit
@@ -23,6 +25,7 @@ from appointments.server.rules import recurrence
 from appointments.server.settings import Settings
 from appointments.server.supervisor import Supervisor
 from appointments.server.terminal import database, faults_as_lines
+from appointments.shared.errors import Unavailable
 
 
 @click.group()
@@ -102,6 +105,26 @@ def jobs_status() -> None:
             )
         for kind, state, count in letters:
             click.echo(f"mail {kind:24} {count} {state}")
+
+
+@main.command("receive-mail")
+@click.argument("recipients", nargs=-1)
+def receive_mail(recipients: tuple[str, ...]) -> None:
+    """Read a message on standard input that answers an invitation, and apply it. A mail server pipes them in.
+
+    RECIPIENTS are the addresses of its envelope; without any its headers say whom it is to. What is no answer is
+    ignored, with exit code 0, so that nobody is written to because of it. Exit code 75 asks for another try later.
+    """
+    with faults_as_lines(), database(shared=True) as (settings, dsn):
+        logs.configure(json=settings.production, level="error")
+        if not settings.invitation_reply_to:
+            raise click.UsageError("set INVITATION_REPLY_TO, the address that invitations are answered to")
+        message = sys.stdin.buffer.read(receiving.MOST_BYTES + 1)
+        try:
+            click.echo(asyncio.run(background.receive(settings, dsn, message, recipients)))
+        except Unavailable as fault:
+            click.echo(f"appointments: {fault}", err=True)
+            sys.exit(os.EX_TEMPFAIL)
 
 
 @main.group()

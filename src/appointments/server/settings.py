@@ -97,6 +97,11 @@ class Settings(BaseSettings):
         100, ge=0, description="how many people from outside one account may invite in a day"
     )
     invitations_per_day_new: int = Field(20, ge=0, description="the same for accounts that are younger than a day")
+    invitation_reply_to: str | None = Field(
+        None,
+        description="an address whose subaddresses (name+…@) `appointments receive-mail` gets: calendars answer there;"
+        " unset, to the organizer",
+    )
     invitation_delay_seconds: int = Field(
         30, ge=0, le=3600, description="how long changes of an appointment are gathered into one message"
     )
@@ -119,6 +124,7 @@ class Settings(BaseSettings):
     @field_validator(
         *("database_url", "database_direct_url", "database_replica_url", "jwt_secret_previous"),
         *("grpc_tls_cert", "grpc_tls_key", "metrics_bind", "redis_url", "public_url", "mail_from", "smtp_url"),
+        "invitation_reply_to",
         mode="before",
     )
     @classmethod
@@ -183,6 +189,14 @@ class Settings(BaseSettings):
     def _is_mailbox(cls, value: str | None) -> str | None:
         if value is not None and (email_problem(parseaddr(value)[1]) or not value.isprintable()):
             raise ValueError("must be an address, or NAME <ADDRESS>")
+        return value
+
+    @field_validator("invitation_reply_to")
+    @classmethod
+    def _has_room_for_a_token(cls, value: str | None) -> str | None:
+        # A token and its plus sign have 33 characters, and the local part may have 64 (RFC 5321 §4.5.3.1.1).
+        if value is not None and (email_problem(value) or not value.isascii() or len(value.rpartition("@")[0]) > 31):
+            raise ValueError("must be an address with at most 31 ASCII characters before the @")
         return value
 
     @field_validator("smtp_url")

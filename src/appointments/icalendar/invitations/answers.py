@@ -4,6 +4,7 @@ A link belongs to one appointment and one address. It shows the appointment as i
 after its end. Opening a link changes nothing, because mail scanners open links, too.
 """
 
+import base64
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -109,6 +110,16 @@ class Answers:
         token = self._links.token("invitation", appointment_id, address)
         await connection.fetch(LINK, {"digest": digest_of(token), "id": appointment_id, "address": address})
         return self._links.url("invitation", token)
+
+    async def open_by_mail(self, connection: Connection, appointment_id: UUID, address: str) -> None:
+        """Take answers of an attendee that come to their :meth:`reply_token` by mail."""
+        token = self.reply_token(appointment_id, address)
+        await connection.fetch(LINK, {"digest": digest_of(token), "id": appointment_id, "address": address})
+
+    def reply_token(self, appointment_id: UUID, address: str) -> str:
+        """What a reply address has instead of a link: 160 bits, in letters that mail servers may turn to lower case."""
+        token = self._links.token("reply", appointment_id, address)
+        return base64.b32encode(digest_of(token)[:20]).decode().lower()
 
     async def unsubscribe_url(self, connection: Connection, address: str) -> str:
         """The address at which a recipient unsubscribes. The link works from now on."""

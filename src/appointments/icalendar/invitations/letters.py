@@ -22,11 +22,15 @@ _NOBODY = UUID(int=0)
 
 
 class Letters:
-    """Writes invitations. They are from ``sender``, with the organizer's name, and answers go to the organizer."""
+    """Writes invitations. They are from ``sender``, with the organizer's name, and people answer to the organizer.
 
-    def __init__(self, answers: Answers, sender: Sender) -> None:
+    Calendars answer to ``reply_to``, with a token (``local+token@domain``); if it is empty, to the organizer too.
+    """
+
+    def __init__(self, answers: Answers, sender: Sender, *, reply_to: str = "") -> None:
         self._answers = answers
         self._sender = sender
+        self._reply_to = reply_to
 
     def writers(self) -> dict[str, Writer]:
         """The writer for each kind of letter."""
@@ -43,6 +47,8 @@ class Letters:
         was = letter.about["was"] or {}
         is_change = letter.about["why"] == "changed"
         url = await self._answers.answer_url(connection, appointment.id, letter.recipient)
+        if self._reply_to:
+            await self._answers.open_by_mail(connection, appointment.id, letter.recipient)
         who = name_of(organizer)
         said = f"{who} has changed an appointment that you are invited to." if is_change else f"{who} invites you."
         return Mail(
@@ -126,13 +132,21 @@ class Letters:
                 appointment,
                 stamp=told_at.replace(microsecond=0),
                 sequence=letter.about["sequence"],
-                organizer=Mailbox(organizer.email, name_of(organizer), sent_by=self._sender.address),
+                organizer=self._mailbox(appointment.id, organizer, letter.recipient),
                 is_cancelled=method == "CANCEL",
                 # A cancellation lists only the attendee that it is for (RFC 5546 §3.2.5). The others stay invited.
                 only=letter.recipient if method == "CANCEL" else None,
             )
         )
         return Calendar(method, made.to_ical())
+
+    def _mailbox(self, appointment_id: UUID, organizer: Organizer, recipient: str) -> Mailbox:
+        # Calendars answer to ORGANIZER. It is the same in every message of an invitation, or they do not recognize it.
+        if not self._reply_to:
+            return Mailbox(organizer.email, name_of(organizer), sent_by=self._sender.address)
+        local, _, domain = self._reply_to.rpartition("@")
+        token = self._answers.reply_token(appointment_id, recipient)
+        return Mailbox(f"{local}+{token}@{domain}", name_of(organizer))
 
 
 STANDING = Statement(
