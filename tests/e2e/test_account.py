@@ -183,3 +183,31 @@ async def test_deleting_the_account_needs_the_password(tab: Tab, open_tab: Opene
     await other.field("Password").fill(PASSWORD)
     await other.button("Sign in").click()
     await expect(other.alert).to_be_visible()
+
+
+async def test_what_happened_to_the_account_is_shown(open_tab: Opener, ada: Person) -> None:
+    """Sign-ins with device and address, when they are asked for."""
+    tab = await open_tab()
+    await tab.sign_in(ada.email)
+    await tab.choose("Account")
+    history = tab.page.get_by_role("region", name="Recent activity")
+    await history.get_by_role("button", name="Show activity").click()
+    entries = history.get_by_role("listitem")
+    await expect(entries.first).to_contain_text("Signed in")
+    await expect(entries.first).to_contain_text("Chrome")
+    await expect(entries.last).to_contain_text("Account created")
+    await expect(history.get_by_role("button")).to_have_count(0)
+    assert [] == tab.errors
+
+
+async def test_the_calls_of_one_click_are_one_trace(tab: Tab) -> None:
+    """An operator follows a click by its traceparent; the next click is another trace."""
+    traces: list[str] = []
+    for _ in range(2):
+        async with tab.page.expect_request("**/ListSessions") as sent:
+            await tab.choose("Account")
+        _, trace, _, flags = (await (await sent.value).all_headers())["traceparent"].split("-")
+        assert (32, "01") == (len(trace), flags)
+        traces.append(trace)
+        await tab.button("Close").click()
+    assert 2 == len(set(traces))

@@ -6,6 +6,10 @@ import { AccountService } from "../../gen/appointments/v1/account_pb.js";
 import { AppointmentService } from "../../gen/appointments/v1/appointments_pb.js";
 import { faultOf } from "./faults.ts";
 import { refreshOnce, refreshCount, hasSession } from "./refresh.ts";
+import { traceparent } from "./trace.ts";
+
+/** Where the answer to the last write of any tab stands: what is read next must not be older. */
+const READ_AFTER = "appointments.read-after";
 
 const OPTIONS = {
   baseUrl: location.origin,
@@ -29,6 +33,17 @@ const refreshing: Interceptor = (next) => async (request) => {
   }
 };
 
+/** Each call says which click it belongs to, and what it must not miss if a replica answers it. */
+const telling: Interceptor = (next) => async (request) => {
+  request.header.set("traceparent", traceparent());
+  const position = localStorage.getItem(READ_AFTER);
+  if (position) request.header.set("x-read-after", position);
+  const response = await next(request);
+  const written = response.trailer.get("x-read-after");
+  if (written) localStorage.setItem(READ_AFTER, written);
+  return response;
+};
+
 const bare = createClient(AccountService, createGrpcWebTransport(OPTIONS));
 
 async function stillSignedIn(): Promise<boolean> {
@@ -41,7 +56,7 @@ async function stillSignedIn(): Promise<boolean> {
   }
 }
 
-export const transport = createGrpcWebTransport({ ...OPTIONS, interceptors: [refreshing] });
+export const transport = createGrpcWebTransport({ ...OPTIONS, interceptors: [refreshing, telling] });
 
 /** The same client, whose calls fail with Faults. An interceptor cannot do it: the library wraps what one throws. */
 export function faulting<T extends object>(client: T): T {
