@@ -8,8 +8,15 @@ import { faultOf } from "./faults.ts";
 import { refreshOnce, refreshCount, hasSession } from "./refresh.ts";
 import { traceparent } from "./trace.ts";
 
-/** Where the answer to the last write of any tab stands: what is read next must not be older. */
+/** The position of the last write of any tab, and when it was: what is read in the next minute must not be older. */
 const READ_AFTER = "appointments.read-after";
+/** Replicas are not read that are ten seconds behind. A position of before a restore must not be brought for good. */
+const REMEMBERED = 60_000;
+
+function positionToBring(): string {
+  const [position = "", written] = (localStorage.getItem(READ_AFTER) ?? "").split(" ");
+  return Date.now() - Number(written) < REMEMBERED ? position : "";
+}
 
 const OPTIONS = {
   baseUrl: location.origin,
@@ -36,11 +43,11 @@ const refreshing: Interceptor = (next) => async (request) => {
 /** Each call says which click it belongs to, and what it must not miss if a replica answers it. */
 const telling: Interceptor = (next) => async (request) => {
   request.header.set("traceparent", traceparent());
-  const position = localStorage.getItem(READ_AFTER);
+  const position = positionToBring();
   if (position) request.header.set("x-read-after", position);
   const response = await next(request);
   const written = response.trailer.get("x-read-after");
-  if (written) localStorage.setItem(READ_AFTER, written);
+  if (written) localStorage.setItem(READ_AFTER, `${written} ${Date.now()}`);
   return response;
 };
 

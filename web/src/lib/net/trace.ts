@@ -6,7 +6,9 @@
 const OF_ONE_CLICK = 2000;
 
 const hex = (bytes: number): string =>
-  Array.from(crypto.getRandomValues(new Uint8Array(bytes)), (each) => each.toString(16).padStart(2, "0")).join("");
+  Array.from(crypto.getRandomValues(new Uint8Array(bytes)), (each) =>
+    each.toString(16).padStart(2, "0"),
+  ).join("");
 
 let trace = "";
 let clicked = -Infinity;
