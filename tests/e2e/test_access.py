@@ -92,6 +92,7 @@ async def test_no_screen_violates_axe(open_tab: Opener, ada: Person, scheme: str
     await tab.page.keyboard.press("Escape")
     await tab.choose("Account")
     await expect(tab.page.get_by_text("This session")).to_be_visible()
+    await tab.button("Show activity").click()
     await tab.button("Delete account").click()
     screens["account"] = await violations(tab.page)
     await tab.page.keyboard.press("Escape")
