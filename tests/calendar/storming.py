@@ -9,6 +9,7 @@ import random
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -276,7 +277,10 @@ async def meet(db: Database, chance: random.Random, began: float | None = None) 
 async def main(dsn: str, seed: int, seconds: float, began: float) -> None:
     """Storm for so long, and say what was done."""
     async with Database(dsn, size=6) as db:
-        storm = await meet(db, random.Random(seed), began)
+        storm = None
+        while storm is None:
+            with suppress(Unavailable):  # it may have been started while the database was down
+                storm = await meet(db, random.Random(seed), began)
         until = time.monotonic() + seconds
         await asyncio.gather(*(rage(storm, until) for _ in range(4)))
         print(dict(storm.done.most_common()))  # noqa: T201 - for whoever looks on

@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -43,7 +44,7 @@ async def test_after_a_storm_everything_is_as_it_was_said(db: Database) -> None:
 async def test_a_storm_goes_through_kills() -> None:
     """PostgreSQL and the programs that storm are killed by turns: nothing is left in halves."""
     chance, began = random.Random(SEED), time.time()
-    with power.running() as postgres:
+    with power.running() as postgres, ExitStack() as stack:
         await migrate(postgres.server.dsn)
         async with Database(postgres.server.dsn, size=2) as db:
             people = [await add_user(db) for _ in range(6)]
@@ -51,6 +52,7 @@ async def test_a_storm_goes_through_kills() -> None:
                 await add_room(db, people[0], units=units)
         until = time.monotonic() + SECONDS
         programs = [storms(postgres, chance, began) for _ in range(2)]
+        stack.callback(end, programs)  # also if something is not as it should be
         killed = 0
         while time.monotonic() < until or killed < 2:
             await asyncio.sleep(chance.uniform(2, 4))
@@ -77,6 +79,12 @@ async def test_a_storm_goes_through_kills() -> None:
             live = await storming.judge(storm)
         assert live
         print(killed, "kills,", len(storm.series), "series,", live, "of them live")  # noqa: T201 - as above
+
+
+def end(programs: list[subprocess.Popen[bytes]]) -> None:
+    """Kill what still storms."""
+    for program in programs:
+        program.kill()
 
 
 def storms(postgres: power.Postgres, chance: random.Random, began: float) -> subprocess.Popen[bytes]:
