@@ -12,6 +12,7 @@ export interface Actions {
   resources: () => void;
   create: () => void;
   today: () => void;
+  find: () => void;
   search: () => void;
   help: () => void;
 }
@@ -25,6 +26,7 @@ interface Shortcut {
 /** All of them, in the order in which the help lists them. Those without `run` are the grid's own. */
 export const SHORTCUTS: readonly Shortcut[] = [
   { keys: ["N"], text: "New appointment", run: ({ create }) => create() },
+  { keys: ["F"], text: "Find a time", run: ({ find }) => find() },
   { keys: ["T"], text: "Go to today", run: ({ today }) => today() },
   { keys: ["M"], text: "Month", run: ({ view }) => view("month") },
   { keys: ["W"], text: "Week", run: ({ view }) => view("week") },
