@@ -1,6 +1,7 @@
 """One's own working hours: written in the account, and shaded in the calendar."""
 
 import re
+import uuid
 
 import pytest
 from playwright.async_api import Locator, expect
@@ -8,6 +9,7 @@ from playwright.async_api import Locator, expect
 from appointments.v1 import account_pb2, resources_pb2
 from tests.clients import Person
 from tests.e2e.conftest import Opener
+from tests.e2e.resources import room
 from tests.e2e.tab import Tab, at
 from tests.e2e.test_access import violations
 
@@ -73,6 +75,27 @@ async def test_hours_are_written_by_the_keyboard_kept_and_shaded(tab: Tab, ada: 
     assert ([], 0) == (spans(await hours(ada)), len((await hours(ada)).special_days))
     await expect(tab.page.locator(".closed")).to_have_count(0)
     assert [] == tab.errors
+
+
+async def test_a_day_of_rooms_shades_when_each_is_closed(tab: Tab, ada: Person) -> None:
+    """The person's own column, and that of a room on the clock of its own zone."""
+    noon = [resources_pb2.DayHours(weekday=day, start_minute=720, end_minute=780) for day in range(1, 8)]
+    name = f"0 Hall {uuid.uuid4().hex[:6]}"
+    private = resources_pb2.RESOURCE_ROLE_UNSPECIFIED
+    await room(ada, name, time_zone="UTC", hours=resources_pb2.Hours(week=noon), default_role=private)
+    part = await section(tab)
+    await part.get_by_label("Only at certain hours").check()
+    await part.get_by_role("button", name="Save hours").click()
+    await expect(part.get_by_text("Saved.")).to_be_visible()
+    await tab.page.keyboard.press("Escape")
+    await tab.button("Rooms").click()
+    await tab.show("Day")
+    await expect(tab.page.locator("strong").filter(has_text=name)).to_be_visible()
+    await expect(tab.page.locator(".closed")).to_have_count(4)
+    heights = await tab.page.locator(".closed").evaluate_all("all => all.map(one => one.clientHeight)")
+    day = await tab.page.locator(".ec-day:has([data-day])").first.evaluate("one => one.clientHeight")
+    assert [7, 9, 9, 14] == sorted(round(24 * height / day) for height in heights)
+    assert [] == await violations(tab.page)
 
 
 async def test_hours_that_cannot_be_read_are_said_and_not_kept(tab: Tab, ada: Person) -> None:

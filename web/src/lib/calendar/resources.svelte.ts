@@ -15,6 +15,7 @@ import { uuid } from "../net/uuid.ts";
 import { overlap, type Span } from "../time/spans.ts";
 import { HOUR } from "../time/zones.ts";
 import type { Booked } from "./appointment.ts";
+import type { Opened } from "./hours.ts";
 import { full, occupied, withRoom, type Capacity } from "./occupancy.ts";
 import { list } from "./store.svelte.ts";
 
@@ -39,6 +40,8 @@ export interface Resource extends ResourceSpec {
   readonly id: string;
   readonly etag: string;
   readonly role: ResourceRole;
+  /** When it is open, on the clock of its zone. */
+  readonly hours: Opened | undefined;
 }
 
 function fromMessage(message: ResourceMessage): Resource {
@@ -46,6 +49,7 @@ function fromMessage(message: ResourceMessage): Resource {
   return {
     ...{ id, etag, role, kind, timeZone, seats, description, location, defaultRole },
     name: displayName,
+    hours: message.hours,
     units: message.units || 1,
     bufferBefore: message.bufferBefore ? durationMs(message.bufferBefore) : 0,
     bufferAfter: message.bufferAfter ? durationMs(message.bufferAfter) : 0,
