@@ -80,6 +80,8 @@ async def test_an_invitation_is_answered_by_keyboard_and_cannot_be_moved(
         await tab.reload()
         await tab.drag(await tab.point(TODAY, 11.25), await tab.point("2030-05-17", 14.25))
         await tab.page.keyboard.press("Escape")
+        await expect(tab.page.locator(".ec-draggable", has=tab.page.get_by_text("Chess", exact=True))).to_have_count(0)
+        await expect(tab.toast).to_have_count(0)
         assert "11:00 – 12:00" == await tab.span_of("Chess")
         await tab.appointment("Chess").focus()
         await tab.page.keyboard.press("Enter")

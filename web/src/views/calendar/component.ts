@@ -69,7 +69,7 @@ export function inputOf(booked: Booked, zone: string, colour = colourOf(booked.t
     allDay: booked.allDay,
     title: booked.title,
     // Whoever is invited cannot move it.
-    ...(booked.answer === null ? {} : { editable: false }),
+    ...(booked.answer === null ? {} : { startEditable: false, durationEditable: false }),
     classNames: [
       `hue-${colour}`,
       ...(!booked.allDay && booked.end - booked.start <= BRIEF ? ["brief"] : []),
