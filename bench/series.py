@@ -20,11 +20,11 @@ from uuid import UUID
 
 import psycopg
 
-from appointments.calendar import frontiers, recurring, resources
+from appointments.calendar import frontiers, resources, series_booking
 from appointments.calendar.appointment import Spec
+from appointments.calendar.materializing import Terms
 from appointments.calendar.resource import ResourceSpec, Role
 from appointments.calendar.series import SeriesSpec
-from appointments.calendar.settling import Terms
 from appointments.db import Database, embedded
 from appointments.db.migrate import migrate
 from bench import data
@@ -119,7 +119,7 @@ async def run(stage: Stage, count: int) -> None:
 
         def create(index: int, *, transparent: bool = False) -> Awaitable[object]:
             owner = stage.people[index % len(stage.people)]
-            return recurring.create(db, owner, spec(stage, index, monday, transparent=transparent), terms)
+            return series_booking.create(db, owner, spec(stage, index, monday, transparent=transparent), terms)
 
         tell(stage, count)
         with timed(f"create {count:,}", stage, count):

@@ -18,7 +18,7 @@ from uuid import UUID, uuid4
 import psycopg
 import uvloop
 
-from appointments.calendar import amending, availability, booking
+from appointments.calendar import availability, booking, updating
 from appointments.calendar.appointment import Spec
 from appointments.calendar.availability import Asker, Search, Wanted
 from appointments.calendar.bookable.hours import DayHours, Hours
@@ -131,7 +131,7 @@ def _cases(db: Database, people: list[Person]) -> list[Case]:
         spec = Spec("Bench", start, start + HOUR / 2, "UTC", resource_ids=(room,) * rooms)
         made = await booking.create(db, person.user_id, spec, ttl=ttl)
         if ttl:
-            await amending.delete(db, person.user_id, made.id)
+            await updating.delete(db, person.user_id, made.id)
 
     async def rule_rooms() -> None:
         async with db.connection() as connection:

@@ -9,7 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from appointments.api import convert, masks
 from appointments.calendar.appointment import UNSET
-from appointments.calendar.rules import violations
+from appointments.calendar.validation import violations
 from appointments.shared.errors import Invalid
 from appointments.v1 import appointments_pb2 as pb
 

@@ -12,7 +12,7 @@ from appointments.auth import Auth
 from appointments.auth.directory import grant_admin
 from appointments.auth.keys import SCOPES, KeySpec
 from appointments.auth.user import User
-from appointments.calendar import booking, recurring, resources
+from appointments.calendar import booking, resources, series_booking
 from appointments.calendar.series import SeriesSpec
 from appointments.db import Database
 from appointments.shared.errors import Conflict, Fault, Invalid, NotFound, Taken, Unauthenticated, Unmet
@@ -267,7 +267,7 @@ async def test_a_deleted_users_series_leave_the_room(db: Database, stranger: UUI
     """One without an end closes the room's time for ever; it is open again where somebody books."""
     house = process(db)
     made, room = await manage(house), await add_room(db, stranger)
-    await recurring.create(db, made.id, SeriesSpec(shared(room), "FREQ=WEEKLY"))
+    await series_booking.create(db, made.id, SeriesSpec(shared(room), "FREQ=WEEKLY"))
     in_two_years = shared(room, start=TEN + timedelta(weeks=104))
     with pytest.raises(Conflict):
         await booking.create(db, stranger, in_two_years)

@@ -20,10 +20,10 @@ import psycopg
 from dateutil.rrule import rruleset, rrulestr
 
 from appointments.auth import erasure
-from appointments.calendar import amending, booking, frontiers, listing, recurring, reshaping
+from appointments.calendar import booking, frontiers, listing, series_booking, series_updating, updating
 from appointments.calendar.appointment import Spec
+from appointments.calendar.materializing import Terms
 from appointments.calendar.series import COLUMNS, Series, SeriesSpec, from_row, shifted
-from appointments.calendar.settling import Terms
 from appointments.db import Connection, Database, Statement, instant
 from appointments.shared.errors import Fault, Unavailable
 from tests.people import add_user
@@ -88,7 +88,7 @@ async def create(storm: Storm) -> None:
         "Storm", start, start + timedelta(minutes=15 * chance.randint(1, 4)), chance.choice(ZONES),
         resource_ids=storm.some_rooms(), buffer_before=timedelta(minutes=chance.choice((0, 0, 5))),
     )  # fmt: skip
-    booked = await recurring.create(storm.db, owner, SeriesSpec(first, rule), storm.terms())
+    booked = await series_booking.create(storm.db, owner, SeriesSpec(first, rule), storm.terms())
     storm.series.append((owner, booked.series.id))
 
 
@@ -108,19 +108,19 @@ async def occurrence(storm: Storm) -> None:
         return
     one = storm.chance.choice(rows)
     if one.deleted_at is not None:
-        await amending.undelete(storm.db, owner, one.id)
+        await updating.undelete(storm.db, owner, one.id)
     elif storm.chance.random() < 0.3:
-        await amending.delete(storm.db, owner, one.id)
+        await updating.delete(storm.db, owner, one.id)
     elif storm.chance.random() < 0.5:
         start = storm.moment(100)
-        await amending.update(
+        await updating.update(
             storm.db,
             owner,
             one.id,
             lambda old: replace(old, start_at=start, end_at=start + (old.end_at - old.start_at)),
         )
     else:
-        await amending.update(storm.db, owner, one.id, lambda old: replace(old, title="Alone"))
+        await updating.update(storm.db, owner, one.id, lambda old: replace(old, title="Alone"))
 
 
 async def edit(storm: Storm) -> None:
@@ -144,7 +144,7 @@ async def edit(storm: Storm) -> None:
             return replace(old, rule=f"FREQ=WEEKLY;INTERVAL={n}")
         return replace(old, first=replace(old.first, title="Storm again"))
 
-    booked = await reshaping.update(storm.db, owner, series_id, change, storm.terms(), from_id=from_id)
+    booked = await series_updating.update(storm.db, owner, series_id, change, storm.terms(), from_id=from_id)
     if booked.series.id != series_id:
         storm.series.append((owner, booked.series.id))
 
@@ -152,9 +152,9 @@ async def edit(storm: Storm) -> None:
 async def delete(storm: Storm) -> None:
     """A series, and sometimes it comes back."""
     owner, series_id = storm.chance.choice(storm.series)
-    await reshaping.delete(storm.db, owner, series_id, terms=storm.terms())
+    await series_updating.delete(storm.db, owner, series_id, terms=storm.terms())
     if storm.chance.random() < 0.6:
-        await reshaping.undelete(storm.db, owner, series_id, replace(storm.terms(), skip=True))
+        await series_updating.undelete(storm.db, owner, series_id, replace(storm.terms(), skip=True))
 
 
 async def extend(storm: Storm) -> None:

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from appointments.calendar import amending, availability, booking, recurring, resources
+from appointments.calendar import availability, booking, resources, series_booking, updating
 from appointments.calendar.appointment import Spec
 from appointments.calendar.availability import Asker, Offer, Search, Wanted
 from appointments.calendar.bookable.hours import ALWAYS, DayHours, Hours, SpecialDay
@@ -67,7 +67,7 @@ async def test_free_and_busy_are_merged_spans(db: Database, owner: UUID, strange
     await booking.create(db, stranger, spec(MIDNIGHT - HOUR, 2 * HOUR))
     await booking.create(db, stranger, replace(spec(TEN), transparent=True))
     gone = await booking.create(db, stranger, spec(TEN + 5 * HOUR))
-    await amending.delete(db, stranger, gone.id)
+    await updating.delete(db, stranger, gone.id)
     held = await booking.create(db, stranger, spec(TEN + 6 * HOUR), ttl=HOUR)
     assert [[(0, 1), (10, 13), (16, 17)], []] == await busy(db, owner, stranger, owner)
     async with db.connection() as connection:
@@ -126,10 +126,10 @@ async def test_a_stranger_learns_spans_and_nothing_else(db: Database, owner: UUI
     def private(old: Spec) -> Spec:
         return replace(old, title="Surgery", description="Of the heart", location="Clinic", time_zone="UTC")
 
-    await amending.update(db, stranger, created.id, private)
+    await updating.update(db, stranger, created.id, private)
     await booking.create(db, stranger, replace(spec(TEN), transparent=True, title="Birthday"))
     again = await booking.create(db, stranger, spec(TEN + 5 * HOUR))
-    await amending.delete(db, stranger, again.id)
+    await updating.delete(db, stranger, again.id)
     assert seen == await availability.free_busy(db, Asker(owner), asked, MIDNIGHT, MIDNIGHT + DAY)
 
 
@@ -166,7 +166,7 @@ async def test_what_is_offered_can_be_booked_and_what_is_not_is_refused(
             assert quarter / 4 not in offered
         else:
             assert quarter / 4 in offered
-            await amending.delete(db, owner, created.id)
+            await updating.delete(db, owner, created.id)
 
 
 async def test_the_least_booked_is_proposed(db: Database, owner: UUID) -> None:
@@ -269,7 +269,7 @@ async def test_series_without_an_end_take_what_they_take_and_no_more(db: Databas
     start = datetime.now(UTC).replace(hour=9, minute=0, second=0, microsecond=0) + DAY
     for person in (owner, stranger):  # each has a unit
         first = shared(room, start=start, end_at=start + HOUR, time_zone="UTC")
-        await recurring.create(db, person, SeriesSpec(first, "FREQ=DAILY"))
+        await series_booking.create(db, person, SeriesSpec(first, "FREQ=DAILY"))
     until = (start + 5 * 365 * DAY).replace(hour=0)
     for subject, since in ((owner, until - DAY), (room, until - DAY), (owner, until), (room, until + 40 * DAY)):
         offers = await find(db, owner, any_of(subject), since=since, until=since + DAY)

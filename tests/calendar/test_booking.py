@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from appointments.calendar import amending, booking
+from appointments.calendar import booking, updating
 from appointments.calendar.appointment import Appointment, Attendee, Spec
 from appointments.db import Database
 from appointments.shared.errors import Collision, Conflict, Invalid, NotFound, Stale, Taken
@@ -77,7 +77,7 @@ async def test_a_conflict_names_the_earliest_ten(db: Database, owner: UUID) -> N
 async def test_an_update_does_not_conflict_with_itself(db: Database, owner: UUID) -> None:
     """Half an hour later overlaps only the appointment's own old time."""
     created = await booking.create(db, owner, spec())
-    moved = await amending.update(db, owner, created.id, lambda old: replace(old, end_at=old.end_at + HOUR / 2))
+    moved = await updating.update(db, owner, created.id, lambda old: replace(old, end_at=old.end_at + HOUR / 2))
     assert TEN + 1.5 * HOUR == moved.spec.end_at
     assert (created.version + 1, created.created_at) == (moved.version, moved.created_at)
 
@@ -87,7 +87,7 @@ async def test_an_update_onto_another_is_refused_and_changes_nothing(db: Databas
     first = await booking.create(db, owner, spec())
     second = await booking.create(db, owner, spec(TEN + HOUR))
     with pytest.raises(Conflict) as refused:
-        await amending.update(db, owner, second.id, lambda old: replace(old, start_at=TEN, title="never"))
+        await updating.update(db, owner, second.id, lambda old: replace(old, start_at=TEN, title="never"))
     assert (collision(first),) == refused.value.collisions
     assert second == await booking.get(db, owner, second.id)
     with pytest.raises(Conflict):
@@ -98,7 +98,7 @@ async def test_an_update_moves_the_booking_too(db: Database, owner: UUID) -> Non
     """The old time is free at once, the new one is taken."""
     created = await booking.create(db, owner, spec())
     later = spec(TEN + 5 * HOUR)
-    await amending.update(db, owner, created.id, lambda _: later)
+    await updating.update(db, owner, created.id, lambda _: later)
     await booking.create(db, owner, spec())
     with pytest.raises(Conflict):
         await booking.create(db, owner, later)
@@ -107,27 +107,27 @@ async def test_an_update_moves_the_booking_too(db: Database, owner: UUID) -> Non
 async def test_an_update_that_changes_nothing_keeps_the_etag(db: Database, owner: UUID) -> None:
     """A no-op is no change."""
     created = await booking.create(db, owner, spec())
-    assert created == await amending.update(db, owner, created.id, lambda old: old, etag=created.etag)
+    assert created == await updating.update(db, owner, created.id, lambda old: old, etag=created.etag)
 
 
 async def test_an_update_to_a_bad_plan_is_refused(db: Database, owner: UUID) -> None:
     """The whole spec is checked, not only the changed field."""
     created = await booking.create(db, owner, spec())
     with pytest.raises(Invalid) as refused:
-        await amending.update(db, owner, created.id, lambda old: replace(old, end_at=old.start_at))
+        await updating.update(db, owner, created.id, lambda old: replace(old, end_at=old.start_at))
     assert ["appointment.end_time"] == [violation.field for violation in refused.value.violations]
 
 
 async def test_a_stale_etag_is_refused(db: Database, owner: UUID) -> None:
     """Who read an older version changes and deletes nothing; the current etag works."""
     created = await booking.create(db, owner, spec())
-    renamed = await amending.update(db, owner, created.id, lambda old: replace(old, title="new"), etag=created.etag)
+    renamed = await updating.update(db, owner, created.id, lambda old: replace(old, title="new"), etag=created.etag)
     with pytest.raises(Stale):
-        await amending.update(db, owner, created.id, lambda old: replace(old, title="lost"), etag=created.etag)
+        await updating.update(db, owner, created.id, lambda old: replace(old, title="lost"), etag=created.etag)
     with pytest.raises(Stale):
-        await amending.delete(db, owner, created.id, etag=created.etag)
+        await updating.delete(db, owner, created.id, etag=created.etag)
     assert renamed == await booking.get(db, owner, created.id)
-    deleted = await amending.delete(db, owner, created.id, etag=renamed.etag)
+    deleted = await updating.delete(db, owner, created.id, etag=renamed.etag)
     assert deleted.deleted_at is not None
 
 
@@ -136,22 +136,22 @@ async def test_a_forged_etag_is_stale(db: Database, owner: UUID, etag: str) -> N
     """Whatever it holds, it is not the current one."""
     created = await booking.create(db, owner, spec())
     with pytest.raises(Stale):
-        await amending.delete(db, owner, created.id, etag=etag)
+        await updating.delete(db, owner, created.id, etag=etag)
     with pytest.raises(Stale):
-        await amending.update(db, owner, created.id, lambda old: replace(old, title="lost"), etag=etag)
+        await updating.update(db, owner, created.id, lambda old: replace(old, title="lost"), etag=etag)
 
 
 async def test_a_deleted_time_is_free_and_can_be_restored(db: Database, owner: UUID) -> None:
     """Soft delete frees the slot; undelete takes it again."""
     created = await booking.create(db, owner, spec())
-    deleted = await amending.delete(db, owner, created.id)
+    deleted = await updating.delete(db, owner, created.id)
     assert deleted == await booking.get(db, owner, created.id)
     other = await booking.create(db, owner, spec())
     with pytest.raises(Conflict) as refused:
-        await amending.undelete(db, owner, created.id)
+        await updating.undelete(db, owner, created.id)
     assert (collision(other),) == refused.value.collisions
-    await amending.delete(db, owner, other.id)
-    restored = await amending.undelete(db, owner, created.id)
+    await updating.delete(db, owner, other.id)
+    restored = await updating.undelete(db, owner, created.id)
     assert (created.spec, None, created.version + 2) == (restored.spec, restored.deleted_at, restored.version)
     with pytest.raises(Conflict):
         await booking.create(db, owner, spec())
@@ -160,18 +160,18 @@ async def test_a_deleted_time_is_free_and_can_be_restored(db: Database, owner: U
 async def test_deleting_twice_finds_nothing(db: Database, owner: UUID) -> None:
     """A deleted appointment can neither be deleted nor changed, only read and restored."""
     created = await booking.create(db, owner, spec())
-    await amending.delete(db, owner, created.id)
+    await updating.delete(db, owner, created.id)
     with pytest.raises(NotFound):
-        await amending.delete(db, owner, created.id)
+        await updating.delete(db, owner, created.id)
     with pytest.raises(NotFound):
-        await amending.update(db, owner, created.id, lambda old: replace(old, title="new"))
+        await updating.update(db, owner, created.id, lambda old: replace(old, title="new"))
 
 
 async def test_undeleting_a_live_appointment_is_refused(db: Database, owner: UUID) -> None:
     """There is nothing to restore (AIP-164)."""
     created = await booking.create(db, owner, spec())
     with pytest.raises(Taken) as refused:
-        await amending.undelete(db, owner, created.id)
+        await updating.undelete(db, owner, created.id)
     assert refused.value.reason == "APPOINTMENT_NOT_DELETED"
 
 
@@ -182,10 +182,10 @@ async def test_a_strangers_appointment_is_not_there(db: Database, owner: UUID, s
     for appointment_id in (created.id, uuid4()):
         for attempt in (
             booking.get(db, stranger, appointment_id),
-            amending.update(db, stranger, appointment_id, lambda old: replace(old, title="mine")),
-            amending.delete(db, stranger, appointment_id),
-            amending.delete(db, stranger, appointment_id, etag=created.etag),
-            amending.undelete(db, stranger, appointment_id),
+            updating.update(db, stranger, appointment_id, lambda old: replace(old, title="mine")),
+            updating.delete(db, stranger, appointment_id),
+            updating.delete(db, stranger, appointment_id, etag=created.etag),
+            updating.undelete(db, stranger, appointment_id),
         ):
             with pytest.raises(NotFound) as refused:
                 await attempt
@@ -199,9 +199,9 @@ async def test_a_retry_gets_the_first_answer(db: Database, owner: UUID) -> None:
     request_id = uuid4()
     first = await booking.create(db, owner, spec(), request_id=request_id)
     assert first == await booking.create(db, owner, spec(), request_id=request_id)
-    await amending.update(db, owner, first.id, lambda _: spec(TEN + 3 * HOUR))
+    await updating.update(db, owner, first.id, lambda _: spec(TEN + 3 * HOUR))
     assert first == await booking.create(db, owner, spec(), request_id=request_id)
-    await amending.delete(db, owner, first.id)
+    await updating.delete(db, owner, first.id)
     assert first == await booking.create(db, owner, spec(), request_id=request_id)
 
 
@@ -222,7 +222,7 @@ async def test_a_conflict_leaves_the_request_id_unused(db: Database, owner: UUID
     first = await booking.create(db, owner, spec())
     with pytest.raises(Conflict):
         await booking.create(db, owner, spec(), request_id=request_id)
-    await amending.delete(db, owner, first.id)
+    await updating.delete(db, owner, first.id)
     await booking.create(db, owner, spec(), request_id=request_id)
 
 

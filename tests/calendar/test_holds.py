@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from appointments.calendar import amending, booking, holds, listing, occupancy, resources
+from appointments.calendar import booking, holds, listing, occupancy, resources, updating
 from appointments.calendar.appointment import Appointment, Spec
 from appointments.db import Database, micros
 from appointments.shared.errors import Conflict, Denied, Invalid, NotFound, Stale, Unmet
@@ -60,10 +60,10 @@ async def test_a_confirmed_hold_is_an_appointment(db: Database, owner: UUID, str
     room = await add_room(db, stranger)
     held = await booking.create(db, owner, shared(room), ttl=TTL)
     with pytest.raises(Stale):
-        await amending.confirm(db, owner, held.id, etag='"7"')
-    confirmed = await amending.confirm(db, owner, held.id, etag=held.etag)
+        await updating.confirm(db, owner, held.id, etag='"7"')
+    confirmed = await updating.confirm(db, owner, held.id, etag=held.etag)
     assert (None, 2, held.spec) == (confirmed.expires_at, confirmed.version, confirmed.spec)
-    assert confirmed == await amending.confirm(db, owner, held.id)
+    assert confirmed == await updating.confirm(db, owner, held.id)
     assert (2, 0) == (await bookings(db), await audit(db))
 
 
@@ -72,9 +72,9 @@ async def test_only_its_owner_confirms_a_hold(db: Database, owner: UUID, strange
     room = await add_room(db, stranger)
     held = await booking.create(db, owner, shared(room), ttl=TTL)
     with pytest.raises(Denied):
-        await amending.confirm(db, stranger, held.id)
+        await updating.confirm(db, stranger, held.id)
     with pytest.raises(NotFound):
-        await amending.confirm(db, await add_user(db), held.id)
+        await updating.confirm(db, await add_user(db), held.id)
 
 
 async def test_an_expired_hold_is_as_if_deleted(db: Database, owner: UUID) -> None:
@@ -84,9 +84,9 @@ async def test_an_expired_hold_is_as_if_deleted(db: Database, owner: UUID) -> No
     seen = await booking.get(db, owner, held.id)
     assert (seen.expires_at, seen.expires_at, 2) == (seen.deleted_at, seen.updated_at, seen.version)
     for attempt in (
-        amending.confirm(db, owner, held.id),
-        amending.delete(db, owner, held.id),
-        amending.update(db, owner, held.id, lambda old: replace(old, title="Other")),
+        updating.confirm(db, owner, held.id),
+        updating.delete(db, owner, held.id),
+        updating.update(db, owner, held.id, lambda old: replace(old, title="Other")),
     ):
         with pytest.raises(NotFound):
             await attempt
@@ -101,10 +101,10 @@ async def test_an_expired_hold_is_as_if_deleted(db: Database, owner: UUID) -> No
 async def test_an_expired_hold_hides_nothing_from_a_list(db: Database, owner: UUID) -> None:
     """What began before the window is looked for past it."""
     long = await booking.create(db, owner, spec(TEN - DAY, 2 * DAY))
-    await amending.delete(db, owner, long.id)
+    await updating.delete(db, owner, long.id)
     held = await booking.create(db, owner, spec(TEN - HOUR), ttl=TTL)
     await expire(db, held)
-    await amending.undelete(db, owner, long.id)
+    await updating.undelete(db, owner, long.id)
     found = (await listing.page(db, listing.Window(owner, since=TEN))).appointments
     assert [long.id] == [each.id for each in found]
 
@@ -115,7 +115,7 @@ async def test_whoever_collides_goes_past_an_expired_hold(db: Database, owner: U
     gone = await booking.create(db, owner, spec(TEN + 3 * DAY))
     gone_too = await booking.create(db, owner, shared(room, start=TEN + 4 * DAY))
     for each in (gone, gone_too):
-        await amending.delete(db, owner, each.id)
+        await updating.delete(db, owner, each.id)
     moving = await booking.create(db, owner, spec(TEN - DAY))
     moving_too = await booking.create(db, owner, shared(room, start=TEN - 2 * DAY))
     for day in range(7):
@@ -125,10 +125,10 @@ async def test_whoever_collides_goes_past_an_expired_hold(db: Database, owner: U
     await booking.create(db, owner, spec(TEN))
     await booking.create(db, owner, shared(room, start=TEN + DAY))
     await booking.create(db, owner, shared(room, start=TEN + 2 * DAY), ttl=TTL)
-    await amending.undelete(db, owner, gone.id)
-    await amending.undelete(db, owner, gone_too.id)
-    await amending.update(db, owner, moving.id, lambda old: _at(old, 5))
-    await amending.update(db, owner, moving_too.id, lambda old: _at(old, 6))
+    await updating.undelete(db, owner, gone.id)
+    await updating.undelete(db, owner, gone_too.id)
+    await updating.update(db, owner, moving.id, lambda old: _at(old, 5))
+    await updating.update(db, owner, moving_too.id, lambda old: _at(old, 6))
     assert 0 == await audit(db)
     await holds.sweep(db)
     assert (11, 0) == (await bookings(db), await audit(db))
@@ -170,19 +170,19 @@ async def test_a_hold_moves_and_stays_a_hold(db: Database, owner: UUID, stranger
     room = await add_room(db, stranger)
     for wanted in (spec(), shared(room, start=TEN + DAY)):
         held = await booking.create(db, owner, wanted, ttl=TTL)
-        moved = await amending.update(db, owner, held.id, lambda old: _at(old, 9))
+        moved = await updating.update(db, owner, held.id, lambda old: _at(old, 9))
         assert held.expires_at == moved.expires_at
-        await amending.confirm(db, owner, held.id)
-        await amending.delete(db, owner, held.id)
+        await updating.confirm(db, owner, held.id)
+        await updating.delete(db, owner, held.id)
     assert 0 == await audit(db)
 
 
 async def test_a_deleted_hold_frees_its_time_for_good(db: Database, owner: UUID) -> None:
     """It cannot come back as an appointment that nobody has confirmed."""
     held = await booking.create(db, owner, spec(), ttl=TTL)
-    await amending.delete(db, owner, held.id)
+    await updating.delete(db, owner, held.id)
     with pytest.raises(Unmet) as refused:
-        await amending.undelete(db, owner, held.id)
+        await updating.undelete(db, owner, held.id)
     assert "HOLD_ENDED" == refused.value.reason
     await booking.create(db, owner, spec())
 
@@ -202,11 +202,11 @@ async def test_open_holds_are_limited(db: Database, owner: UUID, stranger: UUID)
     with pytest.raises(Unmet) as refused:
         await booking.create(db, owner, spec(TEN + 10 * DAY), ttl=TTL)
     assert {"limit": "10"} == refused.value.metadata
-    await amending.delete(db, owner, held[9].id)
+    await updating.delete(db, owner, held[9].id)
     await booking.create(db, owner, spec(TEN + 10 * DAY), ttl=TTL)
     await expire(db, held[8])
     await booking.create(db, owner, spec(TEN + 11 * DAY), ttl=TTL)
-    await amending.confirm(db, owner, held[0].id)
+    await updating.confirm(db, owner, held[0].id)
     await booking.create(db, owner, shared(room, start=TEN + 12 * DAY), ttl=TTL)
     assert 0 == await audit(db)
 
@@ -278,7 +278,7 @@ async def test_a_confirmation_and_a_collider_never_both_win(db: Database, owner:
         async def confirm(held: Appointment = held) -> bool:
             while True:
                 try:
-                    await amending.confirm(db, owner, held.id)
+                    await updating.confirm(db, owner, held.id)
                 except NotFound:
                     return False
                 return True
@@ -347,11 +347,11 @@ async def test_holds_that_expire_under_load_never_let_two_in(db: Database, stran
             await asyncio.sleep(dice.choice([0, 0.004, 0.02]))
             with suppress(NotFound):
                 if dice.random() < 0.01:
-                    await amending.confirm(db, person, mine.id)
+                    await updating.confirm(db, person, mine.id)
                     end = math.inf
                 elif dice.random() < 0.2:
                     end = min(end, clock())
-                    await amending.delete(db, person, mine.id)
+                    await updating.delete(db, person, mine.id)
             if begin < end:
                 surely.append((slot, begin, end))
 

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from appointments.auth import erasure
-from appointments.calendar import amending, booking, invited, listing
+from appointments.calendar import booking, invited, listing, updating
 from appointments.calendar.appointment import Appointment, Attendee, Spec
 from appointments.calendar.invited import Answer
 from appointments.calendar.log import BY_OWNER
@@ -52,7 +52,7 @@ async def meet(db: Database, owner: UUID, *guests: UUID, asked: Spec | None = No
 
 async def move(db: Database, owner: UUID, appointment_id: UUID, start: datetime = LATER) -> Appointment:
     """To another hour."""
-    return await amending.update(
+    return await updating.update(
         db,
         owner,
         appointment_id,
@@ -84,7 +84,7 @@ async def is_free(db: Database, user_id: UUID, start: datetime = TEN) -> bool:
         booked = await booking.create(db, user_id, spec(start))
     except Conflict:
         return False
-    await amending.delete(db, user_id, booked.id)
+    await updating.delete(db, user_id, booked.id)
     return True
 
 
@@ -154,7 +154,7 @@ async def test_accepting_what_collides_names_ones_own(db: Database, owner: UUID)
         await invited.respond(db, guest, met.id, YES)
     assert [each.id for each in caught.value.collisions] == [mine.id]
     assert await responses(db, owner, met.id) == ["NEEDS-ACTION"]
-    await amending.delete(db, guest, mine.id)
+    await updating.delete(db, guest, mine.id)
     await invited.respond(db, guest, met.id, YES)
     assert await audit(db) == 0
 
@@ -164,11 +164,11 @@ async def test_an_attendee_cannot_change_it(db: Database, owner: UUID) -> None:
     guest = await add_guest(db)
     met = await meet(db, owner, guest)
     with pytest.raises(Denied):
-        await amending.update(db, guest, met.id, lambda current: replace(current, title="Mine"))
+        await updating.update(db, guest, met.id, lambda current: replace(current, title="Mine"))
     with pytest.raises(Denied):
-        await amending.delete(db, guest, met.id)
-    await amending.delete(db, owner, met.id)
-    for attempt in (amending.undelete(db, guest, met.id), booking.get(db, guest, met.id)):
+        await updating.delete(db, guest, met.id)
+    await updating.delete(db, owner, met.id)
+    for attempt in (updating.undelete(db, guest, met.id), booking.get(db, guest, met.id)):
         with pytest.raises(NotFound):
             await attempt
 
@@ -194,7 +194,7 @@ async def test_what_is_not_the_time_leaves_answers_alone(db: Database, owner: UU
     await invited.respond(db, guest, met.id, Answer("ACCEPTED", "With cake"))
     changes: list[dict[str, Any]] = [{"title": "Lunch"}, {"buffer_before": HOUR}, {"buffer_before": timedelta()}]
     for fields in changes:
-        await amending.update(db, owner, met.id, partial(replace, **fields))
+        await updating.update(db, owner, met.id, partial(replace, **fields))
     assert await responses(db, owner, met.id) == ["ACCEPTED"]
     assert not await is_free(db, guest)
     assert await audit(db) == 0
@@ -206,7 +206,7 @@ async def test_whoever_is_taken_off_the_list_is_free(db: Database, owner: UUID) 
     met = await meet(db, owner, guest, other)
     for each in (guest, other):
         await invited.respond(db, each, met.id, YES)
-    await amending.update(db, owner, met.id, lambda current: replace(current, attendees=current.attendees[1:]))
+    await updating.update(db, owner, met.id, lambda current: replace(current, attendees=current.attendees[1:]))
     assert [await is_free(db, each) for each in (guest, other)] == [True, False]
     assert await calendar(db, guest) == []
     with pytest.raises(NotFound):
@@ -221,15 +221,15 @@ async def test_deleting_frees_and_restoring_asks_anew(db: Database, owner: UUID)
     for asked in (spec(), shared(room)):
         met = await meet(db, owner, guest, asked=asked)
         await invited.respond(db, guest, met.id, Answer("ACCEPTED", "With cake"))
-        await amending.delete(db, owner, met.id)
+        await updating.delete(db, owner, met.id)
         assert await is_free(db, guest)
         assert await calendar(db, guest) == []
-        await amending.undelete(db, owner, met.id)
+        await updating.undelete(db, owner, met.id)
         assert await responses(db, owner, met.id) == ["NEEDS-ACTION"]
         assert await is_free(db, guest)
         assert await calendar(db, guest) == [(met.id, True)]
         assert await audit(db) == 0
-        await amending.delete(db, owner, met.id)
+        await updating.delete(db, owner, met.id)
 
 
 async def test_the_log_tells_everybody_who_is_invited(db: Database, owner: UUID) -> None:
@@ -239,9 +239,9 @@ async def test_the_log_tells_everybody_who_is_invited(db: Database, owner: UUID)
     await invited.respond(db, other, met.id, YES)
     await invited.respond(db, other, met.id, YES)  # nothing new
     await move(db, owner, met.id)
-    await amending.update(db, owner, met.id, lambda current: replace(current, attendees=current.attendees[:1]))
-    await amending.delete(db, owner, met.id)
-    await amending.undelete(db, owner, met.id)
+    await updating.update(db, owner, met.id, lambda current: replace(current, attendees=current.attendees[:1]))
+    await updating.delete(db, owner, met.id)
+    await updating.undelete(db, owner, met.id)
     begun = ["appointment.created", "appointment.responded", "appointment.updated"]
     assert await kinds(db, other) == [*begun, "appointment.removed"]
     end = ["appointment.updated", "appointment.deleted", "appointment.undeleted"]

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from appointments.calendar import amending, booking
+from appointments.calendar import booking, updating
 from appointments.calendar import listing as agenda
 from appointments.calendar.appointment import Appointment
 from appointments.calendar.listing import Window
@@ -67,7 +67,7 @@ async def test_deleted_appointments_are_listed_on_request(db: Database, owner: U
     """Only with show_deleted."""
     live = await booking.create(db, owner, spec())
     gone = await booking.create(db, owner, spec(TEN + HOUR))
-    gone = await amending.delete(db, owner, gone.id)
+    gone = await updating.delete(db, owner, gone.id)
     assert [live] == await listed(db, Window(owner))
     assert [live, gone] == await listed(db, Window(owner, show_deleted=True), 1)
 

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from appointments.auth import accounts
-from appointments.calendar import access, amending, booking, resources
+from appointments.calendar import access, booking, resources, updating
 from appointments.calendar.log import Cause
 from appointments.calendar.resource import Role
 from appointments.db import Database
@@ -30,11 +30,11 @@ async def logged(db: Database, calendar_id: UUID) -> list[tuple[Any, ...]]:
 async def test_an_appointment_tells_its_owner_of_its_whole_life(db: Database, owner: UUID) -> None:
     """Created, changed with and without its time, deleted, restored: a row each, with what has changed."""
     created = await booking.create(db, owner, spec())
-    await amending.update(db, owner, created.id, lambda old: replace(old, title="Shave"))
-    await amending.update(db, owner, created.id, lambda old: replace(old, start_at=TEN - HOUR, location="Here"))
-    await amending.update(db, owner, created.id, lambda old: old)
-    await amending.delete(db, owner, created.id)
-    await amending.undelete(db, owner, created.id)
+    await updating.update(db, owner, created.id, lambda old: replace(old, title="Shave"))
+    await updating.update(db, owner, created.id, lambda old: replace(old, start_at=TEN - HOUR, location="Here"))
+    await updating.update(db, owner, created.id, lambda old: old)
+    await updating.delete(db, owner, created.id)
+    await updating.undelete(db, owner, created.id)
     assert [
         ("appointment.created", 1, None),
         ("appointment.updated", 2, ["title"]),
@@ -54,7 +54,7 @@ async def test_what_is_refused_leaves_no_row(db: Database, owner: UUID) -> None:
         with pytest.raises(Conflict):
             await booking.create(db, owner, wanted)
     with pytest.raises(Conflict):
-        await amending.update(db, owner, second.id, lambda old: replace(old, start_at=first.spec.start_at))
+        await updating.update(db, owner, second.id, lambda old: replace(old, start_at=first.spec.start_at))
     assert before == (await logged(db, owner), await logged(db, room))
 
 
@@ -63,7 +63,7 @@ async def test_a_room_that_is_taken_off_learns_that_it_is_free(db: Database, own
     manager = await add_user(db)
     old, new = await add_room(db, manager), await add_room(db, manager)
     created = await booking.create(db, owner, shared(old))
-    await amending.update(db, owner, created.id, lambda _: shared(new))
+    await updating.update(db, owner, created.id, lambda _: shared(new))
     assert ("appointment.removed", 2, ["resource_ids"]) == (await logged(db, old))[-1]
     assert ("appointment.updated", 2, ["resource_ids"]) == (await logged(db, new))[-1]
     assert 2 == len(await logged(db, owner))
@@ -113,10 +113,10 @@ async def test_the_log_names_who_did_it_and_by_which_request(db: Database, owner
     room = await add_room(db, owner)
     wanted = shared(room) if with_room else spec()
     created = await booking.create(db, owner, wanted, cause=CAUSE)
-    await amending.update(db, owner, created.id, lambda old: replace(old, title="Shave"), cause=CAUSE)
-    await amending.update(db, owner, created.id, lambda old: replace(old, end_at=TEN + 2 * HOUR), cause=CAUSE)
-    await amending.delete(db, owner, created.id, cause=CAUSE)
-    await amending.undelete(db, owner, created.id)
+    await updating.update(db, owner, created.id, lambda old: replace(old, title="Shave"), cause=CAUSE)
+    await updating.update(db, owner, created.id, lambda old: replace(old, end_at=TEN + 2 * HOUR), cause=CAUSE)
+    await updating.delete(db, owner, created.id, cause=CAUSE)
+    await updating.undelete(db, owner, created.id)
     async with db.connection() as connection:
         cursor = await connection.execute(
             "SELECT calendar_id, actor_id, request_id FROM new_changes WHERE item_id = %(id)s ORDER BY id",

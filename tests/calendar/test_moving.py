@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from appointments.calendar import amending, booking
+from appointments.calendar import booking, updating
 from appointments.calendar.appointment import Appointment, Attendee, Spec
 from appointments.db import Database
 from appointments.shared.errors import Conflict, Invalid, NotFound, Stale, Taken
@@ -32,7 +32,7 @@ async def move(
     def change(current: Spec) -> Spec:
         return replace(current, start_at=times[0], end_at=times[1])
 
-    return await amending.update(db, owner, appointment_id, change, etag=etag, retime=times)
+    return await updating.update(db, owner, appointment_id, change, etag=etag, retime=times)
 
 
 async def changes(db: Database, appointment_id: UUID) -> list[tuple[str, int, list[str] | None]]:
@@ -84,7 +84,7 @@ async def test_what_cannot_be_moved_says_why(db: Database, owner: UUID, stranger
     with pytest.raises(NotFound):
         await move(db, owner, uuid4(), TEN + HOUR)
     assert (await move(db, owner, booked.id, TEN + HOUR, etag=booked.etag)).version == 2
-    await amending.delete(db, owner, booked.id)
+    await updating.delete(db, owner, booked.id)
     with pytest.raises(NotFound):
         await move(db, owner, booked.id, TEN + 2 * HOUR)
 
@@ -113,8 +113,8 @@ async def test_moves_deletes_and_undeletes_at_once_leave_it_whole(db: Database, 
     for number in range(20):
         await asyncio.gather(
             *(attempt(move(db, owner, booked.id, TEN + (number * 3 + index) * HOUR)) for index in range(3)),
-            attempt(amending.delete(db, owner, booked.id)),
-            attempt(amending.undelete(db, owner, booked.id)),
+            attempt(updating.delete(db, owner, booked.id)),
+            attempt(updating.undelete(db, owner, booked.id)),
         )
         now = await booking.get(db, owner, booked.id)
         async with db.connection() as connection:

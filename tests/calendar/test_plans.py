@@ -9,12 +9,12 @@ import psycopg
 import pytest
 from psycopg import ClientCursor
 
-from appointments.calendar import availability, booking, conflicts, frontiers, holds, ruling
+from appointments.calendar import availability, booking, booking_rules, conflicts, frontiers, holds
 from appointments.calendar import listing as agenda
 from appointments.calendar.appointment import to_values
 from appointments.calendar.log import BY_OWNER
 from appointments.calendar.placing import span_values
-from appointments.calendar.rules import LONGEST_DAYS
+from appointments.calendar.validation import LONGEST_DAYS
 from appointments.db.statement import Statement, Values
 from bench.data import BUSY, FIRST, Person, add_busy_people, add_rooms, settle
 from tests.conftest import database_dsn
@@ -178,9 +178,9 @@ def _looking_for_time(dsn: str, person: Person) -> dict[str, tuple[Statement, Va
     alone = {"owner_id": person.user_id, "user_id": person.user_id}
     return {
         "what is taken of them": (availability.TAKEN, window),
-        "how many a day": (ruling.STARTS, window | {"besides": agenda.NO_ID}),
+        "how many a day": (booking_rules.STARTS, window | {"besides": agenda.NO_ID}),
         "who they are": (availability.SUBJECTS, alone | {"ids": people + rooms}),
-        "whose rules": (ruling.RULED, alone | {"resource_ids": rooms, "acted": True}),
+        "whose rules": (booking_rules.RULED, alone | {"resource_ids": rooms, "acted": True}),
         "open holds": (holds.OPEN, alone | {"limit": 11}),
         "expired holds": (holds.EXPIRED, {"limit": 100}),
         "tails": (frontiers.SHORT, window),

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from appointments.calendar import amending, booking
+from appointments.calendar import booking, updating
 from appointments.calendar.appointment import Appointment, Spec
 from appointments.db import Database
 from appointments.shared.errors import Conflict, NotFound, Taken
@@ -48,7 +48,7 @@ async def test_updates_onto_one_slot_have_one_winner(db: Database, owner: UUID) 
         def move(old: Spec, goal=goal) -> Spec:  # type: ignore[no-untyped-def]
             return replace(old, start_at=goal, end_at=goal + HOUR)
 
-        ended = await outcomes(*(amending.update(db, owner, each.id, move) for each in booked))
+        ended = await outcomes(*(updating.update(db, owner, each.id, move) for each in booked))
         assert {"OK": 1, "Conflict": RACERS - 1} == ended
 
 
@@ -57,19 +57,19 @@ async def test_undeletes_of_one_slot_have_one_winner(db: Database, owner: UUID) 
     deleted = []
     for _ in range(RACERS):
         created = await booking.create(db, owner, spec())
-        deleted.append(await amending.delete(db, owner, created.id))
+        deleted.append(await updating.delete(db, owner, created.id))
     for _ in range(ROUNDS):
-        ended = await outcomes(*(amending.undelete(db, owner, each.id) for each in deleted))
+        ended = await outcomes(*(updating.undelete(db, owner, each.id) for each in deleted))
         assert {"OK": 1, "Conflict": RACERS - 1} == ended
         live = [each for each in deleted if (await booking.get(db, owner, each.id)).deleted_at is None]
-        await amending.delete(db, owner, live[0].id)
+        await updating.delete(db, owner, live[0].id)
 
 
 async def test_one_appointment_is_restored_once(db: Database, owner: UUID) -> None:
     """A hundred undeletes of the same appointment: one restores it, to the others it is not deleted."""
     created = await booking.create(db, owner, spec())
-    await amending.delete(db, owner, created.id)
-    ended = await outcomes(*(amending.undelete(db, owner, created.id) for _ in range(RACERS)))
+    await updating.delete(db, owner, created.id)
+    ended = await outcomes(*(updating.undelete(db, owner, created.id) for _ in range(RACERS)))
     assert {"OK": 1, "Taken": RACERS - 1} == ended
 
 
@@ -78,7 +78,7 @@ async def test_deletes_and_undeletes_of_one_appointment_leave_it_whole(db: Datab
     created = await booking.create(db, owner, spec())
 
     async def flip() -> None:
-        for action in (amending.delete, amending.undelete):
+        for action in (updating.delete, updating.undelete):
             with suppress(NotFound, Taken):
                 await action(db, owner, created.id)
 
@@ -86,7 +86,7 @@ async def test_deletes_and_undeletes_of_one_appointment_leave_it_whole(db: Datab
         await asyncio.gather(*(flip() for _ in range(32)))
         assert 0 == await audit(db)
     with suppress(NotFound):
-        await amending.delete(db, owner, created.id)
+        await updating.delete(db, owner, created.id)
     await booking.create(db, owner, spec())
 
 
@@ -111,7 +111,7 @@ async def test_a_delete_that_waited_frees_the_booking_that_is_there_now(db: Data
             """,
             [created.id],
         )
-        deleting = asyncio.create_task(amending.delete(db, owner, created.id))
+        deleting = asyncio.create_task(updating.delete(db, owner, created.id))
         await until_somebody_waits(db)
         await others.commit()
     assert (await deleting).deleted_at is not None
@@ -142,14 +142,14 @@ async def test_a_retry_storm_gets_one_answer(db: Database, owner: UUID) -> None:
 async def test_an_undelete_does_not_deadlock_with_the_end_of_the_account(db: Database, dsn: str, owner: UUID) -> None:
     """The account is being erased, the undelete waits for that, and then finds nothing."""
     created = await booking.create(db, owner, spec())
-    await amending.delete(db, owner, created.id)
+    await updating.delete(db, owner, created.id)
     async with (
         await psycopg.AsyncConnection.connect(dsn) as eraser,
         await psycopg.AsyncConnection.connect(dsn, autocommit=True) as watcher,
         asyncio.timeout(10),
     ):
         await eraser.execute("SELECT FROM subjects WHERE id = %s FOR UPDATE", [owner])
-        undeleting = asyncio.create_task(amending.undelete(db, owner, created.id))
+        undeleting = asyncio.create_task(updating.undelete(db, owner, created.id))
         waiting = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         while not (await watcher.execute(waiting)).rowcount:  # noqa: ASYNC110 - it waits in another process
             await asyncio.sleep(0.01)
@@ -167,7 +167,7 @@ async def test_moves_in_opposite_order_do_not_deadlock(db: Database, owner: UUID
 
     async def swap(appointment_id: UUID, hours: int) -> Appointment:
         start = TEN + hours * HOUR
-        return await amending.update(
+        return await updating.update(
             db, owner, appointment_id, lambda old: replace(old, start_at=start, end_at=start + HOUR)
         )
 
@@ -209,21 +209,21 @@ class Worker:
         if not self.live:
             return
         target, wanted = self.random.choice(list(self.live)), self.some_plan()
-        await amending.update(self.db, self.user_id, target, lambda _: wanted)
+        await updating.update(self.db, self.user_id, target, lambda _: wanted)
         self.live[target] = wanted
 
     async def delete(self) -> None:
         if not self.live:
             return
         target = self.random.choice(list(self.live))
-        await amending.delete(self.db, self.user_id, target)
+        await updating.delete(self.db, self.user_id, target)
         self.deleted[target] = self.live.pop(target)
 
     async def undelete(self) -> None:
         if not self.deleted:
             return
         target = self.random.choice(list(self.deleted))
-        await amending.undelete(self.db, self.user_id, target)
+        await updating.undelete(self.db, self.user_id, target)
         self.live[target] = self.deleted.pop(target)
 
 

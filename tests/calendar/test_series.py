@@ -13,20 +13,20 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from appointments.calendar import (
-    amending,
     availability,
     booking,
-    clocks,
     frontiers,
     listing,
     occupancy,
-    recurring,
-    reshaping,
     resources,
+    series_booking,
+    series_updating,
+    tzdata,
+    updating,
 )
 from appointments.calendar.appointment import Appointment, Spec
+from appointments.calendar.materializing import Booked, Terms
 from appointments.calendar.series import SeriesSpec, shifted
-from appointments.calendar.settling import Booked, Terms
 from appointments.db import Database, instant, micros
 from appointments.shared.errors import (
     Conflict,
@@ -102,7 +102,7 @@ async def room(db: Database, stranger: UUID) -> UUID:
 
 async def test_a_series_that_ends_is_rows_at_once(db: Database, owner: UUID, room: UUID) -> None:
     """Each occurrence is an appointment, of its owner and the room, at nine whatever the clocks do."""
-    booked = await recurring.create(db, owner, recurs("FREQ=WEEKLY;COUNT=60", MONDAY, room))
+    booked = await series_booking.create(db, owner, recurs("FREQ=WEEKLY;COUNT=60", MONDAY, room))
     found = await occurrences(db, owner, booked.series.id)
     assert (60, None, 0) == (len(found), booked.expanded_until, await tails(db))
     assert {"09:00"} == {f"{instant(each.start_at).astimezone(ZURICH):%H:%M}" for each in found}
@@ -118,7 +118,7 @@ async def test_a_series_that_ends_is_rows_at_once(db: Database, owner: UUID, roo
 
 async def test_beyond_the_horizon_the_time_is_taken_too(db: Database, owner: UUID, room: UUID) -> None:
     """The frontier moves when somebody wants time there: what is free is booked, what is not is refused."""
-    booked = await recurring.create(db, owner, recurs("FREQ=WEEKLY", MONDAY, room))
+    booked = await series_booking.create(db, owner, recurs("FREQ=WEEKLY", MONDAY, room))
     assert booked.expanded_until
     assert (2, True) == (await tails(db), booked.expanded_until < MONDAY + 200 * DAY)
     other = await add_user(db)
@@ -134,7 +134,7 @@ async def test_beyond_the_horizon_the_time_is_taken_too(db: Database, owner: UUI
     with pytest.raises(Conflict, match="ten years"):
         await booking.create(db, owner, at(NOW + timedelta(days=4_000)))
     assert 0 == await audit(db)
-    read = await recurring.get(db, owner, booked.series.id)
+    read = await series_booking.get(db, owner, booked.series.id)
     assert read.expanded_until
     assert read.expanded_until > MONDAY + 260 * WEEK
 
@@ -144,39 +144,39 @@ async def test_all_or_nothing(db: Database, owner: UUID, room: UUID) -> None:
     mine = await booking.create(db, owner, at(MONDAY + WEEK))
     await booking.create(db, await add_user(db), at(MONDAY + 2 * WEEK, room))
     with pytest.raises(SeriesConflict) as refused:
-        await recurring.create(db, owner, recurs("FREQ=WEEKLY", MONDAY, room))
+        await series_booking.create(db, owner, recurs("FREQ=WEEKLY", MONDAY, room))
     misses = refused.value.misses
     assert (2, [MONDAY + WEEK, MONDAY + 2 * WEEK]) == (misses.total, [each.original_start_at for each in misses.named])
     assert ((mine.id,), ()) == (tuple(each.id for each in misses.named[0].collisions), misses.named[0].resource_ids)
     assert ((), (room,)) == (misses.named[1].collisions, misses.named[1].resource_ids)
-    assert ([], 0) == ((await recurring.page(db, owner)).series, await tails(db))
-    looked = await recurring.create(db, owner, recurs("FREQ=WEEKLY", MONDAY, room), replace(SKIP, only_look=True))
+    assert ([], 0) == ((await series_booking.page(db, owner)).series, await tails(db))
+    looked = await series_booking.create(db, owner, recurs("FREQ=WEEKLY", MONDAY, room), replace(SKIP, only_look=True))
     assert (misses, 0) == (looked.misses, await tails(db))
 
 
 async def test_what_collides_can_be_skipped_and_had_later(db: Database, owner: UUID) -> None:
     """A skipped occurrence is a deleted appointment, which is restored once its time is free."""
     mine = await booking.create(db, owner, at(MONDAY + WEEK))
-    booked = await recurring.create(db, owner, recurs("FREQ=WEEKLY;COUNT=4"), SKIP)
+    booked = await series_booking.create(db, owner, recurs("FREQ=WEEKLY;COUNT=4"), SKIP)
     assert ([MONDAY + WEEK], 1) == ([each.original_start_at for each in booked.misses.named], booked.misses.total)
     rows = await occurrences(db, owner, booked.series.id, deleted=True)
     skipped = [each for each in rows if each.deleted_at is not None]
     assert [MONDAY + WEEK] == [instant(each.start_at) for each in skipped]
     with pytest.raises(Conflict):
-        await amending.undelete(db, owner, skipped[0].id)
-    await amending.delete(db, owner, mine.id)
-    await amending.undelete(db, owner, skipped[0].id)
+        await updating.undelete(db, owner, skipped[0].id)
+    await updating.delete(db, owner, mine.id)
+    await updating.undelete(db, owner, skipped[0].id)
     assert (4, 0) == (len(await occurrences(db, owner, booked.series.id)), await audit(db))
 
 
 async def test_a_retry_books_nothing_twice(db: Database, owner: UUID) -> None:
     """The same request id and body give the same series; another body is refused."""
     request_id = uuid4()
-    first = await recurring.create(db, owner, recurs("FREQ=DAILY;COUNT=3"), request_id=request_id)
-    again = await recurring.create(db, owner, recurs("FREQ=DAILY;COUNT=3"), request_id=request_id)
+    first = await series_booking.create(db, owner, recurs("FREQ=DAILY;COUNT=3"), request_id=request_id)
+    again = await series_booking.create(db, owner, recurs("FREQ=DAILY;COUNT=3"), request_id=request_id)
     assert first.series == again.series
     with pytest.raises(Invalid) as refused:
-        await recurring.create(db, owner, recurs("FREQ=DAILY;COUNT=4"), request_id=request_id)
+        await series_booking.create(db, owner, recurs("FREQ=DAILY;COUNT=4"), request_id=request_id)
     assert "REQUEST_ID_REUSED" == refused.value.reason
 
 
@@ -205,7 +205,7 @@ async def test_a_retry_books_nothing_twice(db: Database, owner: UUID) -> None:
 async def test_what_is_no_series_is_refused_by_field(db: Database, owner: UUID, spec: SeriesSpec, field: str) -> None:
     """And nothing is booked."""
     with pytest.raises(Invalid) as refused:
-        await recurring.create(db, owner, spec)
+        await series_booking.create(db, owner, spec)
     assert field in {each.field for each in refused.value.violations}
 
 
@@ -213,7 +213,7 @@ async def test_the_buffers_of_a_resource_count_between_occurrences(db: Database,
     """They are the room's, so only booking knows."""
     room = await add_room(db, stranger, buffer_after=24 * HOUR)
     with pytest.raises(Invalid) as refused:
-        await recurring.create(db, owner, recurs("FREQ=DAILY", MONDAY, room))
+        await series_booking.create(db, owner, recurs("FREQ=DAILY", MONDAY, room))
     assert "series.end_time" == refused.value.violations[0].field
 
 
@@ -221,17 +221,17 @@ async def test_resources_are_asked_for_as_in_appointments(db: Database, owner: U
     """One that is not seen is not found; one that is not the caller's to book is denied."""
     hidden, shown = await add_room(db, stranger, default_role=0), await add_room(db, stranger, default_role=1)
     with pytest.raises(NotFound):
-        await recurring.create(db, owner, recurs("FREQ=DAILY", MONDAY, hidden))
+        await series_booking.create(db, owner, recurs("FREQ=DAILY", MONDAY, hidden))
     with pytest.raises(Denied):
-        await recurring.create(db, owner, recurs("FREQ=DAILY", MONDAY, shown))
+        await series_booking.create(db, owner, recurs("FREQ=DAILY", MONDAY, shown))
     with pytest.raises(NotFound):
-        await recurring.get(db, owner, uuid4())
+        await series_booking.get(db, owner, uuid4())
 
 
 async def test_dates_are_added_and_left_out(db: Database, owner: UUID) -> None:
     """In order; the start is an occurrence though the rule does not meet it, and counts."""
     spec = recurs("FREQ=WEEKLY;BYDAY=TU;COUNT=4", added=(MONDAY + 3 * DAY,), excluded=(MONDAY + 8 * DAY,))
-    booked = await recurring.create(db, owner, spec)
+    booked = await series_booking.create(db, owner, spec)
     expected = [MONDAY, MONDAY + DAY, MONDAY + 3 * DAY, MONDAY + 15 * DAY]
     assert expected == await starts(db, owner, booked.series.id)
     assert spec == booked.series.spec
@@ -241,7 +241,7 @@ async def test_whole_days_recur_by_date(db: Database, owner: UUID) -> None:
     """Midnight to midnight of the zone, also on the days that have 23 or 25 hours."""
     start = datetime(2027, 3, 26, tzinfo=ZURICH)
     spec = recurs("FREQ=DAILY;UNTIL=20270330", start, all_day=True, end_at=datetime(2027, 3, 27, tzinfo=ZURICH))
-    booked = await recurring.create(db, owner, spec)
+    booked = await series_booking.create(db, owner, spec)
     found = await occurrences(db, owner, booked.series.id)
     assert [24, 24, 23, 24, 24] == [(each.end_at - each.start_at) // 3_600_000_000 for each in found]
     assert {"00:00"} == {f"{instant(each.start_at).astimezone(ZURICH):%H:%M}" for each in found}
@@ -250,7 +250,7 @@ async def test_whole_days_recur_by_date(db: Database, owner: UUID) -> None:
 async def test_transparent_series_take_no_time(db: Database, owner: UUID) -> None:
     """They overlap anything, have no tail, and their rows are made up to the horizon."""
     await booking.create(db, owner, at(MONDAY))
-    booked = await recurring.create(db, owner, recurs("FREQ=DAILY", transparent=True, end_at=MONDAY + 30 * HOUR))
+    booked = await series_booking.create(db, owner, recurs("FREQ=DAILY", transparent=True, end_at=MONDAY + 30 * HOUR))
     assert (0, 0) == (booked.misses.total, await tails(db))
     before = len(await occurrences(db, owner, booked.series.id))
     assert 1 == await frontiers.extend_unbooked(db, timedelta(days=300))
@@ -260,14 +260,14 @@ async def test_transparent_series_take_no_time(db: Database, owner: UUID) -> Non
 
 async def test_one_occurrence_is_changed_by_itself(db: Database, owner: UUID, room: UUID) -> None:
     """What was changed of it stays through changes of the series, field by field; the rest follows."""
-    booked = await recurring.create(db, owner, recurs("FREQ=WEEKLY;COUNT=5", MONDAY, room))
+    booked = await series_booking.create(db, owner, recurs("FREQ=WEEKLY;COUNT=5", MONDAY, room))
     rows = await occurrences(db, owner, booked.series.id)
     noon = MONDAY + WEEK + 3 * HOUR
-    await amending.update(db, owner, rows[1].id, lambda old: replace(old, start_at=noon, end_at=noon + HOUR))
-    await amending.update(db, owner, rows[2].id, lambda old: replace(old, title="Special"))
-    await amending.delete(db, owner, rows[3].id)
-    await reshaping.update(db, owner, booked.series.id, titled("Renamed"))
-    await reshaping.update(db, owner, booked.series.id, retimed(HOUR))
+    await updating.update(db, owner, rows[1].id, lambda old: replace(old, start_at=noon, end_at=noon + HOUR))
+    await updating.update(db, owner, rows[2].id, lambda old: replace(old, title="Special"))
+    await updating.delete(db, owner, rows[3].id)
+    await series_updating.update(db, owner, booked.series.id, titled("Renamed"))
+    await series_updating.update(db, owner, booked.series.id, retimed(HOUR))
     after = await occurrences(db, owner, booked.series.id)
     assert [rows[index].id for index in (0, 1, 2, 4)] == [each.id for each in after]
     assert [MONDAY + HOUR, noon, MONDAY + 2 * WEEK + HOUR, MONDAY + 4 * WEEK + HOUR] == [
@@ -280,29 +280,29 @@ async def test_one_occurrence_is_changed_by_itself(db: Database, owner: UUID, ro
 
 async def test_this_and_following_become_a_series_of_their_own(db: Database, owner: UUID, room: UUID) -> None:
     """With the ids that they have; the one before ends, the rest of COUNT goes along."""
-    booked = await recurring.create(db, owner, recurs("FREQ=WEEKLY;COUNT=6", MONDAY, room))
+    booked = await series_booking.create(db, owner, recurs("FREQ=WEEKLY;COUNT=6", MONDAY, room))
     rows = await occurrences(db, owner, booked.series.id)
-    split = await reshaping.update(db, owner, booked.series.id, retimed(2 * HOUR), from_id=rows[2].id)
+    split = await series_updating.update(db, owner, booked.series.id, retimed(2 * HOUR), from_id=rows[2].id)
     assert (booked.series.id_text, "FREQ=WEEKLY;COUNT=4") == (split.series.previous_text, split.series.rule)
-    first = (await recurring.get(db, owner, booked.series.id)).series
+    first = (await series_booking.get(db, owner, booked.series.id)).series
     assert "FREQ=WEEKLY;COUNT=2" == first.rule
     assert [each.id for each in rows[:2]] == [each.id for each in await occurrences(db, owner, first.id)]
     assert [each.id for each in rows[2:]] == [each.id for each in await occurrences(db, owner, split.series.id)]
     assert MONDAY + 2 * WEEK + 2 * HOUR == (await starts(db, owner, split.series.id))[0]
-    again = await reshaping.update(db, owner, first.id, titled("All"), from_id=rows[0].id)
+    again = await series_updating.update(db, owner, first.id, titled("All"), from_id=rows[0].id)
     assert (first.id, 0) == (again.series.id, await audit(db))
     with pytest.raises(Invalid) as refused:
-        await reshaping.update(db, owner, first.id, titled("None"), from_id=rows[3].id)
+        await series_updating.update(db, owner, first.id, titled("None"), from_id=rows[3].id)
     assert "from_appointment_id" == refused.value.violations[0].field
 
 
 async def test_an_endless_series_is_split_at_its_frontier_too(db: Database, owner: UUID, room: UUID) -> None:
     """Its first half ends; tails stand for the second half alone, and nothing is bookable that it needs."""
-    booked = await recurring.create(db, owner, recurs("FREQ=WEEKLY", MONDAY, room))
+    booked = await series_booking.create(db, owner, recurs("FREQ=WEEKLY", MONDAY, room))
     rows = await occurrences(db, owner, booked.series.id)
-    split = await reshaping.update(db, owner, booked.series.id, retimed(DAY), from_id=rows[-1].id)
+    split = await series_updating.update(db, owner, booked.series.id, retimed(DAY), from_id=rows[-1].id)
     assert (True, 2) == (split.series.endless, await tails(db))
-    assert not (await recurring.get(db, owner, booked.series.id)).series.endless
+    assert not (await series_booking.get(db, owner, booked.series.id)).series.endless
     far = (MONDAY + 100 * WEEK).astimezone(ZURICH).replace(hour=9)
     await booking.create(db, owner, at(far))
     with pytest.raises(Conflict):
@@ -313,13 +313,13 @@ async def test_an_endless_series_is_split_at_its_frontier_too(db: Database, owne
 async def test_the_past_moves_only_when_asked_to(db: Database, owner: UUID) -> None:
     """What has begun stays where it was."""
     past = MONDAY - 4 * WEEK
-    booked = await recurring.create(db, owner, recurs("FREQ=WEEKLY;COUNT=8", past))
+    booked = await series_booking.create(db, owner, recurs("FREQ=WEEKLY;COUNT=8", past))
     before = await starts(db, owner, booked.series.id)
-    await reshaping.update(db, owner, booked.series.id, retimed(timedelta(minutes=30)))
+    await series_updating.update(db, owner, booked.series.id, retimed(timedelta(minutes=30)))
     now = datetime.now(UTC)
     expected = [each if each < now else each + timedelta(minutes=30) for each in before]
     assert expected == await starts(db, owner, booked.series.id)
-    await reshaping.update(db, owner, booked.series.id, retimed(timedelta(minutes=30)), include_past=True)
+    await series_updating.update(db, owner, booked.series.id, retimed(timedelta(minutes=30)), include_past=True)
     found = await starts(db, owner, booked.series.id)
     assert (8, True, 0) == (
         len(found),
@@ -330,9 +330,9 @@ async def test_the_past_moves_only_when_asked_to(db: Database, owner: UUID) -> N
 
 async def test_what_only_gets_another_series_is_changed_too(db: Database, owner: UUID) -> None:
     """A split in the past leaves its times, but whoever follows changes has to learn whose occurrences they are."""
-    booked = await recurring.create(db, owner, recurs("FREQ=WEEKLY;COUNT=8", MONDAY - 4 * WEEK))
+    booked = await series_booking.create(db, owner, recurs("FREQ=WEEKLY;COUNT=8", MONDAY - 4 * WEEK))
     before = await occurrences(db, owner, booked.series.id)
-    split = await reshaping.update(db, owner, booked.series.id, titled("Retro"), from_id=before[1].id)
+    split = await series_updating.update(db, owner, booked.series.id, titled("Retro"), from_id=before[1].id)
     after = await occurrences(db, owner, split.series.id)
     assert [each.id for each in before[1:]] == [each.id for each in after]
     assert all(old.etag != new.etag for old, new in zip(before[1:], after, strict=True))
@@ -342,32 +342,34 @@ async def test_what_only_gets_another_series_is_changed_too(db: Database, owner:
 
 async def test_a_change_of_the_rule_makes_and_drops_occurrences(db: Database, owner: UUID) -> None:
     """Those that are in both keep their ids."""
-    booked = await recurring.create(db, owner, recurs("FREQ=DAILY;COUNT=6"))
+    booked = await series_booking.create(db, owner, recurs("FREQ=DAILY;COUNT=6"))
     rows = await occurrences(db, owner, booked.series.id)
-    await reshaping.update(db, owner, booked.series.id, lambda old: replace(old, rule="FREQ=DAILY;INTERVAL=2;COUNT=3"))
+    await series_updating.update(
+        db, owner, booked.series.id, lambda old: replace(old, rule="FREQ=DAILY;INTERVAL=2;COUNT=3")
+    )
     after = await occurrences(db, owner, booked.series.id)
     assert [rows[0].id, rows[2].id, rows[4].id] == [each.id for each in after]
     await booking.create(db, owner, at(MONDAY + DAY))
-    await reshaping.update(db, owner, booked.series.id, lambda old: replace(old, rule="FREQ=WEEKLY"))
+    await series_updating.update(db, owner, booked.series.id, lambda old: replace(old, rule="FREQ=WEEKLY"))
     assert (1, MONDAY + WEEK) == (await tails(db), (await starts(db, owner, booked.series.id))[1])
-    await reshaping.update(db, owner, booked.series.id, lambda old: replace(old, rule="FREQ=WEEKLY;COUNT=2"))
+    await series_updating.update(db, owner, booked.series.id, lambda old: replace(old, rule="FREQ=WEEKLY;COUNT=2"))
     assert (0, 2, 0) == (await tails(db), len(await occurrences(db, owner, booked.series.id)), await audit(db))
 
 
 async def test_a_change_that_collides_changes_nothing(db: Database, owner: UUID, room: UUID) -> None:
     """Or skips what collides, if told to; looking changes nothing either."""
-    booked = await recurring.create(db, owner, recurs("FREQ=WEEKLY", MONDAY, room))
+    booked = await series_booking.create(db, owner, recurs("FREQ=WEEKLY", MONDAY, room))
     before = await occurrences(db, owner, booked.series.id)
     await booking.create(db, await add_user(db), at(MONDAY + 3 * WEEK + 2 * HOUR, room))
     with pytest.raises(SeriesConflict) as refused:
-        await reshaping.update(db, owner, booked.series.id, retimed(2 * HOUR))
+        await series_updating.update(db, owner, booked.series.id, retimed(2 * HOUR))
     assert ([MONDAY + 3 * WEEK + 2 * HOUR], (room,)) == (
         [each.original_start_at for each in refused.value.misses.named],
         refused.value.misses.named[0].resource_ids,
     )
-    await reshaping.update(db, owner, booked.series.id, retimed(3 * HOUR), LOOK)
+    await series_updating.update(db, owner, booked.series.id, retimed(3 * HOUR), LOOK)
     assert before == await occurrences(db, owner, booked.series.id)
-    await reshaping.update(db, owner, booked.series.id, retimed(2 * HOUR), SKIP)
+    await series_updating.update(db, owner, booked.series.id, retimed(2 * HOUR), SKIP)
     assert MONDAY + 3 * WEEK + 2 * HOUR not in await starts(db, owner, booked.series.id)
     assert 0 == await audit(db)
 
@@ -375,8 +377,8 @@ async def test_a_change_that_collides_changes_nothing(db: Database, owner: UUID,
 async def test_rooms_of_a_series_can_be_exchanged(db: Database, owner: UUID, stranger: UUID, room: UUID) -> None:
     """The old one is open again to the end of time, the new one closed."""
     other = await add_room(db, stranger)
-    booked = await recurring.create(db, owner, recurs("FREQ=WEEKLY", MONDAY, room))
-    await reshaping.update(
+    booked = await series_booking.create(db, owner, recurs("FREQ=WEEKLY", MONDAY, room))
+    await series_updating.update(
         db, owner, booked.series.id, lambda old: replace(old, first=replace(old.first, resource_ids=(str(other),)))
     )
     far = (MONDAY + 300 * WEEK).astimezone(ZURICH).replace(hour=9)
@@ -389,36 +391,36 @@ async def test_rooms_of_a_series_can_be_exchanged(db: Database, owner: UUID, str
 
 async def test_a_series_is_deleted_and_restored(db: Database, owner: UUID, room: UUID) -> None:
     """Whole: its time is free, and taken again with what was deleted with it."""
-    booked = await recurring.create(db, owner, recurs("FREQ=WEEKLY", MONDAY, room))
+    booked = await series_booking.create(db, owner, recurs("FREQ=WEEKLY", MONDAY, room))
     rows = await occurrences(db, owner, booked.series.id)
-    await amending.delete(db, owner, rows[2].id)
+    await updating.delete(db, owner, rows[2].id)
     noon = MONDAY + WEEK + 3 * HOUR
-    await amending.update(db, owner, rows[1].id, lambda old: replace(old, start_at=noon, end_at=noon + HOUR))
-    deleted = await reshaping.delete(db, owner, booked.series.id)
+    await updating.update(db, owner, rows[1].id, lambda old: replace(old, start_at=noon, end_at=noon + HOUR))
+    deleted = await series_updating.delete(db, owner, booked.series.id)
     assert (True, 0) == (deleted.series.deleted_at is not None, await tails(db))
     assert [] == await occurrences(db, owner, booked.series.id)
     with pytest.raises(NotFound):
-        await reshaping.update(db, owner, booked.series.id, titled("Gone"))
+        await series_updating.update(db, owner, booked.series.id, titled("Gone"))
     in_the_way = await booking.create(db, owner, at(MONDAY))
     with pytest.raises(SeriesConflict):
-        await reshaping.undelete(db, owner, booked.series.id)
-    await amending.delete(db, owner, in_the_way.id)
-    restored = await reshaping.undelete(db, owner, booked.series.id)
+        await series_updating.undelete(db, owner, booked.series.id)
+    await updating.delete(db, owner, in_the_way.id)
+    restored = await series_updating.undelete(db, owner, booked.series.id)
     assert (None, True, 2) == (restored.series.deleted_at, restored.series.endless, await tails(db))
     after = await occurrences(db, owner, booked.series.id)
     assert {each.id for each in rows} - {rows[2].id} == {each.id for each in after}
     assert noon in await starts(db, owner, booked.series.id)
     assert 0 == await audit(db)
     with pytest.raises(Taken) as refused:
-        await reshaping.undelete(db, owner, booked.series.id)
+        await series_updating.undelete(db, owner, booked.series.id)
     assert "SERIES_NOT_DELETED" == refused.value.reason
 
 
 async def test_what_follows_can_be_deleted(db: Database, owner: UUID) -> None:
     """The series ends before it, and its time is free for ever."""
-    booked = await recurring.create(db, owner, recurs("FREQ=WEEKLY"))
+    booked = await series_booking.create(db, owner, recurs("FREQ=WEEKLY"))
     rows = await occurrences(db, owner, booked.series.id)
-    ended = await reshaping.delete(db, owner, booked.series.id, from_id=rows[3].id)
+    ended = await series_updating.delete(db, owner, booked.series.id, from_id=rows[3].id)
     assert (None, False, 0) == (ended.series.deleted_at, ended.series.endless, await tails(db))
     assert [each.id for each in rows[:3]] == [each.id for each in await occurrences(db, owner, booked.series.id)]
     await booking.create(db, owner, at(MONDAY + 300 * WEEK))
@@ -426,18 +428,18 @@ async def test_what_follows_can_be_deleted(db: Database, owner: UUID) -> None:
 
 async def test_a_stale_etag_is_refused(db: Database, owner: UUID) -> None:
     """Of updates and deletes."""
-    booked = await recurring.create(db, owner, recurs("FREQ=DAILY;COUNT=2"))
-    changed = await reshaping.update(db, owner, booked.series.id, titled("New"), etag=booked.series.etag)
+    booked = await series_booking.create(db, owner, recurs("FREQ=DAILY;COUNT=2"))
+    changed = await series_updating.update(db, owner, booked.series.id, titled("New"), etag=booked.series.etag)
     with pytest.raises(Stale):
-        await reshaping.update(db, owner, booked.series.id, titled("Newer"), etag=booked.series.etag)
+        await series_updating.update(db, owner, booked.series.id, titled("Newer"), etag=booked.series.etag)
     with pytest.raises(Stale):
-        await reshaping.delete(db, owner, booked.series.id, etag=booked.series.etag)
-    await reshaping.delete(db, owner, booked.series.id, etag=changed.series.etag)
+        await series_updating.delete(db, owner, booked.series.id, etag=booked.series.etag)
+    await series_updating.delete(db, owner, booked.series.id, etag=changed.series.etag)
 
 
 async def test_frontiers_are_per_subject(db: Database, owner: UUID, room: UUID) -> None:
     """A booking of the room far ahead makes rows, while the owner's tail still stands for its part of them."""
-    booked = await recurring.create(db, owner, recurs("FREQ=WEEKLY", MONDAY, room))
+    booked = await series_booking.create(db, owner, recurs("FREQ=WEEKLY", MONDAY, room))
     far = (MONDAY + 60 * WEEK).astimezone(ZURICH).replace(hour=9)
     await booking.create(db, await add_user(db), at(far + 5 * HOUR, room))
     rows = await occurrences(db, owner, booked.series.id)
@@ -446,25 +448,25 @@ async def test_frontiers_are_per_subject(db: Database, owner: UUID, room: UUID) 
         edges = await frontiers.tails(connection, [owner])
     assert edges[owner] < far
     moved = far + 2 * DAY
-    await amending.update(db, owner, late.id, lambda old: replace(old, start_at=moved, end_at=moved + HOUR))
+    await updating.update(db, owner, late.id, lambda old: replace(old, start_at=moved, end_at=moved + HOUR))
     with pytest.raises(Conflict):
         await booking.create(db, owner, at(moved))
     await booking.create(db, owner, at(far))
-    await amending.delete(db, owner, late.id)
-    await amending.undelete(db, owner, late.id)
+    await updating.delete(db, owner, late.id)
+    await updating.undelete(db, owner, late.id)
     assert 0 == await audit(db)
 
 
 async def test_two_endless_series_that_meet_beyond_are_found_ahead(db: Database, owner: UUID, room: UUID) -> None:
     """In the next ten years; what is skipped is so when its row is made."""
-    await recurring.create(db, owner, recurs("FREQ=MONTHLY;BYMONTHDAY=1", MONDAY, room))
+    await series_booking.create(db, owner, recurs("FREQ=MONTHLY;BYMONTHDAY=1", MONDAY, room))
     monthly = recurs("FREQ=YEARLY;BYMONTH=1,2,3;BYMONTHDAY=1", MONDAY + timedelta(minutes=30), room)
     other = await add_user(db)
     terms = Terms(horizon=timedelta(days=1))
     with pytest.raises(SeriesConflict) as refused:
-        await recurring.create(db, other, monthly, terms)
+        await series_booking.create(db, other, monthly, terms)
     assert 25 < refused.value.misses.total < 35
-    booked = await recurring.create(db, other, monthly, replace(terms, skip=True))
+    booked = await series_booking.create(db, other, monthly, replace(terms, skip=True))
     assert booked.misses.total == refused.value.misses.total
     await booking.create(db, other, at(NOW + timedelta(days=1_500)))
     await booking.create(db, await add_user(db), at(NOW + timedelta(days=1_500), room))
@@ -477,7 +479,7 @@ async def test_a_series_takes_one_unit_of_each_resource(db: Database, owner: UUI
     """The one that is free for all of it; the other stays open, and a tail keeps its unit."""
     desks = await add_room(db, stranger, units=2)
     await booking.create(db, stranger, at(MONDAY, desks))
-    booked = await recurring.create(db, owner, recurs("FREQ=WEEKLY", MONDAY, desks))
+    booked = await series_booking.create(db, owner, recurs("FREQ=WEEKLY", MONDAY, desks))
     assert (0, 2) == (booked.misses.total, await tails(db))
     far = (MONDAY + 100 * WEEK).astimezone(ZURICH).replace(hour=9)
     await booking.create(db, await add_user(db), at(far, desks))
@@ -492,11 +494,11 @@ async def test_a_resource_with_an_endless_series_is_in_use(
     db: Database, owner: UUID, stranger: UUID, room: UUID
 ) -> None:
     """By force it is taken from the series, which goes on without it."""
-    booked = await recurring.create(db, owner, recurs("FREQ=WEEKLY", MONDAY, room))
+    booked = await series_booking.create(db, owner, recurs("FREQ=WEEKLY", MONDAY, room))
     with pytest.raises(Unmet):
         await resources.delete(db, stranger, room)
     await resources.delete(db, stranger, room, force=True)
-    assert None is (await recurring.get(db, owner, booked.series.id)).series.resource_ids
+    assert None is (await series_booking.get(db, owner, booked.series.id)).series.resource_ids
     assert (1, 0) == (await tails(db), await audit(db))
     with pytest.raises(Conflict):
         await booking.create(db, owner, at((MONDAY + 100 * WEEK).astimezone(ZURICH).replace(hour=9)))
@@ -504,7 +506,7 @@ async def test_a_resource_with_an_endless_series_is_in_use(
 
 async def test_frontiers_are_moved_as_time_goes_by(db: Database, owner: UUID, room: UUID) -> None:
     """By any number of processes at once, and a second run finds nothing to do."""
-    booked = await recurring.create(db, owner, recurs("FREQ=DAILY", MONDAY, room))
+    booked = await series_booking.create(db, owner, recurs("FREQ=DAILY", MONDAY, room))
     before = len(await occurrences(db, owner, booked.series.id))
     later = NOW + timedelta(days=100)
     await asyncio.gather(*(frontiers.extend_due(db, timedelta(days=120), later) for _ in range(4)))
@@ -515,14 +517,14 @@ async def test_frontiers_are_moved_as_time_goes_by(db: Database, owner: UUID, ro
 
 async def test_a_split_keeps_what_one_subject_has_no_rows_of_yet(db: Database, owner: UUID, room: UUID) -> None:
     """The half that ends is booked for all of its subjects, though the owner's tail stood for some of it."""
-    booked = await recurring.create(db, owner, recurs("FREQ=WEEKLY", MONDAY, room))
+    booked = await series_booking.create(db, owner, recurs("FREQ=WEEKLY", MONDAY, room))
     far = (MONDAY + 60 * WEEK).astimezone(ZURICH).replace(hour=14)
     await booking.create(db, await add_user(db), at(far, room))
     late = (await occurrences(db, owner, booked.series.id))[55]
-    await reshaping.update(db, owner, booked.series.id, titled("Later"), from_id=late.id)
+    await series_updating.update(db, owner, booked.series.id, titled("Later"), from_id=late.id)
     assert 0 == await audit(db)
     other = (await occurrences(db, owner, booked.series.id))[50]
-    await reshaping.delete(db, owner, booked.series.id, from_id=other.id)
+    await series_updating.delete(db, owner, booked.series.id, from_id=other.id)
     await frontiers.extend_due(db, timedelta(days=700))
     assert 0 == await audit(db)
     with pytest.raises(Conflict):
@@ -531,7 +533,7 @@ async def test_a_split_keeps_what_one_subject_has_no_rows_of_yet(db: Database, o
 
 async def test_a_room_opens_when_the_account_of_its_series_is_gone(db: Database, owner: UUID, room: UUID) -> None:
     """Whoever runs into the tail finds that it stands for nothing; so does the task."""
-    await recurring.create(db, owner, recurs("FREQ=DAILY", MONDAY, room))
+    await series_booking.create(db, owner, recurs("FREQ=DAILY", MONDAY, room))
     async with db.connection() as connection:
         await connection.execute("DELETE FROM subjects WHERE id = %s", [owner])
     assert 1 == await tails(db)
@@ -541,8 +543,8 @@ async def test_a_room_opens_when_the_account_of_its_series_is_gone(db: Database,
 
 async def test_when_clocks_change_series_keep_their_wall_time(db: Database, owner: UUID, room: UUID) -> None:
     """What new rules of a zone would move is told, and moved; what finds no place there is skipped."""
-    booked = await recurring.create(db, owner, recurs("FREQ=WEEKLY", MONDAY, room))
-    assert [] == await clocks.drifts(db)
+    booked = await series_booking.create(db, owner, recurs("FREQ=WEEKLY", MONDAY, room))
+    assert [] == await tzdata.drifts(db)
     async with db.connection() as connection:  # as if the rows were made by rules that have summer time all year
         for change in (
             "DELETE FROM bookings WHERE appointment_id IS NOT NULL",
@@ -557,17 +559,17 @@ async def test_when_clocks_change_series_keep_their_wall_time(db: Database, owne
     in_the_way = await booking.create(
         db, owner, at(MONDAY + WEEK + timedelta(minutes=30), length=timedelta(minutes=15))
     )
-    found = await clocks.drifts(db)
+    found = await tzdata.drifts(db)
     assert (MONDAY - HOUR, MONDAY) == (found[0].stands_at, found[0].belongs_at)
-    (moved,) = await clocks.move(db, found, Terms())
+    (moved,) = await tzdata.move(db, found, Terms())
     assert [in_the_way.id] == [each.id for miss in moved.misses.named for each in miss.collisions]
     assert [MONDAY, MONDAY + 2 * WEEK] == (await starts(db, owner, booked.series.id))[:2]
-    assert ([], 0) == (await clocks.drifts(db), await audit(db))
+    assert ([], 0) == (await tzdata.drifts(db), await audit(db))
 
 
 async def test_free_time_is_found_beyond_a_frontier(db: Database, owner: UUID) -> None:
     """Looking moves it, as booking would: a tail does not hide what is free."""
-    await recurring.create(db, owner, recurs("FREQ=WEEKLY"))
+    await series_booking.create(db, owner, recurs("FREQ=WEEKLY"))
     since = (MONDAY + 52 * WEEK).astimezone(ZURICH).replace(hour=0).astimezone(UTC)
     asker = availability.Asker(owner)
     (found,) = await availability.free_busy(db, asker, [str(owner)], since, since + DAY)
@@ -576,8 +578,8 @@ async def test_free_time_is_found_beyond_a_frontier(db: Database, owner: UUID) -
 
 async def test_a_list_shows_what_is_beyond_a_frontier(db: Database, owner: UUID, stranger: UUID, room: UUID) -> None:
     """The owner's, and that of the room, in a far week: what is there is what the rule says."""
-    created = await recurring.create(db, owner, recurs("FREQ=WEEKLY", MONDAY, room))
-    unbooked = await recurring.create(db, owner, recurs("FREQ=WEEKLY", MONDAY + DAY, transparent=True))
+    created = await series_booking.create(db, owner, recurs("FREQ=WEEKLY", MONDAY, room))
+    unbooked = await series_booking.create(db, owner, recurs("FREQ=WEEKLY", MONDAY + DAY, transparent=True))
     since = MONDAY + 80 * WEEK
     window = listing.Window(owner, since, since + 2 * WEEK)
     assert [] == (await listing.page(db, window)).appointments
@@ -599,7 +601,7 @@ async def test_a_list_shows_what_is_beyond_a_frontier(db: Database, owner: UUID,
 
 async def test_a_list_makes_no_more_rows_than_it_shows(db: Database, owner: UUID) -> None:
     """A window to the end of time is read page by page, nearly ten years ahead, each occurrence once and in order."""
-    created = await recurring.create(db, owner, recurs("FREQ=WEEKLY"))
+    created = await series_booking.create(db, owner, recurs("FREQ=WEEKLY"))
     window = listing.Window(owner, NOW, datetime(9999, 1, 1, tzinfo=UTC))
     first = await listing.page_ahead(db, db, window, size=20)
     assert 20 == len(first.appointments)
@@ -650,7 +652,7 @@ async def test_one_of_many_wins_each_slot(db: Database, dsn: str, room: UUID) ->
         async def create(person: UUID, spec: SeriesSpec) -> Booked:
             while True:
                 try:
-                    return await recurring.create(many, person, spec)
+                    return await series_booking.create(many, person, spec)
                 except Unavailable:  # a busy machine opens a hundred connections slowly; clients come again, too
                     await asyncio.sleep(0.25)
 

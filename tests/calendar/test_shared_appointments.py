@@ -10,12 +10,12 @@ from zoneinfo import ZoneInfo
 import psycopg
 import pytest
 
-from appointments.calendar import access, amending, booking, listing, occupancy, resources
+from appointments.calendar import access, booking, listing, occupancy, resources, updating
 from appointments.calendar.appointment import Appointment, Spec
 from appointments.calendar.log import Cause
 from appointments.calendar.occupancy import Taken as TakenTime
 from appointments.calendar.resource import Role
-from appointments.calendar.rules import begins_day, violations
+from appointments.calendar.validation import begins_day, violations
 from appointments.db import Database, micros
 from appointments.shared.errors import Conflict, Denied, Invalid, NotFound
 from tests.audit import audit
@@ -61,11 +61,11 @@ async def test_a_conflict_of_the_owner_frees_the_room(db: Database, owner: UUID,
 async def test_a_move_takes_the_rooms_along(db: Database, owner: UUID, stranger: UUID, room: UUID) -> None:
     """The old time is free, the new one taken; onto a taken one it stays where it was."""
     created = await booking.create(db, owner, shared(room))
-    moved = await amending.update(db, owner, created.id, lambda old: replace(old, **_at(TEN + 5 * HOUR)))
+    moved = await updating.update(db, owner, created.id, lambda old: replace(old, **_at(TEN + 5 * HOUR)))
     assert (2, str(room)) == (moved.version, (moved.resource_ids or [""])[0])
     await booking.create(db, stranger, shared(room))
     with pytest.raises(Conflict) as refused:
-        await amending.update(db, owner, created.id, lambda old: replace(old, **_at(TEN)))
+        await updating.update(db, owner, created.id, lambda old: replace(old, **_at(TEN)))
     assert (room,) == refused.value.resource_ids
     assert moved == await booking.get(db, owner, created.id)
     assert 0 == await audit(db)
@@ -79,10 +79,10 @@ async def test_resources_can_be_exchanged(db: Database, owner: UUID, stranger: U
     """One is given back, another taken; the owner's time stays."""
     other = await add_room(db, stranger)
     created = await booking.create(db, owner, shared(room))
-    changed = await amending.update(db, owner, created.id, lambda old: replace(old, resource_ids=(str(other),)))
+    changed = await updating.update(db, owner, created.id, lambda old: replace(old, resource_ids=(str(other),)))
     assert [str(other)] == changed.resource_ids
     await booking.create(db, stranger, shared(room))
-    alone = await amending.update(db, owner, created.id, lambda old: replace(old, resource_ids=()))
+    alone = await updating.update(db, owner, created.id, lambda old: replace(old, resource_ids=()))
     assert (None, 0) == (alone.resource_ids, await audit(db))
 
 
@@ -91,15 +91,15 @@ async def test_delete_frees_all_and_undelete_remembers_the_rooms(
 ) -> None:
     """While the room is taken by somebody else it cannot come back; then it does, with its room."""
     created = await booking.create(db, owner, shared(room))
-    await amending.delete(db, owner, created.id)
+    await updating.delete(db, owner, created.id)
     assert 0 == await bookings(db)
     other = await booking.create(db, stranger, shared(room))
     with pytest.raises(Conflict) as refused:
-        await amending.undelete(db, owner, created.id)
+        await updating.undelete(db, owner, created.id)
     assert (room,) == refused.value.resource_ids
     assert (await booking.get(db, owner, created.id)).deleted_at is not None
-    await amending.delete(db, stranger, other.id)
-    restored = await amending.undelete(db, owner, created.id)
+    await updating.delete(db, stranger, other.id)
+    restored = await updating.undelete(db, owner, created.id)
     assert ([str(room)], 2, 0) == (restored.resource_ids, await bookings(db), await audit(db))
 
 
@@ -124,10 +124,10 @@ async def test_buffers_of_a_person_alone_move_along(db: Database, owner: UUID) -
     created = await booking.create(db, owner, replace(spec(), buffer_before=HOUR))
     with pytest.raises(Conflict):
         await booking.create(db, owner, spec(TEN - HOUR))
-    await amending.update(db, owner, created.id, lambda old: replace(old, **_at(TEN + 5 * HOUR)))
+    await updating.update(db, owner, created.id, lambda old: replace(old, **_at(TEN + 5 * HOUR)))
     await booking.create(db, owner, spec(TEN - HOUR))
-    await amending.delete(db, owner, created.id)
-    await amending.undelete(db, owner, created.id)
+    await updating.delete(db, owner, created.id)
+    await updating.undelete(db, owner, created.id)
     with pytest.raises(Conflict):
         await booking.create(db, owner, spec(TEN + 4 * HOUR))
     assert 0 == await audit(db)
@@ -139,7 +139,7 @@ async def test_a_change_of_a_rooms_buffers_is_for_future_bookings(db: Database, 
     created = await booking.create(db, owner, shared(room))
     neighbour = await booking.create(db, stranger, shared(room, start=TEN + HOUR))
     await resources.update(db, stranger, room, lambda old: replace(old, buffer_after=HOUR))
-    await amending.update(
+    await updating.update(
         db, owner, created.id, lambda old: replace(old, title="Long", resource_ids=(str(room), str(other)))
     )
     with pytest.raises(Conflict):
@@ -154,14 +154,14 @@ async def test_a_transparent_appointment_takes_no_time(db: Database, owner: UUID
     free = await booking.create(db, owner, replace(spec(), transparent=True))
     assert (True, 1, 0) == (free.transparent, await bookings(db), await audit(db))
     with pytest.raises(Conflict):
-        await amending.update(db, owner, free.id, lambda old: replace(old, transparent=False))
-    await amending.delete(db, owner, free.id)
-    assert (await amending.undelete(db, owner, free.id)).deleted_at is None
-    opaque = await amending.update(
+        await updating.update(db, owner, free.id, lambda old: replace(old, transparent=False))
+    await updating.delete(db, owner, free.id)
+    assert (await updating.undelete(db, owner, free.id)).deleted_at is None
+    opaque = await updating.update(
         db, owner, free.id, lambda old: replace(old, transparent=False, **_at(TEN + 3 * HOUR))
     )
     assert (None, 2) == (opaque.transparent, await bookings(db))
-    gone = await amending.update(db, owner, free.id, lambda old: replace(old, transparent=True))
+    gone = await updating.update(db, owner, free.id, lambda old: replace(old, transparent=True))
     assert (True, 1, 0) == (gone.transparent, await bookings(db), await audit(db))
 
 
@@ -190,11 +190,11 @@ async def test_a_tail_that_stands_for_nothing_opens(db: Database, dsn: str, owne
     """A booking without an appointment whose series are gone keeps nobody waiting, on any path."""
     moving = await booking.create(db, owner, spec())
     deleted = await booking.create(db, owner, spec(TEN + 50 * HOUR))
-    await amending.delete(db, owner, deleted.id)
+    await updating.delete(db, owner, deleted.id)
     attempts: tuple[Callable[[], Awaitable[Appointment]], ...] = (
         lambda: booking.create(db, owner, spec(TEN + 99 * HOUR)),
-        lambda: amending.update(db, owner, moving.id, lambda old: replace(old, **_at(TEN + 97 * HOUR))),
-        lambda: amending.undelete(db, owner, deleted.id),
+        lambda: updating.update(db, owner, moving.id, lambda old: replace(old, **_at(TEN + 97 * HOUR))),
+        lambda: updating.undelete(db, owner, deleted.id),
     )
     for attempt in attempts:
         with psycopg.connect(dsn) as connection:
@@ -224,7 +224,7 @@ async def test_resources_that_may_not_be_booked(db: Database, owner: UUID, stran
         await booking.create(db, owner, shared(seen))
     mine = await booking.create(db, owner, spec(TEN + 2 * HOUR))
     with pytest.raises(Denied):
-        await amending.update(db, owner, mine.id, lambda old: replace(old, resource_ids=(str(seen),)))
+        await updating.update(db, owner, mine.id, lambda old: replace(old, resource_ids=(str(seen),)))
     assert ("RESOURCE_NOT_BOOKABLE", 1) == (denied.value.reason, await bookings(db))
 
 
@@ -234,12 +234,12 @@ async def test_who_lost_the_right_to_a_room_keeps_what_is_booked(
     """The title may change and the room be given back, but it cannot be moved or restored."""
     created = await booking.create(db, owner, shared(room))
     await resources.update(db, stranger, room, lambda old: replace(old, default_role=Role.VIEWER))
-    assert "New" == (await amending.update(db, owner, created.id, lambda old: replace(old, title="New"))).title
+    assert "New" == (await updating.update(db, owner, created.id, lambda old: replace(old, title="New"))).title
     with pytest.raises(Denied):
-        await amending.update(db, owner, created.id, lambda old: replace(old, **_at(TEN + HOUR)))
-    await amending.delete(db, owner, created.id)
+        await updating.update(db, owner, created.id, lambda old: replace(old, **_at(TEN + HOUR)))
+    await updating.delete(db, owner, created.id)
     with pytest.raises(Denied):
-        await amending.undelete(db, owner, created.id)
+        await updating.undelete(db, owner, created.id)
     assert 0 == await audit(db)
 
 
@@ -257,14 +257,14 @@ async def test_managers_see_what_takes_their_room_and_others_only_when(
     with pytest.raises(NotFound):
         await booking.get(db, owner, theirs.id)
     for attempt in (
-        amending.update(db, stranger, mine.id, lambda old: replace(old, title="Mine")),
-        amending.delete(db, stranger, mine.id),
-        amending.undelete(db, stranger, mine.id),
+        updating.update(db, stranger, mine.id, lambda old: replace(old, title="Mine")),
+        updating.delete(db, stranger, mine.id),
+        updating.undelete(db, stranger, mine.id),
     ):
         with pytest.raises(Denied) as denied:
             await attempt
         assert "NOT_THE_OWNER" == denied.value.reason
-    await amending.delete(db, owner, mine.id)
+    await updating.delete(db, owner, mine.id)
     with pytest.raises(NotFound):
         await booking.get(db, stranger, mine.id)
 
@@ -297,9 +297,9 @@ async def test_who_acts_is_recorded(db: Database, owner: UUID) -> None:
     created = await booking.create(db, owner, spec(), cause=Cause(actor))
     assert (str(actor), str(owner)) == (created.actor_text, created.owner_text)
     assert created == await booking.get(db, owner, created.id)
-    moved = await amending.update(db, owner, created.id, lambda old: replace(old, **_at(TEN + HOUR)))
-    deleted = await amending.delete(db, owner, created.id, cause=Cause(actor))
-    restored = await amending.undelete(db, owner, created.id)
+    moved = await updating.update(db, owner, created.id, lambda old: replace(old, **_at(TEN + HOUR)))
+    deleted = await updating.delete(db, owner, created.id, cause=Cause(actor))
+    restored = await updating.undelete(db, owner, created.id)
     assert [None, str(actor), None] == [each.actor_text for each in (moved, deleted, restored)]
 
 
@@ -386,7 +386,7 @@ async def test_an_admin_books_what_an_admin_sees(db: Database, owner: UUID, stra
     assert [str(room)] == mine.resource_ids
     assert others.id == (await booking.get(db, owner, others.id)).id
     with pytest.raises(Denied):
-        await amending.delete(db, owner, others.id)
+        await updating.delete(db, owner, others.id)
     async with db.connection() as connection:
         await connection.execute("UPDATE users SET role = 'user' WHERE id = %(id)s", {"id": owner})
     with pytest.raises(NotFound):

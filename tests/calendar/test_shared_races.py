@@ -21,7 +21,7 @@ import pytest
 
 from appointments import auth
 from appointments.auth import Passwords
-from appointments.calendar import amending, booking, resources
+from appointments.calendar import booking, resources, updating
 from appointments.calendar.appointment import Appointment, Spec
 from appointments.calendar.resource import ResourceSpec
 from appointments.db import Database
@@ -143,7 +143,7 @@ async def test_moves_onto_one_room_have_one_winner(db: Database, stranger: UUID)
         def move(old: Spec, goal=goal) -> Spec:  # type: ignore[no-untyped-def]
             return replace(old, start_at=goal, end_at=goal + HOUR)
 
-        ended = await outcomes(*(amending.update(db, each.owner_id, each.id, move) for each in booked))
+        ended = await outcomes(*(updating.update(db, each.owner_id, each.id, move) for each in booked))
         assert {"OK": 1, "Conflict": RACERS - 1} == ended
     assert 0 == await audit(db)
 
@@ -161,7 +161,7 @@ async def test_appointments_that_exchange_their_rooms(db: Database, stranger: UU
     for _ in range(ROUNDS):
         ended = await outcomes(
             *(
-                amending.update(db, each.owner_id, each.id, give(*chance.sample(rooms, chance.randrange(3))))
+                updating.update(db, each.owner_id, each.id, give(*chance.sample(rooms, chance.randrange(3))))
                 for each in booked * 3
             )
         )
@@ -181,7 +181,7 @@ async def test_times_that_are_exchanged(db: Database, stranger: UUID) -> None:
 
     for _ in range(ROUNDS):
         ended = await outcomes(
-            *(amending.update(db, each.owner_id, each.id, to(hours)) for hours in (0, 1, 2) for each in booked)
+            *(updating.update(db, each.owner_id, each.id, to(hours)) for hours in (0, 1, 2) for each in booked)
         )
         assert set(ended) <= {"OK", "Conflict"}
     assert 0 == await audit(db)
@@ -254,13 +254,13 @@ class Storm:
             return
         target, wanted = chance.choice(found)[0], self.wanted(chance)
         if what == "delete":
-            await amending.delete(self.db, who, target)
+            await updating.delete(self.db, who, target)
         elif what == "undelete":
-            await amending.undelete(self.db, who, target)
+            await updating.undelete(self.db, who, target)
         elif what == "move":
-            await amending.update(self.db, who, target, lambda old: replace(wanted, resource_ids=old.resource_ids))
+            await updating.update(self.db, who, target, lambda old: replace(wanted, resource_ids=old.resource_ids))
         else:
-            await amending.update(self.db, who, target, lambda old: replace(old, resource_ids=wanted.resource_ids))
+            await updating.update(self.db, who, target, lambda old: replace(old, resource_ids=wanted.resource_ids))
 
     def wanted(self, chance: random.Random) -> Spec:
         """An hour of a crowded day, in up to three rooms."""

@@ -19,7 +19,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from appointments.calendar import amending, availability, booking, listing, recurring
+from appointments.calendar import availability, booking, listing, series_booking, updating
 from appointments.calendar.appointment import Spec
 from appointments.calendar.availability import Asker, Search, Wanted
 from appointments.calendar.bookable.hours import ALWAYS, DAY, MINUTE, DayHours, Hours, SpecialDay, clock, opened
@@ -27,8 +27,8 @@ from appointments.calendar.bookable.rules import NO_RULES, BookingRules, violati
 from appointments.calendar.bookable.slots import Requirement, Subject, grid
 from appointments.calendar.bookable.spans import Span
 from appointments.calendar.bookable.terms import HOURS, NOTICE, Terms
+from appointments.calendar.materializing import Terms as Booking
 from appointments.calendar.series import SeriesSpec
-from appointments.calendar.settling import Terms as Booking
 from appointments.db import Database, Micros, instant, micros
 from appointments.shared.errors import Conflict, Unmet
 from tests.people import add_user
@@ -233,17 +233,17 @@ RULE = "UPDATE resources SET booking_rules = %(rules)s::jsonb WHERE id = %(room)
 async def repeat(db: Database, world: World, wanted: Recurring) -> None:
     """Book the series of a world around what is there, and change some of its occurrences by themselves."""
     booker = world.owner if wanted.of_owner else await add_user(db)
-    booked = await recurring.create(db, booker, wanted.spec, Booking(skip=True, horizon=wanted.horizon))
+    booked = await series_booking.create(db, booker, wanted.spec, Booking(skip=True, horizon=wanted.horizon))
     if not wanted.exceptions:
         return
     window = listing.Window(booker, series_id=booked.series.id, since=instant(world.first), until=instant(world.end))
     rows = (await listing.page(db.reads(booker, ""), window, size=1000)).appointments
     for number, row in enumerate(rows[: wanted.exceptions]):
         if number % 2:
-            await amending.delete(db, booker, row.id)
+            await updating.delete(db, booker, row.id)
             continue
         with contextlib.suppress(Conflict):
-            await amending.update(db, booker, row.id, later(delta(world.dice.choice([-90, 30, 75]) * MINUTE)))
+            await updating.update(db, booker, row.id, later(delta(world.dice.choice([-90, 30, 75]) * MINUTE)))
 
 
 def later(by: timedelta) -> Callable[[Spec], Spec]:

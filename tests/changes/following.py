@@ -10,8 +10,8 @@ from appointments.calendar.appointment import Appointment
 from appointments.changes import following
 from appointments.changes.cursor import Cursor, Follower
 from appointments.changes.hub import Hub
-from appointments.changes.numbering import Sequencer
 from appointments.changes.reading import Batch, Change
+from appointments.changes.sequencer import Sequencer
 from appointments.db import Database
 
 

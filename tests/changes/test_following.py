@@ -9,14 +9,14 @@ from uuid import UUID, uuid4
 import pytest
 
 from appointments.auth import accounts
-from appointments.calendar import access, amending, booking, resources
+from appointments.calendar import access, booking, resources, updating
 from appointments.calendar.resource import Role
 from appointments.changes import cursor as cursors
-from appointments.changes import following, numbering, reading
+from appointments.changes import following, reading, sequencer
 from appointments.changes.cursor import Cursor, Follower
 from appointments.changes.hub import MISSED_PAGE, MOST_WAITING, Hub, News, Subscription
-from appointments.changes.numbering import Sequencer
 from appointments.changes.reading import Batch
+from appointments.changes.sequencer import Sequencer
 from appointments.db import Database
 from appointments.shared.errors import Expired, NotFound, Unavailable
 from tests.changes.following import Mirror, follow, next_changes, one, running
@@ -43,7 +43,7 @@ async def test_each_change_carries_what_is_so_now(db: Database, owner: UUID) -> 
     async with running(db) as hub:
         start = await now(db)
         created = await booking.create(db, owner, spec())
-        deleted = await amending.delete(db, owner, created.id)
+        deleted = await updating.delete(db, owner, created.id)
         (page,) = await pages(db, hub, Follower(owner), start)
     assert [("appointment.created", 1), ("appointment.deleted", 2)] == [
         (each.kind, each.version) for each in page.changes
@@ -99,7 +99,7 @@ async def test_list_and_follow_have_no_hole(db: Database, owner: UUID) -> None:
             while not stop.is_set():
                 created = await booking.create(db, owner, spec(TEN + (hours := hours + 1) * HOUR))
                 if hours % 3 == 0:
-                    await amending.delete(db, owner, created.id)
+                    await updating.delete(db, owner, created.id)
 
         writing = asyncio.create_task(write())
         copies = []
@@ -131,12 +131,12 @@ async def test_a_manager_sees_what_takes_the_resource_and_what_does_not_any_more
         created = await booking.create(db, owner, shared(room))
         (page,) = await pages(db, hub, follower, start)
         assert [created] == [each.appointment for each in page.changes]
-        await amending.update(db, owner, created.id, lambda _: spec())
+        await updating.update(db, owner, created.id, lambda _: spec())
         (page,) = await pages(db, hub, follower, page.cursor)
         assert [("appointment.removed", created.id, True)] == [
             (each.kind, each.item_id, each.gone) for each in page.changes
         ]
-        await amending.update(db, owner, created.id, lambda _: shared(room))
+        await updating.update(db, owner, created.id, lambda _: shared(room))
         await db.transact(lambda connection: accounts._erase(connection, owner, ""))
         (page,) = await pages(db, hub, follower, page.cursor)
         assert [(created.id, True)] * 2 == [(each.item_id, each.gone) for each in page.changes]
@@ -239,7 +239,7 @@ async def test_a_cursor_that_cannot_be_gone_on_from_has_expired(db: Database, ow
         end = await now(db)
         async with db.connection() as connection:
             await connection.execute("UPDATE changes SET changed_at = now() - interval '31 days' WHERE position <= 2")
-        assert 2 == await numbering.prune(db, 30)
+        assert 2 == await sequencer.prune(db, 30)
         assert 1 == len((await reading.page(db, Follower(owner), replace(end, position=2), size=9)).changes)
         for cursor in (replace(end, position=1), replace(end, position=4), replace(end, epoch=uuid4())):
             with pytest.raises(Expired):
@@ -253,7 +253,7 @@ async def test_a_new_epoch_ends_the_streams_that_are_open(db: Database, owner: U
     async with running(db) as hub:
         batches = follow(db, hub, Follower(owner), None)
         cursor = (await anext(batches)).cursor
-        await numbering.epoch_anew(db)
+        await sequencer.epoch_anew(db)
         with pytest.raises(Unavailable):
             async with asyncio.timeout(10):
                 await anext(batches)
@@ -304,7 +304,7 @@ async def test_followers_come_and_go_and_nobody_misses_anything(db: Database, ow
             hours = 0
             while not stop.is_set():
                 created = await booking.create(db, person, spec(TEN + (hours := hours + 1) * HOUR))
-                await amending.update(db, person, created.id, lambda old: replace(old, title="Changed"))
+                await updating.update(db, person, created.id, lambda old: replace(old, title="Changed"))
                 await asyncio.sleep(0)
 
         async def mirror(person: UUID) -> Mirror:

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from appointments.calendar import amending, booking
+from appointments.calendar import booking, updating
 from appointments.calendar.appointment import Appointment, Attendee, Spec, to_values
 from appointments.calendar.log import BY_OWNER
 from appointments.db import Database, Row, Statement, batching
@@ -237,7 +237,7 @@ async def test_moves_onto_bookings_that_are_being_made_never_lock_up(dsn: str) -
                 booking.create(one, strangers[0], spec(start)),  # has the first turn, so that the others gather
                 booking.create(other, strangers[1], spec(start)),
                 *(booking.create(one, owner, spec(start + index * HOUR)) for index in range(20)),
-                amending.update(one, owner, long.id, move),
+                updating.update(one, owner, long.id, move),
                 *(booking.create(other, owner, spec(start + index * HOUR)) for index in reversed(range(20))),
                 return_exceptions=True,
             )

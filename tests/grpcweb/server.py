@@ -13,8 +13,8 @@ from google.protobuf.any_pb2 import Any as Detail
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
-from appointments.api.exchange import App, Receive, Scope, Send
 from appointments.api.grpcweb.front import Front
+from appointments.api.http_exchange import App, Receive, Scope, Send
 from appointments.api.origin import Origins
 from appointments.server import listener
 from tests.grpcweb.echo.v1 import echo_pb2_grpc

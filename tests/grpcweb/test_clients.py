@@ -6,7 +6,7 @@ import json
 import pytest
 from playwright.async_api import Browser
 
-from appointments.api.exchange import App, Receive, Scope, Send
+from appointments.api.http_exchange import App, Receive, Scope, Send
 from tests.grpcweb import toolchain
 from tests.grpcweb.server import doors
 

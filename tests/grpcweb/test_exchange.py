@@ -2,8 +2,8 @@
 
 import asyncio
 
-from appointments.api.exchange import Event, Exchange, Scope
 from appointments.api.grpcweb.reply import Reply
+from appointments.api.http_exchange import Event, Exchange, Scope
 
 HTTP1: Scope = {"type": "http", "http_version": "1.1", "headers": []}
 HTTP2: Scope = {"type": "http", "http_version": "2", "headers": [(b"content-length", b"1")]}

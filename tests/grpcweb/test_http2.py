@@ -18,7 +18,7 @@ from h2.events import (
     StreamReset,
 )
 
-from appointments.api.exchange import bounded
+from appointments.api.http_exchange import bounded
 from appointments.server import http2, listener
 from tests.grpcweb.echo.v1.echo_pb2 import EchoRequest, Failure
 from tests.grpcweb.server import SERVICE, Doors, doors

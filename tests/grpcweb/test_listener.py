@@ -7,8 +7,8 @@ import time
 import httpx
 import pytest
 
-from appointments.api import exchange
-from appointments.api.exchange import Receive, Scope, Send, bounded
+from appointments.api import http_exchange
+from appointments.api.http_exchange import Receive, Scope, Send, bounded
 from appointments.server import listener
 from tests.grpcweb.echo.v1.echo_pb2 import EchoRequest
 from tests.grpcweb.server import SERVICE, Doors, doors
@@ -51,7 +51,7 @@ async def trickle(running: Doors, head: bytes, pause: float) -> bytes:
 @pytest.mark.parametrize("pause", [0.05, 60])
 async def test_slow_body_of_a_call_is_cut_off(pause: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """However the drops are spread, there is an end, and the handler has not run."""
-    monkeypatch.setattr(exchange, "PATIENCE", 0.5)
+    monkeypatch.setattr(http_exchange, "PATIENCE", 0.5)
     async with doors() as running:
         answer = await trickle(running, raw_post("Unary", 100_000) + framed(bytes(99_995))[:5], pause)
         calls = running.echo.calls
@@ -60,7 +60,7 @@ async def test_slow_body_of_a_call_is_cut_off(pause: float, monkeypatch: pytest.
 
 async def test_slow_body_stops_a_handler_that_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stream of requests is a body like any other."""
-    monkeypatch.setattr(exchange, "PATIENCE", 0.5)
+    monkeypatch.setattr(http_exchange, "PATIENCE", 0.5)
     async with doors() as running:
         answer = await trickle(running, raw_post("ClientStream", 100_000), 60)
     assert b"HTTP/1.1 408" == answer[:12]
@@ -69,7 +69,7 @@ async def test_slow_body_stops_a_handler_that_reads_it(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(("path", "status"), [("/read", b"408"), ("/", b"401")])
 async def test_slow_body_of_any_request_is_cut_off(path: str, status: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever else the port serves is bounded in the same way."""
-    monkeypatch.setattr(exchange, "PATIENCE", 0.5)
+    monkeypatch.setattr(http_exchange, "PATIENCE", 0.5)
     async with doors(application=bounded(form)) as running:
         head = f"POST {path} HTTP/1.1\r\nhost: a\r\ncontent-length: 100000\r\n\r\n"
         answer = await trickle(running, head.encode(), 0.05)

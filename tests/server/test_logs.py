@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from appointments.server import writing
+from appointments.server import log_writer
 
 SCRIPT = """
 import sys, structlog
@@ -35,9 +35,9 @@ def test_a_traceback_shows_no_values(form: str) -> None:
 
 def test_lines_are_written_in_order_and_none_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not when the queue is full, not by several threads, and not at the end."""
-    monkeypatch.setattr(writing, "MOST_LINES", 10)
+    monkeypatch.setattr(log_writer, "MOST_LINES", 10)
     target = io.StringIO()
-    writer = writing.Writer(target)
+    writer = log_writer.Writer(target)
 
     def log(name: str) -> None:
         for number in range(1000):

@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 
 from appointments.api import convert, imports, masks
 from appointments.api.caller import Caller, cause
-from appointments.calendar import amending, booking, frontiers, holds, listing, occupancy
+from appointments.calendar import booking, frontiers, holds, listing, occupancy, updating
 from appointments.calendar.appointment import Appointment, Spec, with_answers
-from appointments.calendar.rules import violations
+from appointments.calendar.validation import violations
 from appointments.db import Database, Reads
 from appointments.icalendar.invitations import Limits
 from appointments.shared import metrics
@@ -80,7 +80,7 @@ class AppointmentService:
     ) -> pb.ConfirmAppointmentResponse:
         """Make a hold an appointment."""
         appointment_id = convert.identifier(request.id, "id")
-        confirmed = await amending.confirm(
+        confirmed = await updating.confirm(
             self._db, caller.user_id, appointment_id, etag=request.etag, cause=cause(caller)
         )
         return pb.ConfirmAppointmentResponse(appointment=convert.appointment(confirmed))
@@ -152,7 +152,7 @@ class AppointmentService:
 
         if "attendees" in fields:
             await self._count_invitations(caller, wanted)
-        changed = await amending.update(
+        changed = await updating.update(
             self._db,
             caller.user_id,
             appointment_id,
@@ -170,7 +170,7 @@ class AppointmentService:
     ) -> pb.DeleteAppointmentResponse:
         """Delete softly."""
         appointment_id = convert.identifier(request.id, "id")
-        deleted = await amending.delete(
+        deleted = await updating.delete(
             self._db,
             caller.user_id,
             appointment_id,
@@ -184,7 +184,7 @@ class AppointmentService:
         self, request: pb.UndeleteAppointmentRequest, caller: Caller
     ) -> pb.UndeleteAppointmentResponse:
         """Restore."""
-        restored = await amending.undelete(
+        restored = await updating.undelete(
             self._db,
             caller.user_id,
             convert.identifier(request.id, "id"),

@@ -11,8 +11,8 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from appointments.calendar.appointment import NO_TIME, UNSET, Appointment, Attendee, Spec
+from appointments.calendar.materializing import Booked
 from appointments.calendar.occupancy import Taken
-from appointments.calendar.settling import Booked
 from appointments.db import Micros, micros
 from appointments.shared.errors import Collision, Invalid, Misses
 from appointments.shared.validation import fold_email, is_uuid

@@ -7,10 +7,10 @@ from typing import Any
 
 from appointments.api import convert, masks
 from appointments.api.caller import Caller, cause
-from appointments.calendar import frontiers, recurring, reshaping
+from appointments.calendar import frontiers, series_booking, series_updating
 from appointments.calendar.appointment import UNSET
+from appointments.calendar.materializing import Terms
 from appointments.calendar.series import SeriesSpec, shifted, violations
-from appointments.calendar.settling import Terms
 from appointments.db import Database
 from appointments.shared.errors import Invalid, Violation
 from appointments.v1 import appointments_pb2
@@ -55,7 +55,7 @@ class SeriesService:
             request_id = convert.optional_identifier(request.request_id, "request_id")
         except Invalid as bad:
             raise Invalid([*bad.violations, *violations(spec, terms.clock)]) from None
-        booked = await recurring.create(
+        booked = await series_booking.create(
             self._db, caller.user_id, spec, terms, request_id=request_id, cause=cause(caller)
         )
         return pb.CreateSeriesResponse(
@@ -64,12 +64,12 @@ class SeriesService:
 
     async def GetSeries(self, request: pb.GetSeriesRequest, caller: Caller) -> pb.GetSeriesResponse:
         """Read one."""
-        found = await recurring.get(self._db, caller.user_id, convert.identifier(request.id, "id"))
+        found = await series_booking.get(self._db, caller.user_id, convert.identifier(request.id, "id"))
         return pb.GetSeriesResponse(series=convert.series(found))
 
     async def ListSeries(self, request: pb.ListSeriesRequest, caller: Caller) -> pb.ListSeriesResponse:
         """List them, the newest first."""
-        page = await recurring.page(
+        page = await series_booking.page(
             self._db,
             caller.user_id,
             show_deleted=request.show_deleted,
@@ -85,7 +85,7 @@ class SeriesService:
         from_id = convert.optional_identifier(request.from_appointment_id, "from_appointment_id")
         terms = self._terms(request.on_conflict, only_look=request.validate_only)
         paths = masks.paths(request.update_mask, message, (*_OF_FIRST, *_OF_SERIES))
-        booked = await reshaping.update(
+        booked = await series_updating.update(
             self._db,
             caller.user_id,
             series_id,
@@ -100,7 +100,7 @@ class SeriesService:
 
     async def DeleteSeries(self, request: pb.DeleteSeriesRequest, caller: Caller) -> pb.DeleteSeriesResponse:
         """Delete all occurrences softly, or one and all that follow."""
-        booked = await reshaping.delete(
+        booked = await series_updating.delete(
             self._db,
             caller.user_id,
             convert.identifier(request.id, "id"),
@@ -112,7 +112,7 @@ class SeriesService:
 
     async def UndeleteSeries(self, request: pb.UndeleteSeriesRequest, caller: Caller) -> pb.UndeleteSeriesResponse:
         """Restore."""
-        booked = await reshaping.undelete(
+        booked = await series_updating.undelete(
             self._db,
             caller.user_id,
             convert.identifier(request.id, "id"),

@@ -6,12 +6,12 @@ this process at once.
 
 from dataclasses import dataclass
 
+from appointments.auth.account_mail import Post
 from appointments.auth.accounts import Accounts
 from appointments.auth.directory import Directory
 from appointments.auth.identity import Authenticator, Identity
 from appointments.auth.keys import Keys
 from appointments.auth.passwords import Passwords
-from appointments.auth.post import Post
 from appointments.auth.proofs import Proofs
 from appointments.auth.rotation import Rotation
 from appointments.auth.sessions import Device, Sessions

@@ -9,10 +9,10 @@ from psycopg.rows import class_row
 from uuid_utils.compat import uuid7
 
 from appointments.auth import audit, erasure, passwords, user
+from appointments.auth.account_mail import Post, said
 from appointments.auth.audit import printable
 from appointments.auth.identity import Authenticator
 from appointments.auth.passwords import Hasher, Passwords
-from appointments.auth.post import Post, said
 from appointments.auth.sessions import Device, Sessions, end_all
 from appointments.auth.tokens import Clock, Tokens, utc_now
 from appointments.auth.user import User

@@ -11,9 +11,9 @@ import psycopg
 
 from appointments import jobs
 from appointments.auth import audit, passwords
+from appointments.auth.account_mail import Link, Post, Purpose, said
 from appointments.auth.identity import Authenticator
 from appointments.auth.passwords import Passwords
-from appointments.auth.post import Link, Post, Purpose, said
 from appointments.auth.sessions import end_all
 from appointments.auth.tokens import Clock, utc_now
 from appointments.db import Connection, Database

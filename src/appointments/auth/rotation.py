@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from appointments.auth import chain, user
+from appointments.auth import refresh_chain, user
+from appointments.auth.account_mail import Post, said
 from appointments.auth.identity import Authenticator
-from appointments.auth.post import Post, said
 from appointments.auth.sessions import end_all
 from appointments.auth.tokens import REFRESH_LIFETIME, AccessTokens, Clock, RefreshTokens, Tokens, digest_of, utc_now
 from appointments.auth.user import User
@@ -140,18 +140,18 @@ class Rotation:
         self, connection: Connection, token: str, attempt_ids: list[str], arrived_at: datetime
     ) -> "Refreshed | _Theft | None":
         digest = digest_of(token)
-        session = await chain.lock(connection, digest)
+        session = await refresh_chain.lock(connection, digest)
         now = self._now()
         if session is None or session.revoked_at or session.expires_at <= now:
             return None
-        spent = await chain.read(connection, digest)
+        spent = await refresh_chain.read(connection, digest)
         if spent is None:
             return None
         if spent.rotated_at is None and spent.expires_at <= now:
             return None
         if spent.successor is None:
             successor, expires_at = self._refresh.successor(token), min(now + REFRESH_LIFETIME, session.expires_at)
-            await chain.rotate(
+            await refresh_chain.rotate(
                 connection,
                 digest,
                 attempt_ids=attempt_ids,
@@ -186,7 +186,7 @@ class Rotation:
     async def _note(self, digest: bytes, attempt_ids: list[str]) -> None:
         # Requests that joined with attempt ids of their own may have to retry too.
         async with self._db.connection() as connection:
-            await chain.note(connection, digest, attempt_ids)
+            await refresh_chain.note(connection, digest, attempt_ids)
 
 
 class _Flight:

@@ -19,10 +19,10 @@ from appointments.calendar.bookable.rules import NO_RULES, BookingRules
 from appointments.calendar.bookable.slots import AROUND, Obstacles, Requirement, Slot, Subject
 from appointments.calendar.bookable.spans import Span, at_least, gaps
 from appointments.calendar.bookable.terms import Terms
+from appointments.calendar.booking_rules import full_days
 from appointments.calendar.listing import page_size
 from appointments.calendar.resource import ROLE, Role
-from appointments.calendar.rules import EARLIEST, LATEST, LONGEST, LONGEST_BUFFER, buffer_problem
-from appointments.calendar.ruling import full_days
+from appointments.calendar.validation import EARLIEST, LATEST, LONGEST, LONGEST_BUFFER, buffer_problem
 from appointments.db import Database, Micros, Statement, instant, micros, paging
 from appointments.shared.errors import Invalid, NotFound, Violation
 from appointments.shared.validation import email_problem, fold_email, is_uuid

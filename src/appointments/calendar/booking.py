@@ -19,12 +19,12 @@ from uuid import UUID
 import psycopg
 from uuid_utils.compat import uuid7
 
-from appointments.calendar import conflicts, frontiers, holds, invited, placing, ruling
+from appointments.calendar import booking_rules, conflicts, frontiers, holds, invited, placing
 from appointments.calendar.appointment import COLUMNS, LIVE, MICROSECOND, Appointment, Spec, booked, from_row, to_values
 from appointments.calendar.log import BY_OWNER, Cause, of_all, of_owner
 from appointments.calendar.placing import FREE_UNIT, SPAN
 from appointments.calendar.resource import ROLE
-from appointments.calendar.rules import violations
+from appointments.calendar.validation import violations
 from appointments.db import Connection, Database, Micros, Reads, Statement, Values
 from appointments.shared.errors import Invalid, NotFound, Unauthenticated
 
@@ -66,7 +66,7 @@ async def create(
         **cause.values,
     }
     acted = cause.actor_id is not None
-    under_locks = bool(ttl) or await ruling.binds_owner(db, owner_id, acted=acted and not spec.transparent)
+    under_locks = bool(ttl) or await booking_rules.binds_owner(db, owner_id, acted=acted and not spec.transparent)
     while True:
         created = await _insert(db, values, spec, under_locks=under_locks, override=override)
         if created is not None:
@@ -85,7 +85,7 @@ async def create(
             async with db.connection() as connection:
                 if spec.resource_ids:
                     placing.check_bookable(await placing.hold(connection, owner_id, spec.resources), spec.resources)
-                    if not under_locks and await ruling.find(connection, owner_id, spec.resources, acted=False):
+                    if not under_locks and await booking_rules.find(connection, owner_id, spec.resources, acted=False):
                         under_locks = True
                         continue
                 if conflict := await conflicts.find(connection, owner_id, spec):
@@ -294,7 +294,7 @@ async def _insert_under_locks(connection: Connection, values: Values, spec: Spec
     await frontiers.make_way(connection, owner_id, spec)
     # Checked first, so that a request id that was used before is answered as such.
     created_at = (await connection.fetch(CREATE_UNBOOKED, values | {"transparent": False}))[0][2]
-    overridden = await ruling.check(
+    overridden = await booking_rules.check(
         connection,
         owner_id,
         spec,
@@ -310,7 +310,7 @@ async def _insert_under_locks(connection: Connection, values: Values, spec: Spec
         raise await conflicts.found(connection, owner_id, spec, besides=appointment_id)
     if expires_at is not None:
         await holds.check_limits(connection, owner_id)
-    await ruling.record(connection, appointment_id, overridden)
+    await booking_rules.record(connection, appointment_id, overridden)
     return _Created(created_at, overridden)
 
 

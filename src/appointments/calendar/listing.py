@@ -14,8 +14,8 @@ from uuid import UUID
 
 from appointments.calendar import frontiers
 from appointments.calendar.appointment import COLUMNS, LIVE, Appointment, as_invited, from_row
-from appointments.calendar.rules import LONGEST_DAYS
 from appointments.calendar.series import FARTHEST
+from appointments.calendar.validation import LONGEST_DAYS
 from appointments.db import Database, Micros, Reads, Row, Statement, instant, paging
 from appointments.shared.errors import Invalid, Violation
 

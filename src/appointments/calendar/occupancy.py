@@ -8,7 +8,7 @@ from appointments.calendar import frontiers, resources
 from appointments.calendar.appointment import COLUMNS, Appointment, from_row
 from appointments.calendar.listing import BEGINNING, END, NO_ID, check_window, page_size, reach
 from appointments.calendar.resource import Role
-from appointments.calendar.rules import LONGEST_DAYS
+from appointments.calendar.validation import LONGEST_DAYS
 from appointments.db import Database, Micros, Row, Statement, instant
 from appointments.db.paging import Key, decode, encode
 from appointments.shared.errors import Invalid, Violation

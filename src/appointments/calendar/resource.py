@@ -11,7 +11,7 @@ from appointments.calendar.appointment import NO_TIME, seconds
 from appointments.calendar.bookable import hours, rules
 from appointments.calendar.bookable.hours import ALWAYS, Hours
 from appointments.calendar.bookable.rules import NO_RULES, BookingRules
-from appointments.calendar.rules import buffer_problem
+from appointments.calendar.validation import buffer_problem
 from appointments.db import Micros
 from appointments.shared.errors import Violation
 from appointments.shared.validation import ZONES, problem

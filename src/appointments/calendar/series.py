@@ -27,8 +27,8 @@ from appointments.calendar.recurrence import (
     wall_at,
     walls,
 )
-from appointments.calendar.rules import EARLIEST, LATEST, begins_day
-from appointments.calendar.rules import violations as violations_of
+from appointments.calendar.validation import EARLIEST, LATEST, begins_day
+from appointments.calendar.validation import violations as violations_of
 from appointments.db import Micros, Row
 from appointments.shared.errors import Violation
 from appointments.shared.validation import ZONES

@@ -20,8 +20,8 @@ import structlog
 from appointments.calendar.appointment import Appointment
 from appointments.changes import reading
 from appointments.changes.cursor import Cursor
-from appointments.changes.numbering import Sequencer
 from appointments.changes.reading import Entry, Head
+from appointments.changes.sequencer import Sequencer
 from appointments.db import Database
 from appointments.db.gathering import Gathering
 from appointments.shared.errors import Fault, Unavailable

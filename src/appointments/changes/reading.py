@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
 
-from appointments.calendar import invited, recurring, resources
+from appointments.calendar import invited, resources, series_booking
 from appointments.calendar.appointment import COLUMNS, Appointment, from_row
+from appointments.calendar.materializing import Booked
 from appointments.calendar.resource import Resource, Role
-from appointments.calendar.settling import Booked
 from appointments.changes.cursor import Cursor, Follower
 from appointments.db import Database, Micros, Statement
 from appointments.shared.errors import Expired, NotFound
@@ -213,7 +213,7 @@ async def _of_resource(db: Database, follower: Follower, entry: Entry) -> Change
 
 async def _of_series(db: Database, follower: Follower, entry: Entry) -> Change:
     try:
-        series = await recurring.get(db, follower.user_id, entry.item_id)
+        series = await series_booking.get(db, follower.user_id, entry.item_id)
     except NotFound:
         return _change(entry, gone=True)
     return _change(entry, series=series, request_id=entry.request_id)

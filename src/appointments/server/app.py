@@ -25,10 +25,10 @@ from appointments.api.appointments import AppointmentService
 from appointments.api.auth import AuthService
 from appointments.api.availability import AvailabilityService
 from appointments.api.changes import ChangeService
-from appointments.api.exchange import bounded
 from appointments.api.feeds import FeedService
 from appointments.api.grpcweb.front import Front
 from appointments.api.health import Health, Readiness
+from appointments.api.http_exchange import bounded
 from appointments.api.invitations import InvitationService
 from appointments.api.keys import KeyService
 from appointments.api.origin import Origins
@@ -44,15 +44,15 @@ from appointments.api.webhooks import WebhookService
 from appointments.auth import Auth, Passwords, audit
 from appointments.auth.ratelimit import Limiter
 from appointments.calendar import frontiers, holds
-from appointments.changes import numbering
+from appointments.changes import sequencer
 from appointments.changes.hub import Hub
-from appointments.changes.numbering import Sequencer
+from appointments.changes.sequencer import Sequencer
 from appointments.changes.webhooks import deliveries
 from appointments.db import Database
 from appointments.db.migrate import migrate
 from appointments.icalendar.feeds import Feeds
 from appointments.icalendar.invitations import Limits
-from appointments.server import background, exposition, listener, logs, ports, transport
+from appointments.server import background, listener, logs, metrics_endpoint, ports, transport
 from appointments.server.background import Office
 from appointments.server.drain import Servers, drain
 from appointments.server.listener import Listener
@@ -122,7 +122,7 @@ async def serve(settings: Settings, dsn: str, *, announce: Announce, inherited: 
         tracing.begin()
         stack.callback(tracing.end)
         if not worker:
-            stack.enter_context(exposition.served(settings.metrics_bind))
+            stack.enter_context(metrics_endpoint.served(settings.metrics_bind))
         http_socket = stack.enter_context(inherited or ports.bind("HTTP_BIND", settings.http_bind))
         await migrate(settings.direct(dsn), patience=settings.database_wait_seconds)
         db = await stack.enter_async_context(background.database(settings, dsn))
@@ -280,7 +280,7 @@ async def _keep_house(settings: Settings, db: Database, identities: Auth) -> Non
     while True:
         with suppress(Unavailable):
             await identities.sessions.sweep()
-            await numbering.prune(db, settings.changes_days)
+            await sequencer.prune(db, settings.changes_days)
             await deliveries.sweep(db)
             await audit.prune(db, settings.audit_days)
         await asyncio.sleep(HOUSEKEEPING_SECONDS)

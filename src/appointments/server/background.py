@@ -23,7 +23,7 @@ from appointments.mail import MAIL_OFF, Links, Outbox, Sender, outbox
 from appointments.mail.folder import Folder
 from appointments.mail.postman import Postman
 from appointments.mail.relay import Carrier, Relay, Server
-from appointments.server import exposition
+from appointments.server import metrics_endpoint
 from appointments.server.settings import Settings, secret_of
 from appointments.shared import metrics
 from appointments.shared.errors import Unavailable
@@ -142,7 +142,7 @@ async def run_alone(settings: Settings, dsn: str) -> None:
     """
     await migrate(settings.direct(dsn), patience=settings.database_wait_seconds)
     async with AsyncExitStack() as stack:
-        stack.enter_context(exposition.served(settings.metrics_bind))
+        stack.enter_context(metrics_endpoint.served(settings.metrics_bind))
         db = await stack.enter_async_context(database(settings, dsn))
         passwords = Passwords(cost=settings.bcrypt_cost)
         stack.callback(passwords.close)

@@ -12,16 +12,16 @@ from typing import Any
 import click
 import uvloop
 
-from appointments.calendar import clocks
-from appointments.calendar.settling import Terms
-from appointments.changes import numbering
+from appointments.calendar import tzdata
+from appointments.calendar.materializing import Terms
+from appointments.changes import sequencer
 from appointments.db import Database
 from appointments.db.migrate import migrate
 from appointments.icalendar.invitations import receiving
 from appointments.server import app, background, logs
 from appointments.server.administration import admin
 from appointments.server.auditing import show_audit
-from appointments.server.rules import recurrence
+from appointments.server.recurrence import recurrence
 from appointments.server.settings import Settings
 from appointments.server.supervisor import Supervisor
 from appointments.server.terminal import database, faults_as_lines
@@ -127,12 +127,12 @@ def receive_mail(recipients: tuple[str, ...]) -> None:
             sys.exit(os.EX_TEMPFAIL)
 
 
-@main.group()
-def tzdata() -> None:
+@main.group("tzdata")
+def tzdata_commands() -> None:
     """The rules of time zones, which governments change."""
 
 
-@tzdata.command("check")
+@tzdata_commands.command("check")
 @click.option("--apply", is_flag=True, help="Move what they move.")
 def tzdata_check(*, apply: bool) -> None:
     """Tell which occurrences of series the installed tzdata puts elsewhere than they stand; run it after an update.
@@ -144,7 +144,7 @@ def tzdata_check(*, apply: bool) -> None:
 
         async def run() -> None:
             async with Database(settings.direct(dsn), size=2) as db:
-                found = await clocks.drifts(db)
+                found = await tzdata.drifts(db)
                 for drift in found:
                     click.echo(
                         f"{drift.series_id} {drift.time_zone} {drift.wall:%Y-%m-%dT%H:%M}"
@@ -153,7 +153,7 @@ def tzdata_check(*, apply: bool) -> None:
                 if not found:
                     click.echo("Every occurrence stands where its wall time is.")
                 elif apply:
-                    moved = await clocks.move(db, found, Terms(horizon=timedelta(days=settings.series_horizon_days)))
+                    moved = await tzdata.move(db, found, Terms(horizon=timedelta(days=settings.series_horizon_days)))
                     skipped = sum(booked.misses.total for booked in moved)
                     click.echo(f"{len(moved):,} series moved; {skipped:,} occurrences found no place and were skipped.")
                 else:
@@ -178,7 +178,7 @@ def new_epoch() -> None:
 
         async def begin() -> None:
             async with Database(settings.direct(dsn), size=1) as db:
-                await numbering.epoch_anew(db)
+                await sequencer.epoch_anew(db)
 
         asyncio.run(begin())
         click.echo("A new epoch has begun: every cursor has expired.")

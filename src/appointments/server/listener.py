@@ -1,7 +1,7 @@
 """The HTTP port: hypercorn's protocols with their limits set (docs/adr/0005), and a way to stop without loss.
 
-`appointments.api.exchange` adds the limits that hypercorn has no setting for. hypercorn's own accept loop is not used:
-it closes idle connections together with the port, and would lose a request that is on its way on one of them.
+`appointments.api.http_exchange` adds the limits that hypercorn has no setting for. hypercorn's own accept loop is not
+used: it closes idle connections together with the port, and would lose a request that is on its way on one of them.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from hypercorn.events import Updated
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 
-from appointments.api.exchange import App, Event, Receive, Scope, Send
+from appointments.api.http_exchange import App, Event, Receive, Scope, Send
 from appointments.server.http2 import Protocols
 
 IDLE = 30.0

@@ -14,7 +14,7 @@ import structlog
 from structlog.dev import plain_traceback
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from appointments.server.writing import Writer
+from appointments.server.log_writer import Writer
 
 # One encoder for all lines. With a ``default`` json.dumps would make a new one for each line.
 _encoder = JSONEncoder(default=repr)

@@ -7,6 +7,6 @@ from importlib import import_module
 def main() -> None:
     """Run the command line."""
     if sys.argv[1:2] == ["recurrence"]:
-        import_module("appointments.server.rules").recurrence(sys.argv[2:], prog_name="appointments recurrence")
+        import_module("appointments.server.recurrence").recurrence(sys.argv[2:], prog_name="appointments recurrence")
     else:
         import_module("appointments.server.cli").main()

@@ -24,7 +24,7 @@ from typing import Any
 import structlog
 
 from appointments.db.embedded import launch
-from appointments.server import exposition, ports
+from appointments.server import metrics_endpoint, ports
 from appointments.server.ports import StartFault
 from appointments.server.settings import Settings
 
@@ -72,7 +72,7 @@ class Supervisor:
         self._count = count
         self._slots: list[_Slot] = []
         self._living: set[_Worker] = set()
-        self._metrics = exposition.Workers(settings.metrics_bind)
+        self._metrics = metrics_endpoint.Workers(settings.metrics_bind)
         self._grpc = ""
         self._http = ""
 

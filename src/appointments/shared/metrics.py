@@ -2,7 +2,7 @@
 
 Whoever knows a fact counts it here. Labels are bounded: names of the contract, codes and states, never an id, address
 or path that a user makes up. Counting is always on and costs about a microsecond. Whether anybody can read the counts
-is up to :mod:`appointments.server.exposition`.
+is up to :mod:`appointments.server.metrics_endpoint`.
 
 Where several workers are one service their counts are kept in files that the parent adds up. The client library decides
 that when it is imported, from the environment that the parent has given to the worker.

@@ -13,8 +13,8 @@ from uuid import UUID
 import pytest
 
 from appointments.api.webhooks import _text, change_as_json
-from appointments.calendar import amending, booking
-from appointments.changes.numbering import Sequencer
+from appointments.calendar import booking, updating
+from appointments.changes.sequencer import Sequencer
 from appointments.changes.webhooks import deliveries, endpoints
 from appointments.changes.webhooks.deliveries import Delivery
 from appointments.changes.webhooks.endpoints import Spec, Webhook
@@ -77,7 +77,7 @@ async def test_changes_arrive_signed_and_say_what_is_so_now(db: Database, owner:
     async with posting(db):
         created = await booking.create(db, owner, spec())
         await settled(db, webhook, 1)
-        await amending.delete(db, owner, created.id)
+        await updating.delete(db, owner, created.id)
         found = await settled(db, webhook, 2)
     assert ["appointment.created", "appointment.deleted"] == [body["type"] for _, body in receiver.taken]
     for (_, body), version in zip(receiver.taken, (1, 2), strict=True):
@@ -93,11 +93,11 @@ async def test_only_the_kinds_that_are_asked_for_arrive(db: Database, owner: UUI
     webhook = await hook(db, owner, receiver, "appointment.deleted")
     async with posting(db):
         created = await booking.create(db, owner, spec())
-        await amending.delete(db, owner, created.id)
+        await updating.delete(db, owner, created.id)
         await settled(db, webhook, 1)
         await endpoints.update(db, owner, webhook.id, {"disabled": True}, HERE)
-        await amending.undelete(db, owner, created.id)
-        await amending.delete(db, owner, created.id)
+        await updating.undelete(db, owner, created.id)
+        await updating.delete(db, owner, created.id)
         await Sequencer(db).settle()
     assert ["appointment.deleted"] == [body["type"] for _, body in receiver.taken]
     assert 1 == len((await deliveries.page(db, webhook))[0])
@@ -114,8 +114,8 @@ async def test_a_receiver_that_fails_a_third_of_the_time_gets_everything_in_orde
         for hours in range(60):
             created = await booking.create(db, owner, spec(TEN + hours * HOUR))
             for title in ("One", "Two"):
-                await amending.update(db, owner, created.id, lambda old, title=title: replace(old, title=title))  # type: ignore[misc]
-            await amending.delete(db, owner, created.id)
+                await updating.update(db, owner, created.id, lambda old, title=title: replace(old, title=title))  # type: ignore[misc]
+            await updating.delete(db, owner, created.id)
         found = await settled(db, webhook, 240)
     assert 240 == len(found)
     assert receiver.refused > 40
@@ -132,7 +132,7 @@ async def test_a_killed_process_leaves_its_work_to_others(db: Database, owner: U
     """The lease ends by itself, within a minute; until then what comes after it waits."""
     webhook = await hook(db, owner, receiver)
     created = await booking.create(db, owner, spec())
-    await amending.delete(db, owner, created.id)
+    await updating.delete(db, owner, created.id)
     await Sequencer(db).settle()
     (leased,) = await deliveries.lease(db, UUID(int=1), 10)
     assert [] == await deliveries.lease(db, UUID(int=2), 10)
@@ -194,7 +194,7 @@ async def test_a_delivery_is_given_up_after_seventy_two_hours_and_can_be_posted_
     receiver.answer = lambda body: 500 if body["data"]["version"] == "1" else 200
     webhook = await hook(db, owner, receiver)
     created = await booking.create(db, owner, spec())
-    await amending.delete(db, owner, created.id)
+    await updating.delete(db, owner, created.id)
     await Sequencer(db).settle()
     async with db.connection() as connection:
         await connection.execute(

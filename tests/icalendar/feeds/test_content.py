@@ -12,11 +12,11 @@ import psycopg
 import pytest
 import vobject
 
-from appointments.calendar import amending, booking, listing, recurring, reshaping
+from appointments.calendar import booking, listing, series_booking, series_updating, updating
 from appointments.calendar.appointment import Attendee, Spec
+from appointments.calendar.materializing import Booked
 from appointments.calendar.series import SeriesSpec
-from appointments.calendar.settling import Booked
-from appointments.changes.numbering import Sequencer
+from appointments.changes.sequencer import Sequencer
 from appointments.db import Database, instant
 from appointments.icalendar.feeds import Feeds, content
 from appointments.mail import Links
@@ -110,7 +110,7 @@ async def test_whole_days_transparent_time_and_the_second_hour(db: Database, own
 async def test_what_was_deleted_stays_as_cancelled_for_thirty_days(db: Database, owner: UUID, dsn: str) -> None:
     """So that programs take it away; what is outside of the window or held and expired is not there."""
     created = await booking.create(db, owner, spec())
-    await amending.delete(db, owner, created.id)
+    await updating.delete(db, owner, created.id)
     today = datetime.now(UTC)
     found = events(await feed(db, owner, NOW)) and events(await feed(db, owner, today))
     assert not found  # not within two years of today
@@ -139,12 +139,12 @@ async def a_weekly_series(db: Database, owner: UUID) -> tuple[Booked, datetime]:
     """An endless one from tomorrow on in Zurich, of which one is off by the rule, one deleted and one moved."""
     start = datetime.now(UTC).replace(hour=9, minute=0, second=0, microsecond=0) + timedelta(days=1)
     wanted = SeriesSpec(spec(start, title="Yoga"), "FREQ=WEEKLY", (), (start + timedelta(weeks=1),))
-    booked = await recurring.create(db, owner, wanted)
+    booked = await series_booking.create(db, owner, wanted)
     window = listing.Window(owner, None, None, False, booked.series.id)
     occurrences = (await listing.page(db, window, size=5)).appointments
-    await amending.delete(db, owner, occurrences[1].id)
+    await updating.delete(db, owner, occurrences[1].id)
     moved = instant(occurrences[2].start_at) + 2 * HOUR
-    await amending.update(db, owner, occurrences[2].id, lambda one: replace(one, start_at=moved, end_at=moved + HOUR))
+    await updating.update(db, owner, occurrences[2].id, lambda one: replace(one, start_at=moved, end_at=moved + HOUR))
     return booked, start
 
 
@@ -168,7 +168,7 @@ async def test_a_deleted_series_stays_as_cancelled_for_thirty_days(db: Database,
     now = datetime.now(UTC)
     busy = events(await feed(db, owner, now, is_busy_only=True))
     assert ["Busy", "Busy"] == [str(each["summary"]) for each in busy]
-    await reshaping.delete(db, owner, booked.series.id)
+    await series_updating.delete(db, owner, booked.series.id)
     (cancelled,) = events(await feed(db, owner, now + HOUR))
     assert (booked.series.id_text, "CANCELLED") == (str(cancelled["uid"]), str(cancelled["status"]))
     assert [] == events(await feed(db, owner, now + timedelta(days=31)))
@@ -247,7 +247,7 @@ class TestFeeds:
         await look()
         await booking.create(db, stranger, spec())
         await look()
-        await amending.delete(db, owner, created.id)
+        await updating.delete(db, owner, created.id)
         await look()
         assert tags[1] == tags[2]
         assert 3 == len(set(tags))

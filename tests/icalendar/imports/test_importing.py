@@ -11,7 +11,7 @@ import psycopg
 import pytest
 import vobject
 
-from appointments.calendar import amending, booking, invited, listing, recurring, resources
+from appointments.calendar import booking, invited, listing, resources, series_booking, updating
 from appointments.calendar.appointment import Appointment, Attendee, Spec
 from appointments.calendar.bookable.rules import BookingRules
 from appointments.calendar.log import BY_OWNER
@@ -353,7 +353,7 @@ async def test_what_was_deleted_comes_back_anew(db: Database, owner: UUID) -> No
     content = ics(event("a", wall(TEN), wall(TEN + HOUR)))
     first = (await load(db, owner, content))[0].appointment_id
     assert first
-    await amending.delete(db, owner, first)
+    await updating.delete(db, owner, first)
     again = await load(db, owner, content)
     assert states(again) == ["NEW"]
     assert again[0].appointment_id not in (None, first)
@@ -371,7 +371,7 @@ async def test_what_the_file_cannot_say_stays(db: Database, owner: UUID) -> None
 
 async def test_own_series_are_known_by_their_ids(db: Database, owner: UUID) -> None:
     """A file with the UID of a series of one's own changes that one."""
-    booked = await recurring.create(db, owner, SeriesSpec(spec(), "FREQ=WEEKLY;COUNT=4"))
+    booked = await series_booking.create(db, owner, SeriesSpec(spec(), "FREQ=WEEKLY;COUNT=4"))
     text = event(booked.series.id_text, wall(TEN), wall(TEN + HOUR), "RRULE:FREQ=WEEKLY;COUNT=3")
     assert states(await load(db, owner, ics(text))) == ["CHANGED"]
     assert len(await everything(db, owner)) == 3
@@ -470,19 +470,19 @@ async def test_an_export_imported_into_an_empty_account_is_the_same_calendar(
         replace(spec(start), time_zone=zone, buffer_after=timedelta(minutes=5)), "FREQ=WEEKLY",
         (start + timedelta(hours=5),), (start + timedelta(weeks=1),),
     )  # fmt: skip
-    booked = await recurring.create(db, owner, weekly)
+    booked = await series_booking.create(db, owner, weekly)
     days = replace(
         spec(midnight + timedelta(days=100), timedelta(days=1)), time_zone=zone, all_day=True, transparent=True
     )
-    await recurring.create(db, owner, SeriesSpec(days, "FREQ=YEARLY;UNTIL=20360101"))
+    await series_booking.create(db, owner, SeriesSpec(days, "FREQ=YEARLY;UNTIL=20360101"))
     night = datetime(2031, 3, 29, 1, 30, tzinfo=UTC)  # 02:30, which the next day does not have
-    await recurring.create(db, owner, SeriesSpec(spec(night, HOUR / 2), "FREQ=DAILY;UNTIL=20310403"))
+    await series_booking.create(db, owner, SeriesSpec(spec(night, HOUR / 2), "FREQ=DAILY;UNTIL=20310403"))
     window = listing.Window(owner, None, None, False, booked.series.id)
     occurrences = (await listing.page(db, window, size=10)).appointments
-    await amending.delete(db, owner, occurrences[3].id)
-    await amending.update(db, owner, occurrences[4].id, lambda one: replace(one, title="Another title"))
+    await updating.delete(db, owner, occurrences[3].id)
+    await updating.update(db, owner, occurrences[4].id, lambda one: replace(one, title="Another title"))
     later = instant(occurrences[5].start_at) + 2 * HOUR
-    await amending.update(db, owner, occurrences[5].id, lambda one: replace(one, start_at=later, end_at=later + HOUR))
+    await updating.update(db, owner, occurrences[5].id, lambda one: replace(one, start_at=later, end_at=later + HOUR))
     # What is where an occurrence was before it was moved.
     await booking.create(db, owner, spec(later - 2 * HOUR, HOUR / 2))
     file = await exported(db, owner)

@@ -16,14 +16,14 @@ import vobject
 
 from appointments import jobs
 from appointments.auth.proofs import VERIFIED_JOB
-from appointments.calendar import amending, booking, recurring
+from appointments.calendar import booking, series_booking, updating
 from appointments.calendar.appointment import Appointment, Attendee, Spec, to_values, with_answers
 from appointments.calendar.series import SeriesSpec
-from appointments.changes.numbering import Sequencer
+from appointments.changes.sequencer import Sequencer
 from appointments.db import Database
 from appointments.icalendar.invitations import Answers, Follower, Letters, Limits, Telling
 from appointments.icalendar.invitations.answers import MAX_COMMENT
-from appointments.icalendar.invitations.telling import facts_of
+from appointments.icalendar.invitations.notifying import facts_of
 from appointments.mail import Outbox, Sender
 from appointments.shared.errors import Invalid, NotFound, TooMany, Unmet
 from tests.auth.signing_in import process
@@ -67,7 +67,7 @@ class House:
         def change(current: Spec) -> Spec:
             return with_answers(replace(current, **fields), current)
 
-        return await amending.update(self.db, self.owner, appointment.id, change)
+        return await updating.update(self.db, self.owner, appointment.id, change)
 
 
 @pytest.fixture
@@ -153,17 +153,17 @@ async def test_a_cancelled_appointment_is_cancelled_for_its_guests_and_can_come_
     """With the same UID and a greater SEQUENCE each time; who was never told of it is told nothing."""
     appointment = await house.invite()
     await house.told()
-    await amending.delete(house.db, house.owner, appointment.id)
+    await updating.delete(house.db, house.owner, appointment.id)
     method, found = event((await house.told())[BOB])
     assert ("CANCEL", "CANCELLED", 1, appointment.id_text) == (
         method, found["status"], found["sequence"], found["uid"],
     )  # fmt: skip
     assert f"mailto:{BOB}" == found["attendee"]
-    await amending.undelete(house.db, house.owner, appointment.id)
+    await updating.undelete(house.db, house.owner, appointment.id)
     method, found = event((await house.told())[BOB])
     assert ("REQUEST", "CONFIRMED", 2) == (method, found["status"], found["sequence"])
     never = await house.invite(start_at=TEN + 9 * HOUR, end_at=TEN + 10 * HOUR)
-    await amending.delete(house.db, house.owner, never.id)
+    await updating.delete(house.db, house.owner, never.id)
     assert {} == await house.told()
 
 
@@ -190,7 +190,7 @@ async def test_nobody_is_told_what_is_over_or_only_held(house: House, db: Databa
     wanted = replace(spec(), attendees=(*TWO, Attendee("ADA@example.com")))
     hold = await booking.create(db, house.owner, wanted, ttl=timedelta(minutes=10))
     assert {} == await house.told()
-    await amending.confirm(db, house.owner, hold.id)
+    await updating.confirm(db, house.owner, hold.id)
     assert {BOB, EVE} == (await house.told()).keys()
 
 
@@ -306,7 +306,7 @@ async def test_a_link_of_what_is_off_or_over_does_not_answer(house: House, dsn: 
     await house.change(appointment, attendees=TWO[:1])
     with pytest.raises(Unmet):
         await house.answers.respond(eves, "ACCEPTED", "")
-    await amending.delete(house.db, house.owner, appointment.id)
+    await updating.delete(house.db, house.owner, appointment.id)
     assert not (await house.answers.look(bobs)).is_open
     with pytest.raises(Unmet):
         await house.answers.respond(bobs, "ACCEPTED", "")
@@ -416,7 +416,7 @@ async def test_the_pace_holds_where_there_is_no_door(house: House, db: Database)
 async def test_appointments_without_guests_leave_no_trace(house: House, db: Database) -> None:
     """Neither a job nor a row."""
     created = await booking.create(db, house.owner, spec())
-    await amending.delete(db, house.owner, created.id)
+    await updating.delete(db, house.owner, created.id)
     assert {} == await house.told()
     async with db.connection() as connection:
         cursor = await connection.execute("SELECT count(*) FROM jobs WHERE kind = 'invitations'")
@@ -448,7 +448,7 @@ def test_answers_are_stored_as_before() -> None:
 async def test_occurrences_of_a_series_are_not_mailed_one_by_one(house: House, db: Database) -> None:
     """Not when they are booked, not when one is changed, and not when the organizer's address is confirmed."""
     wanted = SeriesSpec(replace(spec(title="Chess"), attendees=TWO), "FREQ=DAILY;COUNT=3")
-    booked = await recurring.create(db, house.owner, wanted)
+    booked = await series_booking.create(db, house.owner, wanted)
     async with db.connection() as connection:
         cursor = await connection.execute(
             "SELECT id FROM appointments WHERE series_id = %(id)s ORDER BY start_at LIMIT 1", {"id": booked.series.id}
@@ -477,7 +477,7 @@ async def test_the_end_of_an_account_is_told_to_those_whom_it_had_invited(house:
         other = await house.invite(start_at=TEN + hours * HOUR, end_at=TEN + (hours + 1) * HOUR, title=fate)
         await house.told()
         if fate == "deleted":
-            await amending.delete(db, house.owner, other.id)
+            await updating.delete(db, house.owner, other.id)
             await house.told()
             continue
         async with db.connection() as connection:

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from appointments.calendar import amending, booking, listing, recurring
+from appointments.calendar import booking, listing, series_booking, updating
 from appointments.calendar.appointment import Appointment, Spec
 from appointments.calendar.series import SeriesSpec
 from appointments.db import Database, instant
@@ -72,12 +72,12 @@ async def fill(db: Database, owner: UUID, now: datetime) -> None:
             replace(spec(start, LENGTH, f"Weekly, {name}"), time_zone=name), "FREQ=WEEKLY",
             (start + 12 * HOUR,) if number % 2 else (), (start.astimezone(ZoneInfo(name)) + timedelta(weeks=1),),
         )  # fmt: skip
-        booked = await recurring.create(db, owner, weekly)
+        booked = await series_booking.create(db, owner, weekly)
         window = listing.Window(owner, None, None, False, booked.series.id)
         every = (await listing.page(db, window, size=8)).appointments
-        await amending.delete(db, owner, every[3].id)
-        await amending.update(db, owner, every[4].id, later)
-        await amending.update(db, owner, every[6].id, lambda one: replace(one, title="Renamed"))
+        await updating.delete(db, owner, every[3].id)
+        await updating.update(db, owner, every[4].id, later)
+        await updating.update(db, owner, every[6].id, lambda one: replace(one, title="Renamed"))
     # Its first is an occurrence of the rule: RFC 5545 leaves open what a DTSTART beside the rule is.
     days = (tomorrow + timedelta(days=each) for each in range(40))
     friday = next(each for each in days if each.weekday() == 4 and (each + timedelta(weeks=1)).month != each.month)
@@ -85,10 +85,10 @@ async def fill(db: Database, owner: UUID, now: datetime) -> None:
         replace(spec(friday + 12 * HOUR + 10 * LENGTH, LENGTH, "Last Friday"), time_zone=ZONES[0]),
         "FREQ=MONTHLY;BYDAY=-1FR;COUNT=7",
     )
-    await recurring.create(db, owner, last)
+    await series_booking.create(db, owner, last)
     midnight = datetime.combine(now.date() + timedelta(days=3), datetime.min.time(), ZoneInfo(ZONES[0]))
     day = Spec("Whole days", midnight, midnight + timedelta(days=1), ZONES[0], all_day=True, transparent=True)
-    await recurring.create(db, owner, SeriesSpec(day, "FREQ=MONTHLY;COUNT=12"))
+    await series_booking.create(db, owner, SeriesSpec(day, "FREQ=MONTHLY;COUNT=12"))
 
 
 def later(one: Spec) -> Spec:

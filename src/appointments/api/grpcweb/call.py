@@ -15,10 +15,10 @@ from typing import Any
 
 import grpc
 
-from appointments.api.exchange import Exchange
 from appointments.api.grpcweb.context import Context, Inbox
 from appointments.api.grpcweb.framing import Deframer, Metadatum, Refusal
 from appointments.api.grpcweb.reply import Reply
+from appointments.api.http_exchange import Exchange
 
 StatusCode = grpc.StatusCode
 Codec = Callable[[Any], Any]

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import grpc
 import sonora.asgi
 
-from appointments.api.exchange import App, Exchange, Receive, Scope, Send
 from appointments.api.grpcweb import framing
 from appointments.api.grpcweb.call import Call
 from appointments.api.grpcweb.framing import Deframer, Metadatum, Refusal
 from appointments.api.grpcweb.reply import Reply
+from appointments.api.http_exchange import App, Exchange, Receive, Scope, Send
 from appointments.api.origin import Origins
 
 StatusCode = grpc.StatusCode

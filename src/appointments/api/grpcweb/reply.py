@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 import grpc
 
-from appointments.api.exchange import Send
 from appointments.api.grpcweb import framing
+from appointments.api.http_exchange import Send
 
 Header = tuple[bytes, bytes]
 Cors = Callable[[Iterable[bytes]], list[Header]]

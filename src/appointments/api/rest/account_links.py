@@ -8,7 +8,7 @@ from appointments.api.rest import plain
 from appointments.api.rest.auth import ask_for_reset
 from appointments.api.rest.client import address_of
 from appointments.auth import Proofs
-from appointments.auth.post import PATHS
+from appointments.auth.account_mail import PATHS
 from appointments.auth.ratelimit import Limiter, network
 from appointments.shared.errors import Invalid
 

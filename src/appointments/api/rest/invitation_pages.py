@@ -13,7 +13,7 @@ from appointments.db import instant
 from appointments.icalendar.invitations import Answers, Invitation
 from appointments.icalendar.invitations.answers import MAX_COMMENT, RESPONSES
 from appointments.icalendar.invitations.letters import facts, name_of
-from appointments.icalendar.invitations.telling import facts_of
+from appointments.icalendar.invitations.notifying import facts_of
 
 SCRIPT = (Path(__file__).parent / "templates/times.js").read_bytes()
 

@@ -18,25 +18,25 @@ import psycopg
 from uuid_utils.compat import uuid7
 
 from appointments.calendar import (
-    amending,
+    booking_rules,
     conflicts,
     frontiers,
     holds,
+    materializing,
     placing,
-    recurring,
-    reshaping,
-    ruling,
-    settling,
+    series_booking,
+    series_updating,
+    updating,
 )
 from appointments.calendar.appointment import COLUMNS as APPOINTMENT
 from appointments.calendar.appointment import LIVE, NO_TIME, Appointment, Spec, changed_fields, from_row, to_values
 from appointments.calendar.frontiers import LONGEST
 from appointments.calendar.log import Cause, of_owner
-from appointments.calendar.rules import violations
+from appointments.calendar.materializing import AgainError, Terms
 from appointments.calendar.series import COLUMNS as SERIES
 from appointments.calendar.series import FARTHEST, Series, SeriesSpec, day_begins
 from appointments.calendar.series import from_row as series_from_row
-from appointments.calendar.settling import AgainError, Terms
+from appointments.calendar.validation import violations
 from appointments.db import Connection, Database, Statement, instant
 from appointments.icalendar import ical
 from appointments.icalendar.imports import lines, plan
@@ -192,7 +192,7 @@ class _Import:
         self._yields = on_conflict is OnConflict.TRANSPARENT
         self._cause = cause
         self._terms = replace(terms, skip=on_conflict is OnConflict.SKIP)
-        self._locked = amending.Locked([], {}, [])
+        self._locked = updating.Locked([], {}, [])
 
     async def run(self, entries: Sequence[Entry]) -> list[Item]:
         """Import entries: series first, because an occurrence that was moved away leaves its place to others."""
@@ -225,7 +225,7 @@ class _Import:
         held, guest_ids = found.resources, await self._guests(found)
         roles = await placing.hold(self._connection, self._owner_id, held) if held else {}
         await placing.lock(self._connection, self._owner_id, held, guest_ids)
-        self._locked = amending.Locked(held, roles, guest_ids)
+        self._locked = updating.Locked(held, roles, guest_ids)
         known = await self._find(uids)
         if not set(known.resources) <= set(held) or not set(await self._guests(known)) <= set(guest_ids):
             raise AgainError
@@ -266,8 +266,8 @@ class _Import:
     async def _remove(self, series: Series | None, current: Appointment | None) -> None:
         """Delete what is there, if the rules of booking allow it."""
         if series:
-            await reshaping.remove(self._connection, series, self._cause, wall=None, now=self._terms.clock)
-        if current and not await amending.remove(self._connection, current, cause=self._cause):
+            await series_updating.remove(self._connection, series, self._cause, wall=None, now=self._terms.clock)
+        if current and not await updating.remove(self._connection, current, cause=self._cause):
             raise AgainError
 
     @staticmethod
@@ -309,7 +309,7 @@ class _Import:
             _tell(item, fault)
 
     async def _amend_to(self, current: Appointment, spec: Spec) -> None:
-        amended = await amending.amend(
+        amended = await updating.amend(
             self._connection, self._owner_id, current.id, partial(_checked, spec), self._locked, cause=self._cause
         )
         if not amended:
@@ -340,7 +340,9 @@ class _Import:
                 _tell(item, conflict)
                 spec = _transparent(spec)
         if not spec.transparent:
-            await ruling.check(self._connection, self._owner_id, spec, [], acted=self._cause.actor_id is not None)
+            await booking_rules.check(
+                self._connection, self._owner_id, spec, [], acted=self._cause.actor_id is not None
+            )
             await frontiers.make_way(self._connection, self._owner_id, spec)
             await holds.clear(self._connection, self._owner_id, spec)
         if not await self._insert([(appointment_id, spec)]):
@@ -418,7 +420,7 @@ class _Import:
         return True
 
     async def _book_series(self, spec: SeriesSpec, changes: Sequence[Change]) -> tuple[UUID, Misses]:
-        series = await recurring.insert(self._connection, self._owner_id, spec, self._cause)
+        series = await series_booking.insert(self._connection, self._owner_id, spec, self._cause)
         moved: dict[UUID, Spec] = {}
 
         async def change_rows() -> None:
@@ -438,7 +440,7 @@ class _Import:
         if spec.endless and changes:
             far = max(change.original_at for change in changes) - terms.clock + LONGEST
             terms = replace(terms, horizon=min(max(terms.horizon, far), FARTHEST))
-        booked = await settling.settle(
+        booked = await materializing.settle(
             self._connection, series, spec, terms, self._cause, before_booking=change_rows if changes else None
         )
         misses = booked.misses

@@ -12,9 +12,9 @@ from zoneinfo import ZoneInfo
 
 from appointments.calendar.appointment import NO_TIME, Spec
 from appointments.calendar.recurrence import BadRule, parse
-from appointments.calendar.rules import violations
 from appointments.calendar.series import FARTHEST, MOST, SeriesSpec, day_begins
 from appointments.calendar.series import violations as series_violations
+from appointments.calendar.validation import violations
 from appointments.icalendar.imports.lines import Component, Line
 from appointments.icalendar.imports.zones import Clock, Clocks, UnknownZone, named
 from appointments.shared.errors import Violation

@@ -10,7 +10,7 @@ from appointments.icalendar.invitations.answers import Answers, Invitation
 from appointments.icalendar.invitations.following import Follower
 from appointments.icalendar.invitations.letters import Letters
 from appointments.icalendar.invitations.limits import Limits
+from appointments.icalendar.invitations.notifying import Telling
 from appointments.icalendar.invitations.receiving import Ignored, Reception
-from appointments.icalendar.invitations.telling import Telling
 
 __all__ = ["Answers", "Follower", "Ignored", "Invitation", "Letters", "Limits", "Reception", "Telling"]

@@ -14,7 +14,7 @@ from appointments.calendar.appointment import Appointment, Attendee
 from appointments.calendar.invited import MAX_COMMENT, RESPONSES
 from appointments.calendar.log import BY_OWNER, Cause
 from appointments.db import Connection, Database, Statement
-from appointments.icalendar.invitations.telling import Organizer, read
+from appointments.icalendar.invitations.notifying import Organizer, read
 from appointments.mail import Links
 from appointments.mail.links import digest_of
 from appointments.shared.errors import Invalid, NotFound, Unmet

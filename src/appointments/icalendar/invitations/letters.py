@@ -12,7 +12,7 @@ from appointments.db import Connection, Statement, instant
 from appointments.icalendar import ical
 from appointments.icalendar.ical import Mailbox
 from appointments.icalendar.invitations.answers import Answers
-from appointments.icalendar.invitations.telling import CANCEL, REQUEST, Organizer, facts_of, read
+from appointments.icalendar.invitations.notifying import CANCEL, REQUEST, Organizer, facts_of, read
 from appointments.mail import Action, Calendar, Letter, Mail, Sender
 from appointments.mail.postman import Writer
 

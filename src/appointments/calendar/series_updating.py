@@ -12,25 +12,12 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from appointments.calendar import frontiers, placing, recurring, ruling
+from appointments.calendar import booking_rules, frontiers, placing, series_booking
 from appointments.calendar.appointment import Spec
+from appointments.calendar.booking_rules import GivenUp
 from appointments.calendar.frontiers import LONGEST, Place
 from appointments.calendar.log import BY_OWNER, Cause, of_all
-from appointments.calendar.recurrence import instant as instant_of
-from appointments.calendar.rules import EARLIEST
-from appointments.calendar.ruling import GivenUp
-from appointments.calendar.series import (
-    COLUMNS,
-    FARTHEST,
-    Series,
-    SeriesSpec,
-    Slot,
-    divided,
-    from_row,
-    to_values,
-    violations,
-)
-from appointments.calendar.settling import (
+from appointments.calendar.materializing import (
     FINISH,
     INSERT,
     TERMS,
@@ -45,6 +32,19 @@ from appointments.calendar.settling import (
     run,
     settle,
 )
+from appointments.calendar.recurrence import instant as instant_of
+from appointments.calendar.series import (
+    COLUMNS,
+    FARTHEST,
+    Series,
+    SeriesSpec,
+    Slot,
+    divided,
+    from_row,
+    to_values,
+    violations,
+)
+from appointments.calendar.validation import EARLIEST
 from appointments.db import Connection, Database, Row, Statement, instant
 from appointments.shared.errors import Invalid, Misses, NotFound, SeriesConflict, Stale, Taken, Unmet
 
@@ -75,8 +75,8 @@ async def update(
         Stale: ``etag`` is given and not the current one.
         Invalid: the new spec breaks a rule, or ``from_id`` is not one of its occurrences.
         SeriesConflict: occurrences collide, and are not to be skipped.
-        Unmet: as for :func:`~appointments.calendar.recurring.create`, or a rule of booking does not allow an occurrence
-            to give up its time.
+        Unmet: as for :func:`~appointments.calendar.series_booking.create`, or a rule of booking does not allow an
+            occurrence to give up its time.
     """
     now = terms.clock
 
@@ -139,7 +139,7 @@ async def _locked(
 ) -> Booked:
     """Run a change under the locks of all resources that it may need. The series is read first to learn which."""
     while True:
-        current = (await recurring.get(db, owner_id, series_id)).series.spec
+        current = (await series_booking.get(db, owner_id, series_id)).series.spec
         held = list(dict.fromkeys([*current.first.resources, *_readable(change(current).first)]))
 
         async def once(connection: Connection, held: Sequence[UUID] = held) -> Booked:
@@ -406,7 +406,7 @@ async def _check_given_up(
             given_up.append(GivenUp(start_at, left, owner_too=False))
         if not added:
             standing.add(slot.start_at)
-    await ruling.check_given_up(connection, series.owner_id, given_up, acted=cause.actor_id is not None)
+    await booking_rules.check_given_up(connection, series.owner_id, given_up, acted=cause.actor_id is not None)
     return standing
 
 
@@ -606,7 +606,7 @@ async def remove(
     since = wall or instant(0).replace(year=1, tzinfo=None)
     rows = await connection.fetch(FOLLOWING, {"series_id": series.id, "wall": since})
     given_up = [GivenUp(start_at, ids or (), owner_too=not transparent) for start_at, ids, transparent in rows]
-    await ruling.check_given_up(connection, series.owner_id, given_up, acted=cause.actor_id is not None)
+    await booking_rules.check_given_up(connection, series.owner_id, given_up, acted=cause.actor_id is not None)
     at = await frontiers.places(connection, series.id)
     if wall is None:
         series = from_row((await connection.fetch(DELETE, {"id": series.id, **cause.values}))[0])
@@ -665,7 +665,7 @@ async def undelete(
         Denied: the owner may not book one of its resources any more.
         Taken: it is not deleted.
         SeriesConflict: occurrences collide, and are not to be skipped.
-        Unmet: as for :func:`~appointments.calendar.recurring.create`.
+        Unmet: as for :func:`~appointments.calendar.series_booking.create`.
     """
 
     async def work(connection: Connection, held: Sequence[UUID]) -> Booked:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from appointments.calendar.appointment import UNSET, Attendee, Spec
-from appointments.calendar.rules import EARLIEST, LATEST, LONGEST, violations
+from appointments.calendar.validation import EARLIEST, LATEST, LONGEST, violations
 from appointments.shared.validation import ZONES
 
 TEN = datetime(2030, 5, 1, 10, tzinfo=UTC)

@@ -11,11 +11,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from appointments.calendar import frontiers, placing, ruling
+from appointments.calendar import booking_rules, frontiers, placing
 from appointments.calendar.appointment import seconds
 from appointments.calendar.frontiers import HORIZON, LONGEST, Place, Span, past_straddlers, spans
 from appointments.calendar.log import Cause
-from appointments.calendar.rules import EARLIEST
 from appointments.calendar.series import (
     COLUMNS,
     FARTHEST,
@@ -25,6 +24,7 @@ from appointments.calendar.series import (
     overlap_problems,
     utc_now,
 )
+from appointments.calendar.validation import EARLIEST
 from appointments.db import Connection, Database, Row, Statement, instant, micros
 from appointments.shared.errors import Collision, Invalid, Miss, Misses, NotFound, SeriesConflict, Unmet
 
@@ -158,7 +158,7 @@ async def settle(
     until = await _target(connection, spec, at, terms)
     slots = list(spec.slots(since=made_since, until=until))
     if starts := [micros(slot.start_at) for slot in slots if slot.start_at not in standing]:
-        await ruling.check(
+        await booking_rules.check(
             connection,
             series.owner_id,
             spec.first,

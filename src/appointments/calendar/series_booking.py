@@ -1,4 +1,4 @@
-"""Creating and reading series. They are updated and deleted in :mod:`~appointments.calendar.reshaping`.
+"""Creating and reading series. They are updated and deleted in :mod:`~appointments.calendar.series_updating`.
 
 The promise: an occurrence of a live series never takes the time of a subject together with another live appointment,
 however far ahead. Up to the frontiers of the series' subjects the occurrences are rows. Beyond them the subjects' tails
@@ -16,8 +16,7 @@ from uuid_utils.compat import uuid7
 from appointments.calendar import frontiers, placing
 from appointments.calendar.listing import page_size
 from appointments.calendar.log import BY_OWNER, Cause
-from appointments.calendar.series import COLUMNS, Series, SeriesSpec, from_row, to_values, violations
-from appointments.calendar.settling import (
+from appointments.calendar.materializing import (
     GET,
     INSERT,
     TERMS,
@@ -31,6 +30,7 @@ from appointments.calendar.settling import (
     run,
     settle,
 )
+from appointments.calendar.series import COLUMNS, Series, SeriesSpec, from_row, to_values, violations
 from appointments.db import Connection, Database, Statement, instant, paging
 from appointments.shared.errors import Invalid, Unauthenticated, Violation
 
@@ -90,7 +90,7 @@ async def insert(
     request_id: UUID | None = None,
     digest: bytes | None = None,
 ) -> Series:
-    """Write the row of a series, which :func:`~appointments.calendar.settling.settle` then books."""
+    """Write the row of a series, which :func:`~appointments.calendar.materializing.settle` then books."""
     values = {"id": uuid7(), "owner_id": owner_id, "previous_id": None, "request_id": request_id}
     values |= to_values(spec) | {"request_digest": digest, "endless": False} | cause.values
     return from_row((await connection.fetch(INSERT, values))[0])

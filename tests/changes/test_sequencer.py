@@ -8,8 +8,8 @@ import psycopg
 import pytest
 
 from appointments.calendar import booking
-from appointments.changes import numbering, reading
-from appointments.changes.numbering import Sequencer
+from appointments.changes import reading, sequencer
+from appointments.changes.sequencer import Sequencer
 from appointments.db import Database
 from tests.changes.following import one, running
 from tests.people import HOUR, TEN, spec
@@ -146,10 +146,10 @@ async def test_the_log_forgets_what_is_old(db: Database, dsn: str, owner: UUID) 
                 [owner, owner, version, age],
             )
     await Sequencer(db).settle()
-    assert 2 == await numbering.prune(db, 30)
+    assert 2 == await sequencer.prune(db, 30)
     assert [3, 4, 5] == [entry.version for entry in (await reading.after(db, 0, 10))[1]]
     assert 2 == (await reading.head(db)).pruned_position
-    assert 0 == await numbering.prune(db, 30)
+    assert 0 == await sequencer.prune(db, 30)
 
 
 @pytest.mark.parametrize("rows", [0, 1])

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from appointments.calendar import amending, availability, booking, listing, recurring, reshaping, resources
+from appointments.calendar import availability, booking, listing, resources, series_booking, series_updating, updating
 from appointments.calendar.appointment import Appointment
 from appointments.calendar.availability import Asker, Search, Wanted
 from appointments.calendar.bookable.hours import DayHours, Hours
@@ -90,19 +90,19 @@ async def test_a_broken_rule_is_named(
     created = await booking.create(db, owner, shared(room, **fits))
     alone = await booking.create(db, owner, replace(spec(), **breaks))
     assert name == await broken(
-        amending.update(db, owner, alone.id, lambda old: replace(old, resource_ids=(str(room),)))
+        updating.update(db, owner, alone.id, lambda old: replace(old, resource_ids=(str(room),)))
     )
-    await amending.delete(db, owner, alone.id)
-    assert name == await broken(amending.update(db, owner, created.id, lambda old: replace(old, **breaks)))
-    await amending.update(db, owner, created.id, lambda old: replace(old, title="Another"))
+    await updating.delete(db, owner, alone.id)
+    assert name == await broken(updating.update(db, owner, created.id, lambda old: replace(old, **breaks)))
+    await updating.update(db, owner, created.id, lambda old: replace(old, title="Another"))
     await change_rules(db, stranger, room)
     standing = await booking.create(db, owner, shared(room, **breaks))
     await change_rules(db, stranger, room, **rules)
     if name != "past_changes":
-        await amending.delete(db, owner, standing.id)
-        assert name == await broken(amending.undelete(db, owner, standing.id))
+        await updating.delete(db, owner, standing.id)
+        assert name == await broken(updating.undelete(db, owner, standing.id))
     else:
-        assert name == await broken(amending.delete(db, owner, standing.id))
+        assert name == await broken(updating.delete(db, owner, standing.id))
     assert 0 == await audit(db)
 
 
@@ -111,29 +111,29 @@ async def test_what_is_near_or_past_is_not_given_up(db: Database, owner: UUID, s
     room = await ruled_room(db, stranger, change_notice=2 * DAY)
     created = await booking.create(db, owner, shared(room, start=TOMORROW))
     for attempt in (
-        amending.delete(db, owner, created.id),
-        amending.update(db, owner, created.id, lambda old: replace(old, resource_ids=())),
-        amending.update(db, owner, created.id, lambda old: replace(old, **at(TOMORROW + 9 * DAY))),
+        updating.delete(db, owner, created.id),
+        updating.update(db, owner, created.id, lambda old: replace(old, resource_ids=())),
+        updating.update(db, owner, created.id, lambda old: replace(old, **at(TOMORROW + 9 * DAY))),
     ):
         assert "change_notice" == await broken(attempt)
-    await amending.update(db, owner, created.id, lambda old: replace(old, title="Another"))
+    await updating.update(db, owner, created.id, lambda old: replace(old, title="Another"))
     far = await booking.create(db, owner, shared(room, start=TOMORROW + 5 * DAY))
-    await amending.update(db, owner, far.id, lambda old: replace(old, **at(TOMORROW + 6 * DAY)))
-    await amending.delete(db, owner, far.id)
+    await updating.update(db, owner, far.id, lambda old: replace(old, **at(TOMORROW + 6 * DAY)))
+    await updating.delete(db, owner, far.id)
     held = await booking.create(db, owner, shared(room, start=TOMORROW + 2 * HOUR), ttl=HOUR)
-    await amending.update(db, owner, held.id, lambda old: replace(old, **at(TOMORROW + 3 * HOUR)))
-    await amending.delete(db, owner, held.id)
+    await updating.update(db, owner, held.id, lambda old: replace(old, **at(TOMORROW + 3 * HOUR)))
+    await updating.delete(db, owner, held.id)
 
 
 async def test_without_rules_the_past_may_be_edited(db: Database, owner: UUID, stranger: UUID) -> None:
     """One's own, and a room's whose managers ask for nothing."""
     for wanted in (spec(YESTERDAY), shared(await add_room(db, stranger), start=YESTERDAY + 2 * HOUR)):
         created = await booking.create(db, owner, wanted)
-        await amending.update(
+        await updating.update(
             db, owner, created.id, lambda old: replace(old, start_at=old.start_at - HOUR / 2, end_at=old.end_at - HOUR)
         )
-        await amending.delete(db, owner, created.id)
-        await amending.undelete(db, owner, created.id)
+        await updating.delete(db, owner, created.id)
+        await updating.undelete(db, owner, created.id)
 
 
 async def test_a_manager_overrides_and_it_is_recorded(db: Database, owner: UUID, stranger: UUID) -> None:
@@ -148,14 +148,14 @@ async def test_a_manager_overrides_and_it_is_recorded(db: Database, owner: UUID,
         created.overridden_rules,
         await booking.get(db, stranger, created.id),
     )
-    assert "change_notice" == await broken(amending.delete(db, stranger, created.id))
-    moved = await amending.update(
+    assert "change_notice" == await broken(updating.delete(db, stranger, created.id))
+    moved = await updating.update(
         db, stranger, created.id, lambda old: replace(old, **at(TOMORROW + HOUR)), override=True
     )
     assert ["change_notice", "max_duration", "step"] == moved.overridden_rules
-    await amending.delete(db, stranger, created.id, override=True)
+    await updating.delete(db, stranger, created.id, override=True)
     await change_rules(db, stranger, room, min_notice=2 * DAY)
-    restored = await amending.undelete(db, stranger, created.id, override=True)
+    restored = await updating.undelete(db, stranger, created.id, override=True)
     assert ["change_notice", "max_duration", "min_notice", "step"] == restored.overridden_rules
     fine = await booking.create(db, stranger, shared(room, start=TOMORROW + 5 * DAY), override=True)
     assert (None, 0) == (fine.overridden_rules, await audit(db))
@@ -170,8 +170,8 @@ async def test_a_day_holds_so_many(db: Database, owner: UUID, stranger: UUID) ->
     third = await add_user(db)
     assert "daily_limit" == await broken(booking.create(db, third, shared(room, start=TEN + 13 * HOUR)))
     await booking.create(db, third, shared(room, start=TEN + 14 * HOUR))
-    await amending.update(db, owner, first.id, lambda old: replace(old, **at(TEN + 5 * HOUR)))
-    await amending.delete(db, stranger, held.id)
+    await updating.update(db, owner, first.id, lambda old: replace(old, **at(TEN + 5 * HOUR)))
+    await updating.delete(db, stranger, held.id)
     await booking.create(db, third, shared(room, start=TEN + 13 * HOUR, end_at=TEN + 13.5 * HOUR))
 
 
@@ -203,21 +203,21 @@ async def test_a_persons_rules_bind_those_who_act_for_them(db: Database, owner: 
     await booking.create(db, owner, replace(long, transparent=True), cause=acting)
     own = await booking.create(db, owner, long)
     for attempt in (
-        amending.delete(db, owner, own.id, cause=acting),
-        amending.update(db, owner, own.id, lambda old: replace(old, **at(TOMORROW + DAY)), cause=acting),
+        updating.delete(db, owner, own.id, cause=acting),
+        updating.update(db, owner, own.id, lambda old: replace(old, **at(TOMORROW + DAY)), cause=acting),
     ):
         assert "change_notice" == await broken(attempt)
-    await amending.update(db, owner, own.id, lambda old: replace(old, title="Another"), cause=acting)
-    await amending.delete(db, owner, own.id)
-    assert "max_duration" == await broken(amending.undelete(db, owner, own.id, cause=acting))
-    await amending.undelete(db, owner, own.id)
+    await updating.update(db, owner, own.id, lambda old: replace(old, title="Another"), cause=acting)
+    await updating.delete(db, owner, own.id)
+    assert "max_duration" == await broken(updating.undelete(db, owner, own.id, cause=acting))
+    await updating.undelete(db, owner, own.id)
     for day in (20, 21):
         created = await booking.create(db, owner, spec(TOMORROW + day * DAY), cause=acting)
-        await amending.update(
+        await updating.update(
             db, owner, created.id, lambda old: replace(old, **at(old.start_at + 2 * HOUR)), cause=acting
         )
-        await amending.delete(db, owner, created.id, cause=acting)
-        await amending.undelete(db, owner, created.id, cause=acting)
+        await updating.delete(db, owner, created.id, cause=acting)
+        await updating.undelete(db, owner, created.id, cause=acting)
     midnight = TEN.replace(hour=0)
     for hour in (1, 3):
         await booking.create(db, owner, spec(midnight + hour * HOUR), cause=acting)
@@ -266,7 +266,7 @@ async def test_a_search_knows_the_rules(db: Database, owner: UUID, stranger: UUI
 async def weekly(db: Database, owner: UUID, stranger: UUID) -> tuple[UUID, UUID]:
     """A room without rules yet, and a series of somebody in it: tomorrow and the five weeks after."""
     room = await ruled_room(db, stranger)
-    booked = await recurring.create(db, owner, SeriesSpec(shared(room, start=TOMORROW), "FREQ=WEEKLY;COUNT=6"))
+    booked = await series_booking.create(db, owner, SeriesSpec(shared(room, start=TOMORROW), "FREQ=WEEKLY;COUNT=6"))
     return room, booked.series.id
 
 
@@ -299,23 +299,25 @@ async def test_a_series_gives_up_nothing_that_is_near(
     await change_rules(db, stranger, room, change_notice=10 * DAY)
     standing = await occurrences(db, owner, series_id)
     for attempt in (
-        reshaping.delete(db, owner, series_id),
-        reshaping.delete(db, owner, series_id, from_id=standing[1].id),
-        reshaping.update(db, owner, series_id, later(HOUR)),
-        reshaping.update(db, owner, series_id, later(HOUR), from_id=standing[1].id),
-        reshaping.update(db, owner, series_id, lambda old: replace(old, rule="FREQ=WEEKLY;COUNT=1")),
-        reshaping.update(db, owner, series_id, without_room),
-        reshaping.update(db, owner, series_id, lambda old: replace(old, first=replace(old.first, buffer_after=HOUR))),
+        series_updating.delete(db, owner, series_id),
+        series_updating.delete(db, owner, series_id, from_id=standing[1].id),
+        series_updating.update(db, owner, series_id, later(HOUR)),
+        series_updating.update(db, owner, series_id, later(HOUR), from_id=standing[1].id),
+        series_updating.update(db, owner, series_id, lambda old: replace(old, rule="FREQ=WEEKLY;COUNT=1")),
+        series_updating.update(db, owner, series_id, without_room),
+        series_updating.update(
+            db, owner, series_id, lambda old: replace(old, first=replace(old.first, buffer_after=HOUR))
+        ),
     ):
         assert "change_notice" == await broken(attempt)
     assert standing == await occurrences(db, owner, series_id)
-    own = await recurring.create(
+    own = await series_booking.create(
         db, stranger, SeriesSpec(shared(room, start=TOMORROW + 3 * HOUR), "FREQ=WEEKLY;COUNT=3")
     )
-    assert "change_notice" == await broken(reshaping.delete(db, stranger, own.series.id))
-    moved = await reshaping.update(db, owner, series_id, later(HOUR), from_id=standing[2].id)
+    assert "change_notice" == await broken(series_updating.delete(db, stranger, own.series.id))
+    moved = await series_updating.update(db, owner, series_id, later(HOUR), from_id=standing[2].id)
     assert 4 == len(await occurrences(db, owner, moved.series.id))
-    await reshaping.delete(db, owner, moved.series.id)
+    await series_updating.delete(db, owner, moved.series.id)
     assert [(each.id, each.spec) for each in standing[:2]] == [
         (each.id, each.spec) for each in await occurrences(db, owner, series_id)
     ]
@@ -330,7 +332,7 @@ async def test_the_first_occurrence_in_the_way_of_a_change_is_told(
     await change_rules(db, stranger, room, change_notice=30 * DAY)
     second = (await occurrences(db, owner, series_id))[1]
     with pytest.raises(Unmet) as refused:
-        await reshaping.delete(db, owner, series_id, from_id=second.id)
+        await series_updating.delete(db, owner, series_id, from_id=second.id)
     assert (str(room), instant(second.start_at).isoformat().replace("+00:00", "Z")) == (
         refused.value.metadata["subject_id"],
         refused.value.metadata["start_time"],
@@ -343,19 +345,21 @@ async def test_what_keeps_its_time_in_a_series_is_asked_nothing(
     """Neither a new title nor more occurrences are a change of what is near; what is new is held against the rules."""
     room, series_id = weekly
     await change_rules(db, stranger, room, change_notice=10 * DAY, min_notice=10 * DAY, horizon=60 * DAY)
-    await reshaping.update(db, owner, series_id, lambda old: replace(old, first=replace(old.first, title="Another")))
-    await reshaping.update(db, owner, series_id, lambda old: replace(old, rule="FREQ=WEEKLY;COUNT=7"))
+    await series_updating.update(
+        db, owner, series_id, lambda old: replace(old, first=replace(old.first, title="Another"))
+    )
+    await series_updating.update(db, owner, series_id, lambda old: replace(old, rule="FREQ=WEEKLY;COUNT=7"))
     assert 7 == len(await occurrences(db, owner, series_id))
-    beyond = reshaping.update(db, owner, series_id, lambda old: replace(old, rule="FREQ=WEEKLY;COUNT=20"))
+    beyond = series_updating.update(db, owner, series_id, lambda old: replace(old, rule="FREQ=WEEKLY;COUNT=20"))
     assert "horizon" == await broken(beyond)
     another = await ruled_room(db, stranger, min_notice=10 * DAY)
 
     def also_there(old: SeriesSpec) -> SeriesSpec:
         return replace(old, first=replace(old.first, resource_ids=(*old.first.resource_ids, str(another))))
 
-    assert "min_notice" == await broken(reshaping.update(db, owner, series_id, also_there))
+    assert "min_notice" == await broken(series_updating.update(db, owner, series_id, also_there))
     third = (await occurrences(db, owner, series_id))[2]
-    await reshaping.update(db, owner, series_id, also_there, from_id=third.id)
+    await series_updating.update(db, owner, series_id, also_there, from_id=third.id)
     assert 0 == await audit(db)
 
 
@@ -364,17 +368,17 @@ async def test_the_past_of_a_series_is_not_given_up_where_rules_say_so(
 ) -> None:
     """Not with the whole series and not by a change of the past; what is to come is moved, and deleted from one on."""
     room = await ruled_room(db, stranger)
-    booked = await recurring.create(db, owner, SeriesSpec(shared(room, start=YESTERDAY), "FREQ=DAILY;COUNT=9"))
+    booked = await series_booking.create(db, owner, SeriesSpec(shared(room, start=YESTERDAY), "FREQ=DAILY;COUNT=9"))
     series_id = booked.series.id
     await change_rules(db, stranger, room, past_changes=False)
     for attempt in (
-        reshaping.delete(db, owner, series_id),
-        reshaping.update(db, owner, series_id, later(MINUTE), include_past=True),
+        series_updating.delete(db, owner, series_id),
+        series_updating.update(db, owner, series_id, later(MINUTE), include_past=True),
     ):
         assert "past_changes" == await broken(attempt)
-    await reshaping.update(db, owner, series_id, later(HOUR))
+    await series_updating.update(db, owner, series_id, later(HOUR))
     coming = [each for each in await occurrences(db, owner, series_id) if instant(each.start_at) > TOMORROW]
-    await reshaping.delete(db, owner, series_id, from_id=coming[0].id)
+    await series_updating.delete(db, owner, series_id, from_id=coming[0].id)
     assert 0 == await audit(db)
 
 
@@ -384,13 +388,13 @@ async def test_an_occurrence_that_was_changed_by_itself_is_judged_as_it_is(
     """By its own time and its own rooms: without the room nothing of it is near; elsewhere that room's rules count."""
     room, series_id = weekly
     first = (await occurrences(db, owner, series_id))[0]
-    await amending.update(db, owner, first.id, lambda old: replace(old, resource_ids=()))
+    await updating.update(db, owner, first.id, lambda old: replace(old, resource_ids=()))
     await change_rules(db, stranger, room, change_notice=5 * DAY)
-    await reshaping.update(db, owner, series_id, later(HOUR))
+    await series_updating.update(db, owner, series_id, later(HOUR))
     another = await ruled_room(db, stranger, change_notice=5 * DAY)
     await change_rules(db, stranger, room)
-    await amending.update(db, owner, first.id, lambda old: replace(old, resource_ids=(str(another),)))
-    assert "change_notice" == await broken(reshaping.delete(db, owner, series_id))
+    await updating.update(db, owner, first.id, lambda old: replace(old, resource_ids=(str(another),)))
+    assert "change_notice" == await broken(series_updating.delete(db, owner, series_id))
     assert 0 == await audit(db)
 
 
@@ -398,17 +402,17 @@ async def test_a_persons_rules_bind_who_changes_their_series_for_them(
     db: Database, owner: UUID, stranger: UUID
 ) -> None:
     """A deletion and a move; not the person, and nothing that takes no time."""
-    series = (await recurring.create(db, owner, SeriesSpec(spec(TOMORROW), "FREQ=WEEKLY;COUNT=4"))).series
+    series = (await series_booking.create(db, owner, SeriesSpec(spec(TOMORROW), "FREQ=WEEKLY;COUNT=4"))).series
     unbooked = SeriesSpec(replace(spec(TOMORROW), transparent=True), "FREQ=WEEKLY;COUNT=4")
-    free = (await recurring.create(db, owner, unbooked)).series
+    free = (await series_booking.create(db, owner, unbooked)).series
     await rule_person(db, owner, change_notice=3 * DAY)
     acting = Cause(stranger)
     for attempt in (
-        reshaping.delete(db, owner, series.id, cause=acting),
-        reshaping.update(db, owner, series.id, later(HOUR), cause=acting),
+        series_updating.delete(db, owner, series.id, cause=acting),
+        series_updating.update(db, owner, series.id, later(HOUR), cause=acting),
     ):
         assert "change_notice" == await broken(attempt)
-    await reshaping.delete(db, owner, free.id, cause=acting)
-    await reshaping.update(db, owner, series.id, later(HOUR))
-    await reshaping.delete(db, owner, series.id)
+    await series_updating.delete(db, owner, free.id, cause=acting)
+    await series_updating.update(db, owner, series.id, later(HOUR))
+    await series_updating.delete(db, owner, series.id)
     assert 0 == await audit(db)

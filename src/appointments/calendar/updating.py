@@ -14,10 +14,10 @@ from uuid import UUID
 
 import psycopg
 
-from appointments.calendar import booking, conflicts, frontiers, holds, invited, placing, ruling
+from appointments.calendar import booking, booking_rules, conflicts, frontiers, holds, invited, placing
 from appointments.calendar.appointment import COLUMNS, LIVE, Appointment, Spec, changed_fields, from_row, to_values
 from appointments.calendar.log import BY_OWNER, Cause, of_all, of_owner
-from appointments.calendar.rules import violations
+from appointments.calendar.validation import violations
 from appointments.db import Connection, Database, Row, Statement, micros
 from appointments.shared.errors import Denied, Invalid, NotFound, Stale, Taken, Unmet
 
@@ -64,7 +64,7 @@ async def update(
         spec = decide(current)
         if spec == current.spec:
             return current
-        bound = _is_retimed(spec, current) and await ruling.binds_owner(db, owner_id, acted=acted)
+        bound = _is_retimed(spec, current) and await booking_rules.binds_owner(db, owner_id, acted=acted)
         guests = await invited.guests(db, appointment_id) if invited.concerns_guests(current, spec) else None
         if not bound and guests is None and (rows := await _amend_at_once(db, current, spec, cause)):
             return from_row(rows[0])
@@ -281,11 +281,11 @@ async def _rebook(
     placed = after if retimed else [each for each in after if each not in before]
     placing.check_bookable(roles, placed)
     acted = acted and retimed
-    overridden = await ruling.check_change(connection, current, freed, acted=acted, override=override)
-    overridden += await ruling.check(
+    overridden = await booking_rules.check_change(connection, current, freed, acted=acted, override=override)
+    overridden += await booking_rules.check(
         connection, owner_id, spec, placed, acted=acted, override=override, besides=current.id
     )
-    await ruling.record(connection, current.id, overridden)
+    await booking_rules.record(connection, current.id, overridden)
     if current.series_text:
         await frontiers.reach(connection, current)
     await connection.fetch(FREE, {"id": current.id, "resource_ids": freed, "owner_too": retimed, "owner_id": owner_id})
@@ -375,10 +375,10 @@ async def delete(
         if current.resource_ids or acted:
             async with db.connection() as connection:
                 # No lock is needed: if a rule changes at the same moment, either order is fine.
-                overridden = await ruling.check_change(
+                overridden = await booking_rules.check_change(
                     connection, current, current.spec.resources, acted=acted, override=override
                 )
-                await ruling.record(connection, appointment_id, overridden)
+                await booking_rules.record(connection, appointment_id, overridden)
         values = {"id": appointment_id, "owner_id": owner_id, "version": current.version, **cause.values}
         if current.series_text and current.resource_ids:
             rows = await db.transact(partial(_delete_locked, values=values, resource_ids=current.spec.resources))
@@ -399,7 +399,7 @@ async def remove(connection: Connection, current: Appointment, *, cause: Cause) 
         Unmet: as for :func:`delete`.
     """
     acted = cause.actor_id is not None
-    await ruling.check_change(connection, current, current.spec.resources, acted=acted)
+    await booking_rules.check_change(connection, current, current.spec.resources, acted=acted)
     values = {"id": current.id, "owner_id": current.owner_id, "version": current.version, **cause.values}
     return bool(await connection.fetch(DELETE, values))
 
@@ -459,7 +459,7 @@ async def undelete(
             does.
     """
     acted = cause.actor_id is not None
-    bound = await ruling.binds_owner(db, owner_id, acted=acted)
+    bound = await booking_rules.binds_owner(db, owner_id, acted=acted)
     values = {"id": appointment_id, "owner_id": owner_id, **cause.values}
     while True:
         if not bound and (rows := await db.fetch(UNDELETE, values)):
@@ -536,11 +536,11 @@ async def _restore(
     await frontiers.make_way(connection, owner_id, spec)
     rows = await connection.fetch(RESTORE, values)
     if rows:
-        overridden = await ruling.check(
+        overridden = await booking_rules.check(
             connection, owner_id, spec, held, acted=acted, override=override, besides=appointment_id
         )
         if overridden:
-            await ruling.record(connection, appointment_id, overridden)
+            await booking_rules.record(connection, appointment_id, overridden)
             rows = await connection.fetch(booking.GET, {"id": appointment_id, "user_id": owner_id})
         if not await placing.place(connection, owner_id, appointment_id, spec, held, owner=True):
             raise await conflicts.found(connection, owner_id, spec, besides=appointment_id)

@@ -10,11 +10,11 @@ from typing import NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from appointments.calendar import reshaping
+from appointments.calendar import series_updating
 from appointments.calendar.log import BY_OWNER
+from appointments.calendar.materializing import Booked, Terms
 from appointments.calendar.recurrence import instant as instant_of
 from appointments.calendar.series import day_begins, utc_now
-from appointments.calendar.settling import Booked, Terms
 from appointments.db import Database, Statement, instant
 
 _BATCH = 1_000
@@ -64,7 +64,7 @@ async def move(db: Database, found: list[Drift], terms: Terms) -> list[Booked]:
     """Move the series of these occurrences to where they belong. Those that collide there are skipped, and returned."""
     owners = {drift.series_id: drift.owner_id for drift in found}
     return [
-        await reshaping.update(
+        await series_updating.update(
             db, owner_id, series_id, lambda spec: spec, replace(terms, skip=True), cause=BY_OWNER, even_if_same=True
         )
         for series_id, owner_id in sorted(owners.items())
