@@ -37,6 +37,7 @@ from appointments.shared.errors import (
     Denied,
     Fault,
     Malformed,
+    TooLarge,
     Unauthenticated,
     Unavailable,
 )
@@ -52,6 +53,12 @@ RENEWED_SECONDS = 0.5
 
 CHECKED_AT_ONCE = 200
 """Streams that are looked at before others get a turn."""
+
+MAX_MESSAGE_BYTES = 4 * 2**20
+"""What a request may have, gRPC's own default."""
+
+FILES = frozenset({"/appointments.v1.AppointmentService/ImportAppointments"})
+"""The methods whose requests are files. They may have as much as the ports let pass."""
 
 StatusCode = grpc.StatusCode
 Context = grpc.aio.ServicerContext[bytes, bytes]
@@ -167,7 +174,7 @@ class Policy:
                         credential = _credential(headers.get("authorization", ""))
                         visitor = caller = await self._caller(credential, headers, visitor)
                         visitor = await self._allowed(caller, headers, rule)
-                    answer = (await handler(_parsed(parse, data), visitor)).SerializeToString()
+                    answer = (await handler(_parsed(parse, data, name), visitor)).SerializeToString()
                     if self._note_write and rule and rule.writes and isinstance(visitor, Caller):
                         await self._tell_position(self._note_write, visitor, context)
                     return answer
@@ -218,7 +225,7 @@ class Policy:
                     async with asyncio.timeout(DEFAULT_DEADLINE):
                         proof, caller = await self.admit(headers, visitor, rule)
                     visitor = caller
-                    messages = handler(_parsed(parse, data), caller)
+                    messages = handler(_parsed(parse, data, name), caller)
                     with self.streams.admitted(caller.user_id, proof):
                         _log.info("stream", request_id=caller.request_id, method=name, **_who(caller))
                         # It may last for half an hour beside thousands of others, so it keeps what it needs alone.
@@ -389,7 +396,9 @@ def _time_left(context: Context) -> float:
     return DEFAULT_DEADLINE if remaining is None else remaining + BACKSTOP
 
 
-def _parsed(parse: Callable[[bytes], Message], data: bytes) -> Message:
+def _parsed(parse: Callable[[bytes], Message], data: bytes, name: str) -> Message:
+    if len(data) > MAX_MESSAGE_BYTES and name not in FILES:
+        raise TooLarge(f"Received message larger than max ({len(data)} vs. {MAX_MESSAGE_BYTES})")
     try:
         return parse(data)
     except DecodeError:

@@ -11,7 +11,7 @@ from appointments.server.ports import StartFault
 from appointments.server.settings import Settings
 
 MAX_MESSAGE_BYTES = 6 * 1024 * 1024
-"""What a request may have, on either port: an import of 5 MiB, and room to name the field of one that is larger."""
+"""What either port lets pass: an import of 5 MiB, and room to name the field of one that is larger."""
 
 GRPCIO_OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
