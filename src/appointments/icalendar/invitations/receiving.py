@@ -172,7 +172,9 @@ def _answer(calendar: Any, method: str) -> Reply:
 
 
 def _addresses(message: EmailMessage, *names: str) -> list[str]:
-    return [address for _, address in getaddresses([_header(message, name) for name in names]) if address]
+    # A header that is missing would make Python 3.13 reject all of them.
+    found = filter(None, (_header(message, name) for name in names))
+    return [address for header in found for _, address in getaddresses([header]) if address]
 
 
 def _header(message: EmailMessage, name: str) -> str:
