@@ -77,5 +77,12 @@ def configure(*, json: bool, level: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    # gRPC's core logs a traceback for each answer that it could not send, because the client has left.
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_fault)
     # The driver's pool logs every failed reconnection. appointments.db logs the failure once.
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+
+
+def _is_fault(record: logging.LogRecord) -> bool:
+    # gRPC does not export the class.
+    return not (record.exc_info and type(record.exc_info[1]).__name__ == "ExecuteBatchError")
