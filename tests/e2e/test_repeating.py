@@ -76,6 +76,7 @@ async def test_what_collides_is_named_and_can_be_skipped(tab: Tab, ada: Person) 
     assert 0 == await tab.appointment("Rounds").count()
     await tab.button("Skip it").click()
     await expect(tab.page.get_by_role("dialog")).to_have_count(0)
+    await expect(tab.appointment("Rounds")).to_have_count(1)
     assert [1, 0, 1] == await weeks(tab, "Rounds")
 
 
