@@ -76,6 +76,7 @@ async def test_letters_work_in_the_calendar_and_nowhere_else(tab: Tab) -> None:
     await tab.page.keyboard.press("n")
     await expect(tab.field("Title")).to_be_focused()
     await tab.page.keyboard.press("Escape")
+    await expect(tab.page.get_by_role("dialog")).to_have_count(0)  # it has given the focus back to the calendar
     await tab.field("Search").focus()
     await tab.page.keyboard.type("wand")
     await expect(tab.button("Month")).to_have_attribute("aria-pressed", "true")
