@@ -146,8 +146,14 @@ class Appointment(NamedTuple):
 
 def from_row(row: Row) -> Appointment:
     """Read a row of :data:`COLUMNS`. Nobody is invited to most appointments: then there is nothing to parse."""
+    return from_row_and_address((*row, None))
+
+
+def from_row_and_address(row: Row) -> Appointment:
+    """Read a row of :data:`COLUMNS` and one more: as whom the reader is invited, or NULL."""
     attendees = tuple(Attendee(**guest) for guest in row[8]) if row[8] else ()
-    return Appointment._make((*row[:8], attendees, *row[9:], None))
+    appointment = Appointment._make((*row[:8], attendees, *row[9:]))
+    return appointment if appointment.address is None else as_invited(appointment, appointment.address)
 
 
 def as_invited(appointment: Appointment, address: str) -> Appointment:

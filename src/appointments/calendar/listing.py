@@ -13,10 +13,10 @@ from typing import LiteralString, NamedTuple
 from uuid import UUID
 
 from appointments.calendar import frontiers
-from appointments.calendar.appointment import COLUMNS, LIVE, Appointment, as_invited, from_row
+from appointments.calendar.appointment import COLUMNS, LIVE, Appointment, from_row_and_address
 from appointments.calendar.series import FARTHEST
 from appointments.calendar.validation import LONGEST_DAYS
-from appointments.db import Database, Micros, Reads, Row, Statement, instant, paging
+from appointments.db import Database, Micros, Reads, Statement, instant, paging
 from appointments.shared.errors import Invalid, Violation
 
 DEFAULT_SIZE = 50
@@ -118,7 +118,7 @@ async def page(db: Reads, window: Window, *, size: int = 0, token: str = "") -> 
     if window.series_id:
         statement = OF_SERIES
         values |= {"series_id": window.series_id, "show_deleted": window.show_deleted}
-    rows = list(map(_from_row, await db.fetch(statement, values)))
+    rows = list(map(from_row_and_address, await db.fetch(statement, values)))
     if len(rows) > 1 and (_order(rows[1]) < _order(rows[0]) or rows[-1].address is not None):
         # Transparent ones began before the last one that takes time, and those of others come after one's own.
         rows.sort(key=_order)
@@ -126,11 +126,6 @@ async def page(db: Reads, window: Window, *, size: int = 0, token: str = "") -> 
         return Page(rows, "")
     last = rows[limit - 1]
     return Page(rows[:limit], paging.encode(paging.Key(instant(last.start_at), last.id), window))
-
-
-def _from_row(row: Row) -> Appointment:
-    found = from_row(row[:-1])
-    return as_invited(found, row[-1]) if row[-1] is not None else found
 
 
 async def page_ahead(
