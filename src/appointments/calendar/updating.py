@@ -117,14 +117,14 @@ async def amend(
     if not set(spec.resources) <= set(locked.resource_ids):
         return None
     guests: list[invited.Guest] = []
-    if invited.concerns_guests(current, spec):
+    if concerned := invited.concerns_guests(current, spec):
         guests = await invited.guests(connection, appointment_id)
         if not {guest.user_id for guest in guests} <= set(locked.guest_ids):
             return None
     if spec == current.spec:
         return current
     await _rebook(connection, current, spec, locked.roles, acted=cause.actor_id is not None, override=override)
-    if invited.concerns_guests(current, spec):
+    if concerned:
         spec = await invited.rebook(connection, current, spec, guests)
     return _found(await connection.fetch(REWRITE, _rewriting(current, spec, cause)))
 

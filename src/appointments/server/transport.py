@@ -6,12 +6,10 @@ from typing import Any, Protocol
 
 import grpc
 
+from appointments.api.grpcweb.front import MAX_MESSAGE_BYTES
 from appointments.api.rpc import Registrar
 from appointments.server.ports import StartFault
 from appointments.server.settings import Settings
-
-MAX_MESSAGE_BYTES = 6 * 1024 * 1024
-"""What either port lets pass: an import of 5 MiB, and room to name the field of one that is larger."""
 
 GRPCIO_OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),

@@ -25,7 +25,7 @@ Header = tuple[bytes, bytes]
 Credentials = Callable[[Sequence[Header]], str | None]
 
 MAX_MESSAGE_BYTES = 6 * 1024 * 1024
-"""The largest message: the default of the native port."""
+"""What both ports let pass: an import of 5 MiB, and room to name the field of one that is larger."""
 
 _SHUTTING_DOWN = "the server is shutting down"
 
