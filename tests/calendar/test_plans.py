@@ -168,6 +168,11 @@ def test_free_units_are_found_unit_by_unit(full: tuple[str, Person], case: str, 
     assert all("subject_id = resource_units" in condition for condition in asked)
 
 
+def _in_the_way(person: Person) -> Values:
+    """What is asked for a time that somebody finds taken."""
+    return {"owner_id": person.user_id, "besides": conflicts.NO_ID, **span_values(spec())}
+
+
 def _looking_for_time(dsn: str, person: Person) -> dict[str, tuple[Statement, Values]]:
     """What free time, rules and holds are asked for: by twenty people and three rooms."""
     with psycopg.connect(dsn) as connection:
@@ -187,8 +192,9 @@ def _looking_for_time(dsn: str, person: Person) -> dict[str, tuple[Statement, Va
         "expired holds in the way": (holds.CLEAR, alone | span_values(spec())),
         "what is in the way of eight": (
             conflicts.COLLISIONS_OF_MANY,
-            {name: [value] * 8 for name, value in {"owner_id": person.user_id, **span_values(spec())}.items()},
+            {name: [value] * 8 for name, value in _in_the_way(person).items()},
         ),
+        "what is in the way": (conflicts.COLLISIONS, _in_the_way(person)),
     }
 
 

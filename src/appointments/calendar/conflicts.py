@@ -5,6 +5,7 @@ count. Neither do the tails of endless series, because they can be moved (:mod:`
 """
 
 from collections.abc import Sequence
+from typing import LiteralString
 from uuid import UUID
 
 from appointments.calendar.appointment import Spec
@@ -26,12 +27,17 @@ async def find(connection: Connection, owner_id: UUID, spec: Spec, *, besides: U
     return _conflict(rows, taken) if rows or taken else None
 
 
+async def found(connection: Connection, owner_id: UUID, spec: Spec, *, besides: UUID) -> Conflict:
+    """The same for a caller that was just refused. If the collision is gone by now, the conflict names nothing."""
+    return await find(connection, owner_id, spec, besides=besides) or Conflict([])
+
+
 async def find_of_owner(db: Database, owner_id: UUID, spec: Spec) -> Conflict | None:
     """Return which appointments of the owner are in the way. Questions of many are answered by one statement.
 
     When a hundred want one time, ninety-nine ask this at once.
     """
-    rows = await db.gather(COLLISIONS_OF_MANY, {"owner_id": owner_id, **span_values(spec)})
+    rows = await db.gather(COLLISIONS_OF_MANY, {"owner_id": owner_id, "besides": NO_ID, **span_values(spec)})
     return _conflict(rows) if rows else None
 
 
@@ -40,42 +46,36 @@ def _conflict(rows: Sequence[Row], taken: Sequence[Row] = ()) -> Conflict:
     return Conflict(collisions, [row[0] for row in taken])
 
 
-async def found(connection: Connection, owner_id: UUID, spec: Spec, *, besides: UUID) -> Conflict:
-    """The same for a caller that was just refused. If the collision is gone by now, the conflict names nothing."""
-    return await find(connection, owner_id, spec, besides=besides) or Conflict([])
-
-
-COLLISIONS = Statement(
-    f"""
+# The collisions of one row of "wanted".
+_FOUND: LiteralString = f"""
     SELECT appointment_id, appointments.start_at, appointments.end_at
     FROM bookings JOIN appointments ON appointments.id = appointment_id
-    WHERE subject_id = %(owner_id)s::uuid AND during && tstzrange(
-        %(start_at)s::timestamptz - %(buffer_before)s::integer * interval '1 second',
-        %(end_at)s::timestamptz + %(buffer_after)s::integer * interval '1 second'
+    WHERE subject_id = wanted.owner_id AND during && tstzrange(
+        wanted.start_at - wanted.buffer_before * interval '1 second',
+        wanted.end_at + wanted.buffer_after * interval '1 second'
     )
-      AND appointment_id <> %(besides)s::uuid
+      AND appointment_id <> wanted.besides
       AND (bookings.expires_at IS NULL OR bookings.expires_at > now())
     ORDER BY lower(during)
     LIMIT {MAX_COLLISIONS}
+"""
+COLLISIONS = Statement(
+    f"""
+    SELECT found.* FROM (
+        SELECT %(owner_id)s::uuid, %(start_at)s::timestamptz, %(end_at)s::timestamptz, %(buffer_before)s::integer,
+               %(buffer_after)s::integer, %(besides)s::uuid
+    ) AS wanted (owner_id, start_at, end_at, buffer_before, buffer_after, besides)
+    CROSS JOIN LATERAL ({_FOUND}) AS found
+    ORDER BY found.start_at
     """
 )
 COLLISIONS_OF_MANY = Statement(
     f"""
     SELECT number, found.* FROM unnest(
         %(owner_id)s::uuid[], %(start_at)s::timestamptz[], %(end_at)s::timestamptz[], %(buffer_before)s::integer[],
-        %(buffer_after)s::integer[]
-    ) WITH ORDINALITY AS wanted (owner_id, start_at, end_at, buffer_before, buffer_after, number)
-    CROSS JOIN LATERAL (
-        SELECT appointment_id, appointments.start_at, appointments.end_at
-        FROM bookings JOIN appointments ON appointments.id = appointment_id
-        WHERE subject_id = wanted.owner_id AND during && tstzrange(
-            wanted.start_at - wanted.buffer_before * interval '1 second',
-            wanted.end_at + wanted.buffer_after * interval '1 second'
-        )
-          AND (bookings.expires_at IS NULL OR bookings.expires_at > now())
-        ORDER BY lower(during)
-        LIMIT {MAX_COLLISIONS}
-    ) AS found
+        %(buffer_after)s::integer[], %(besides)s::uuid[]
+    ) WITH ORDINALITY AS wanted (owner_id, start_at, end_at, buffer_before, buffer_after, besides, number)
+    CROSS JOIN LATERAL ({_FOUND}) AS found
     ORDER BY number, found.start_at
     """
 )
