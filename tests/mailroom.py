@@ -41,7 +41,7 @@ class Mailroom:
         folder = Folder(self.path)
         sender = Sender.of("Appointments <calendar@example.com>", PUBLIC_URL)
         postman = Postman(self.db, folder, sender, self.post.writers() | (writers or {}))
-        await Runner(self.db, [*auth.proofs.kinds(), *postman.kinds(), *kinds]).run_due()
+        await Runner(self.db, [*auth.mailed_links.kinds(), *postman.kinds(), *kinds]).run_due()
         fresh = [message for _, message in reversed(folder.messages()) if message["Message-ID"] not in self.seen]
         self.seen.update(message["Message-ID"] for message in fresh)
         return fresh

@@ -13,7 +13,7 @@ from appointments.calendar import availability, booking, booking_rules, conflict
 from appointments.calendar import listing as agenda
 from appointments.calendar.appointment import to_values
 from appointments.calendar.log import BY_OWNER
-from appointments.calendar.placing import span_values
+from appointments.calendar.placement import span_values
 from appointments.calendar.validation import LONGEST_DAYS
 from appointments.db.statement import Statement, Values
 from bench.data import BUSY, FIRST, Person, add_busy_people, add_rooms, settle

@@ -46,7 +46,7 @@ ZURICH = ZoneInfo("Europe/Zurich")
 DAY, WEEK = timedelta(days=1), timedelta(weeks=1)
 NOW = datetime.now(UTC).replace(hour=6, minute=0, second=0, microsecond=0)
 MONDAY = (NOW + timedelta(days=7 - NOW.weekday())).astimezone(ZURICH).replace(hour=9, tzinfo=ZURICH).astimezone(UTC)
-SKIP, LOOK = Terms(skip=True), Terms(only_look=True)
+SKIP, LOOK = Terms(skip=True), Terms(validate_only=True)
 
 
 def recurs(rule: str = "FREQ=WEEKLY", start: datetime = MONDAY, *room: UUID, **decided: Any) -> SeriesSpec:
@@ -150,7 +150,9 @@ async def test_all_or_nothing(db: Database, owner: UUID, room: UUID) -> None:
     assert ((mine.id,), ()) == (tuple(each.id for each in misses.named[0].collisions), misses.named[0].resource_ids)
     assert ((), (room,)) == (misses.named[1].collisions, misses.named[1].resource_ids)
     assert ([], 0) == ((await series_booking.page(db, owner)).series, await tails(db))
-    looked = await series_booking.create(db, owner, recurs("FREQ=WEEKLY", MONDAY, room), replace(SKIP, only_look=True))
+    looked = await series_booking.create(
+        db, owner, recurs("FREQ=WEEKLY", MONDAY, room), replace(SKIP, validate_only=True)
+    )
     assert (misses, 0) == (looked.misses, await tails(db))
 
 

@@ -62,7 +62,7 @@ async def test_the_book_is_true(db: Database, book: Book) -> None:
         AppointmentService(db),
         AvailabilityService(db),
         ResourceService(db),
-        AccountService(house.accounts, house.sessions, house.proofs, limiter),
+        AccountService(house.accounts, house.sessions, house.mailed_links, limiter),
         KeyService(house.keys),
         AdminService(house.directory),
     ]

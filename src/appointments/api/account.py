@@ -8,8 +8,8 @@ from appointments.api.auth import user_message
 from appointments.api.bookable import hours, rules
 from appointments.api.caller import Caller
 from appointments.api.convert import identifier, timestamp
-from appointments.auth import Accounts, Proofs, Sessions
-from appointments.auth.proofs import check_address
+from appointments.auth import Accounts, MailedLinks, Sessions
+from appointments.auth.mailed_links import check_address
 from appointments.auth.ratelimit import Limiter
 from appointments.auth.sessions import Session
 from appointments.v1 import account_pb2 as pb
@@ -18,10 +18,10 @@ from appointments.v1 import account_pb2 as pb
 class AccountService:
     """The caller's own account. Statuses are in proto/appointments/v1/account.proto."""
 
-    def __init__(self, accounts: Accounts, sessions: Sessions, proofs: Proofs, limiter: Limiter) -> None:
+    def __init__(self, accounts: Accounts, sessions: Sessions, mailed_links: MailedLinks, limiter: Limiter) -> None:
         self._accounts = accounts
         self._sessions = sessions
-        self._proofs = proofs
+        self._links = mailed_links
         self._limiter = limiter
 
     async def GetCurrentUser(
@@ -75,7 +75,7 @@ class AccountService:
     ) -> pb.RequestEmailVerificationResponse:
         """Mail a link that confirms the account's address."""
         await self._limiter.admit("verification", str(caller.user_id), pace="mail")
-        await self._proofs.request_verification(caller.user_id)
+        await self._links.request_verification(caller.user_id)
         return pb.RequestEmailVerificationResponse()
 
     async def ChangeEmail(self, request: pb.ChangeEmailRequest, caller: Caller) -> pb.ChangeEmailResponse:
@@ -84,7 +84,7 @@ class AccountService:
         check_address(request.email)
         await self._accounts.check_password(caller.user_id, request.password)
         await self._limiter.admit("verification", str(caller.user_id), pace="mail")
-        await self._proofs.request_change(caller.user_id, request.email)
+        await self._links.request_change(caller.user_id, request.email)
         return pb.ChangeEmailResponse()
 
     async def DeleteAccount(self, request: pb.DeleteAccountRequest, caller: Caller) -> pb.DeleteAccountResponse:

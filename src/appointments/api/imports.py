@@ -38,18 +38,18 @@ async def run(
         caller.user_id,
         request.ics,
         on_conflict=policy,
-        only_look=request.validate_only,
+        validate_only=request.validate_only,
         cause=cause(caller),
         horizon=horizon,
     )
     response = pb.ImportAppointmentsResponse()
     for item in report.items:
-        _add(response, item, report.made if request.validate_only else frozenset(), only_look=request.validate_only)
+        _add(response, item, report.made if request.validate_only else frozenset(), validate_only=request.validate_only)
     return response
 
 
-def _add(response: pb.ImportAppointmentsResponse, item: Item, nobodys: frozenset[UUID], *, only_look: bool) -> None:
-    is_there = not (only_look and item.is_new)
+def _add(response: pb.ImportAppointmentsResponse, item: Item, nobodys: frozenset[UUID], *, validate_only: bool) -> None:
+    is_there = not (validate_only and item.is_new)
     message = response.items.add(
         uid=item.entry.uid,
         recurrence_id=item.entry.recurrence_id,

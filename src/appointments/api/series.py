@@ -42,15 +42,15 @@ class SeriesService:
         self._db = db
         self._horizon = horizon
 
-    def _terms(self, on_conflict: int, *, only_look: bool) -> Terms:
+    def _terms(self, on_conflict: int, *, validate_only: bool) -> Terms:
         if on_conflict not in pb.OnConflict.values():
             raise Invalid.field("on_conflict", "is not a known choice")
-        return Terms(skip=on_conflict == pb.ON_CONFLICT_SKIP, only_look=only_look, horizon=self._horizon)
+        return Terms(skip=on_conflict == pb.ON_CONFLICT_SKIP, validate_only=validate_only, horizon=self._horizon)
 
     async def CreateSeries(self, request: pb.CreateSeriesRequest, caller: Caller) -> pb.CreateSeriesResponse:
         """Book every occurrence."""
         spec = _spec(request.series)
-        terms = self._terms(request.on_conflict, only_look=request.validate_only)
+        terms = self._terms(request.on_conflict, validate_only=request.validate_only)
         try:
             request_id = convert.optional_identifier(request.request_id, "request_id")
         except Invalid as bad:
@@ -83,7 +83,7 @@ class SeriesService:
         message = request.series
         series_id = convert.identifier(message.id, "series.id")
         from_id = convert.optional_identifier(request.from_appointment_id, "from_appointment_id")
-        terms = self._terms(request.on_conflict, only_look=request.validate_only)
+        terms = self._terms(request.on_conflict, validate_only=request.validate_only)
         paths = masks.paths(request.update_mask, message, (*_OF_FIRST, *_OF_SERIES))
         booked = await series_updating.update(
             self._db,
@@ -116,7 +116,7 @@ class SeriesService:
             self._db,
             caller.user_id,
             convert.identifier(request.id, "id"),
-            self._terms(request.on_conflict, only_look=False),
+            self._terms(request.on_conflict, validate_only=False),
             cause=cause(caller),
         )
         return pb.UndeleteSeriesResponse(series=convert.series(booked), conflicts=convert.misses(booked.misses))

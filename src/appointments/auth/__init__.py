@@ -11,8 +11,8 @@ from appointments.auth.accounts import Accounts
 from appointments.auth.directory import Directory
 from appointments.auth.identity import Authenticator, Identity
 from appointments.auth.keys import Keys
+from appointments.auth.mailed_links import MailedLinks
 from appointments.auth.passwords import Passwords
-from appointments.auth.proofs import Proofs
 from appointments.auth.rotation import Rotation
 from appointments.auth.sessions import Device, Sessions
 from appointments.auth.tokens import AccessTokens, Clock, RefreshTokens, utc_now
@@ -26,9 +26,9 @@ __all__ = [
     "Directory",
     "Identity",
     "Keys",
+    "MailedLinks",
     "Passwords",
     "Post",
-    "Proofs",
     "Rotation",
     "Sessions",
     "build",
@@ -44,7 +44,7 @@ class Auth:
     rotation: Rotation
     keys: Keys
     directory: Directory
-    proofs: Proofs
+    mailed_links: MailedLinks
     authenticator: Authenticator
 
 
@@ -71,6 +71,6 @@ def build(
         keys=Keys(db, authenticator, now=now),
         directory=Directory(db, authenticator, mail_is_on=post.is_on, now=now),
         rotation=Rotation(db, access, RefreshTokens(secret, previous=previous), authenticator, post=post, now=now),
-        proofs=Proofs(db, passwords, authenticator, post, now=now),
+        mailed_links=MailedLinks(db, passwords, authenticator, post, now=now),
         authenticator=authenticator,
     )

@@ -19,10 +19,10 @@ from uuid import UUID
 import psycopg
 from uuid_utils.compat import uuid7
 
-from appointments.calendar import booking_rules, conflicts, frontiers, holds, invited, placing
+from appointments.calendar import booking_rules, conflicts, frontiers, holds, invited, placement
 from appointments.calendar.appointment import COLUMNS, LIVE, MICROSECOND, Appointment, Spec, booked, from_row, to_values
 from appointments.calendar.log import BY_OWNER, Cause, of_all, of_owner
-from appointments.calendar.placing import FREE_UNIT, SPAN
+from appointments.calendar.placement import FREE_UNIT, SPAN
 from appointments.calendar.resource import ROLE
 from appointments.calendar.validation import violations
 from appointments.db import Connection, Database, Micros, Reads, Statement, Values
@@ -84,7 +84,7 @@ async def create(
         if spec.resource_ids or under_locks:
             async with db.connection() as connection:
                 if spec.resource_ids:
-                    placing.check_bookable(await placing.hold(connection, owner_id, spec.resources), spec.resources)
+                    placement.check_bookable(await placement.hold(connection, owner_id, spec.resources), spec.resources)
                     if not under_locks and await booking_rules.find(connection, owner_id, spec.resources, acted=False):
                         under_locks = True
                         continue
@@ -289,8 +289,8 @@ async def _insert(db: Database, values: Values, spec: Spec, *, under_locks: bool
 async def _insert_under_locks(connection: Connection, values: Values, spec: Spec, *, override: bool) -> _Created:
     owner_id, appointment_id, resource_ids = values["owner_id"], values["id"], spec.resources
     if resource_ids:
-        placing.check_bookable(await placing.hold(connection, owner_id, resource_ids), resource_ids)
-    await placing.lock(connection, owner_id, resource_ids)
+        placement.check_bookable(await placement.hold(connection, owner_id, resource_ids), resource_ids)
+    await placement.lock(connection, owner_id, resource_ids)
     await frontiers.make_way(connection, owner_id, spec)
     # Checked first, so that a request id that was used before is answered as such.
     created_at = (await connection.fetch(CREATE_UNBOOKED, values | {"transparent": False}))[0][2]
@@ -304,7 +304,7 @@ async def _insert_under_locks(connection: Connection, values: Values, spec: Spec
         besides=appointment_id,
     )
     expires_at = created_at + values["ttl"] if values["ttl"] else None
-    if not await placing.place(
+    if not await placement.place(
         connection, owner_id, appointment_id, spec, resource_ids, owner=True, expires_at=expires_at
     ):
         raise await conflicts.found(connection, owner_id, spec, besides=appointment_id)

@@ -9,7 +9,7 @@ from typing import LiteralString
 from uuid import UUID
 
 from appointments.calendar.appointment import Spec
-from appointments.calendar.placing import SPAN, span_values
+from appointments.calendar.placement import SPAN, span_values
 from appointments.db import Connection, Database, Row, Statement, instant
 from appointments.shared.errors import Collision, Conflict
 

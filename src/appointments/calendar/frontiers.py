@@ -24,7 +24,7 @@ from uuid_utils.compat import uuid7
 
 from appointments.calendar.appointment import Appointment, Spec
 from appointments.calendar.log import Cause, of_all
-from appointments.calendar.placing import SPAN, span_values
+from appointments.calendar.placement import SPAN, span_values
 from appointments.calendar.series import COLUMNS, FARTHEST, MOST, Series, SeriesSpec, Slot, from_row
 from appointments.db import Connection, Database, Micros, Statement, instant
 from appointments.shared.errors import Conflict

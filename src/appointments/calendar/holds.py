@@ -12,7 +12,7 @@ from uuid import UUID
 
 from appointments.calendar.appointment import COLUMNS, NO_TIME, Spec, from_row
 from appointments.calendar.log import of_all
-from appointments.calendar.placing import span_values
+from appointments.calendar.placement import span_values
 from appointments.db import Connection, Database, Row, Statement
 from appointments.shared.errors import NotFound, Unmet, Violation
 

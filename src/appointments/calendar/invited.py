@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import NamedTuple
 from uuid import UUID
 
-from appointments.calendar import conflicts, frontiers, placing
+from appointments.calendar import conflicts, frontiers, placement
 from appointments.calendar.appointment import COLUMNS, LIVE, NO_TIME, Appointment, Attendee, Spec, as_invited, from_row
 from appointments.calendar.log import BY_OWNER, Cause, of_all
 from appointments.db import Connection, Database, Reads, Statement
@@ -83,7 +83,7 @@ async def respond_in(
 ) -> Appointment:
     """The same, in a transaction that has no locks yet, of an answer that is one."""
     _found(await connection.fetch(SEEN, {"user_id": user_id, "ids": [appointment_id]}))
-    await placing.lock(connection, user_id, [])
+    await placement.lock(connection, user_id, [])
     await connection.fetch(LOCK, {"id": appointment_id})
     # Read after the lock: it may have moved, or they may not be invited any more.
     who = {"user_id": user_id, "ids": [appointment_id]}
@@ -101,7 +101,7 @@ async def _take(connection: Connection, user_id: UUID, appointment: Appointment)
         return
     spec = _plain(appointment.spec)
     await frontiers.make_way(connection, user_id, spec)
-    if not await placing.place(connection, user_id, appointment.id, spec, [], owner=True):
+    if not await placement.place(connection, user_id, appointment.id, spec, [], owner=True):
         raise await conflicts.found(connection, user_id, spec, besides=appointment.id)
 
 
@@ -234,7 +234,7 @@ async def _is_taken_along(connection: Connection, user_id: UUID, appointment_id:
         await frontiers.make_way(connection, user_id, spec)
     except Conflict:
         return False  # farther ahead than frontiers go
-    return await placing.place(connection, user_id, appointment_id, spec, [], owner=True)
+    return await placement.place(connection, user_id, appointment_id, spec, [], owner=True)
 
 
 def _has_moved(current: Appointment, spec: Spec) -> bool:
@@ -254,7 +254,7 @@ async def settle(db: Database, user_id: UUID) -> None:
     for (appointment_id,) in await db.fetch(UNSETTLED, {"user_id": user_id}):
 
         async def work(connection: Connection, appointment_id: UUID = appointment_id) -> None:
-            await placing.lock(connection, user_id, [])
+            await placement.lock(connection, user_id, [])
             await connection.fetch(LOCK, {"id": appointment_id})
             rows = await connection.fetch(SEEN, {"user_id": user_id, "ids": [appointment_id]})
             if not rows:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from appointments.calendar import booking_rules, frontiers, placing
+from appointments.calendar import booking_rules, frontiers, placement
 from appointments.calendar.appointment import seconds
 from appointments.calendar.frontiers import HORIZON, LONGEST, Place, Span, past_straddlers, spans
 from appointments.calendar.log import Cause
@@ -35,13 +35,13 @@ _ATTEMPTS = 20
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """How a series is to be booked: ``skip`` what collides instead of failing; ``only_look`` is a dry run.
+    """How a series is to be booked: ``skip`` what collides instead of failing; ``validate_only`` is a dry run.
 
     ``horizon`` is how far ahead endless series become rows at once. ``now`` replaces the clock.
     """
 
     skip: bool = False
-    only_look: bool = False
+    validate_only: bool = False
     horizon: timedelta = HORIZON
     now: datetime | None = None
 
@@ -85,7 +85,7 @@ async def run(db: Database, work: Callable[[Connection], Awaitable[Booked]], ter
 
     async def once(connection: Connection) -> Booked:
         booked = await work(connection)
-        if terms.only_look:
+        if terms.validate_only:
             raise _Seen(booked)
         return booked
 
@@ -131,8 +131,8 @@ async def hold(
 ) -> None:
     """Lock resources against changes. The owner must be allowed to book those in ``new`` (None: all of them)."""
     if resource_ids:
-        roles = await placing.hold(connection, owner_id, resource_ids)
-        placing.check_bookable(roles, resource_ids if new is None else new)
+        roles = await placement.hold(connection, owner_id, resource_ids)
+        placement.check_bookable(roles, resource_ids if new is None else new)
 
 
 async def settle(

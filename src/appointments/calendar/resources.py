@@ -16,7 +16,7 @@ from uuid import UUID
 import psycopg
 from uuid_utils.compat import uuid7
 
-from appointments.calendar import log, units
+from appointments.calendar import log, resource_units
 from appointments.calendar.listing import page_size
 from appointments.calendar.log import BY_OWNER, Cause
 from appointments.calendar.resource import COLUMNS, Resource, ResourceSpec, Role, to_values, violations
@@ -232,7 +232,7 @@ async def update(
         if found := violations(spec):
             raise Invalid(found)
         if spec.units != current.units:
-            await units.resize(connection, resource_id, spec.units)
+            await resource_units.resize(connection, resource_id, spec.units)
         rewritten = await connection.fetch(REWRITE, to_values(spec) | who)
         await log.write_resource(connection, resource_id, "resource.updated", actor_id=user_id, cause=cause)
         await check_managed(connection, resource_id)
@@ -310,7 +310,7 @@ async def delete(
     async def work(connection: Connection) -> Resource:
         _check_etag(etag, await lock(connection, user_id, resource_id, is_admin=is_admin))
         by = Cause(cause.actor_id or user_id, cause.request_id)
-        await units.release(connection, resource_id, cause=by, force=force)
+        await resource_units.release(connection, resource_id, cause=by, force=force)
         deleted = _managed(await connection.fetch(DELETE, who))
         await log.write_resource(connection, resource_id, "resource.deleted", actor_id=user_id, cause=cause)
         return deleted

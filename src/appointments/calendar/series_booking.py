@@ -13,7 +13,7 @@ from uuid import UUID
 import psycopg
 from uuid_utils.compat import uuid7
 
-from appointments.calendar import frontiers, placing
+from appointments.calendar import frontiers, placement
 from appointments.calendar.listing import page_size
 from appointments.calendar.log import BY_OWNER, Cause
 from appointments.calendar.materializing import (
@@ -65,7 +65,7 @@ async def create(
         if request_id and (earlier := await _replay(connection, owner_id, request_id, digest)):
             return earlier
         await hold(connection, owner_id, spec.first.resources)
-        await placing.lock(connection, owner_id, spec.first.resources)
+        await placement.lock(connection, owner_id, spec.first.resources)
         if not terms.skip:
             await look(connection, owner_id, spec, terms)
         series = await insert(connection, owner_id, spec, cause, request_id=request_id, digest=digest)

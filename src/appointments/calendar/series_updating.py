@@ -12,7 +12,7 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from appointments.calendar import booking_rules, frontiers, placing, series_booking
+from appointments.calendar import booking_rules, frontiers, placement, series_booking
 from appointments.calendar.appointment import Spec
 from appointments.calendar.booking_rules import GivenUp
 from appointments.calendar.frontiers import LONGEST, Place
@@ -165,8 +165,8 @@ def _readable(spec: Spec) -> list[UUID]:
 async def _lock(connection: Connection, owner_id: UUID, series_id: UUID, resource_ids: Sequence[UUID]) -> Series:
     """Lock a series in the order that every change of it keeps: its resources, their units and its owner, itself."""
     if resource_ids:
-        await placing.hold(connection, owner_id, resource_ids)
-    await placing.lock(connection, owner_id, resource_ids)
+        await placement.hold(connection, owner_id, resource_ids)
+    await placement.lock(connection, owner_id, resource_ids)
     series = await own(connection, LOCK, owner_id, series_id)
     if not set(series.spec.first.resources) <= set(resource_ids):
         raise AgainError
@@ -547,9 +547,9 @@ async def _book_apart(
             "", instant(start_at), instant(end_at), time_zone, resource_ids=tuple(resource_ids or ()),
             buffer_before=timedelta(seconds=before), buffer_after=timedelta(seconds=after),
         )  # fmt: skip
-        await placing.lock(connection, series.owner_id, spec.resources)
+        await placement.lock(connection, series.owner_id, spec.resources)
         await frontiers.make_way(connection, series.owner_id, spec, terms.clock)
-        if not await placing.place(connection, series.owner_id, appointment_id, spec, spec.resources, owner=True):
+        if not await placement.place(connection, series.owner_id, appointment_id, spec, spec.resources, owner=True):
             missed.append(appointment_id)
     misses = await named(connection, missed, owner_at)
     if misses.total and not terms.skip:

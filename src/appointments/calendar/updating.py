@@ -14,7 +14,7 @@ from uuid import UUID
 
 import psycopg
 
-from appointments.calendar import booking, booking_rules, conflicts, frontiers, holds, invited, placing
+from appointments.calendar import booking, booking_rules, conflicts, frontiers, holds, invited, placement
 from appointments.calendar.appointment import COLUMNS, LIVE, Appointment, Spec, changed_fields, from_row, to_values
 from appointments.calendar.log import BY_OWNER, Cause, of_all, of_owner
 from appointments.calendar.validation import violations
@@ -77,9 +77,9 @@ async def update(
         async def work(
             connection: Connection, held: list[UUID] = held, guests: list[invited.Guest] = guests or []
         ) -> Appointment | None:
-            roles = await placing.hold(connection, owner_id, held) if held else {}
+            roles = await placement.hold(connection, owner_id, held) if held else {}
             guest_ids = [guest.user_id for guest in guests]
-            await placing.lock(connection, owner_id, held, guest_ids)
+            await placement.lock(connection, owner_id, held, guest_ids)
             locked = Locked(held, roles, guest_ids)
             return await amend(connection, owner_id, appointment_id, decide, locked, cause=cause, override=override)
 
@@ -279,7 +279,7 @@ async def _rebook(
     retimed = _is_retimed(spec, current)
     freed = before if retimed else [each for each in before if each not in after]
     placed = after if retimed else [each for each in after if each not in before]
-    placing.check_bookable(roles, placed)
+    placement.check_bookable(roles, placed)
     acted = acted and retimed
     overridden = await booking_rules.check_change(connection, current, freed, acted=acted, override=override)
     overridden += await booking_rules.check(
@@ -291,7 +291,7 @@ async def _rebook(
     await connection.fetch(FREE, {"id": current.id, "resource_ids": freed, "owner_too": retimed, "owner_id": owner_id})
     await frontiers.make_way(connection, owner_id, spec)
     takes_time = retimed and not spec.transparent
-    if (placed or takes_time) and not await placing.place(
+    if (placed or takes_time) and not await placement.place(
         connection, owner_id, current.id, spec, placed, owner=takes_time, expires_at=current.expires_at
     ):
         raise await conflicts.found(connection, owner_id, spec, besides=current.id)
@@ -412,7 +412,7 @@ async def _delete_locked(
     That is an occurrence that a frontier which moves could be booking, of another of its subjects, meanwhile; and what
     guests have accepted. Whoever accepts it after the guests were read changes its version.
     """
-    await placing.lock(connection, values["owner_id"], resource_ids, guest_ids)
+    await placement.lock(connection, values["owner_id"], resource_ids, guest_ids)
     return await connection.fetch(DELETE, values)
 
 
@@ -531,8 +531,8 @@ async def _restore(
     """Restore an appointment under locks, with its resources. No rows: somebody else was faster."""
     owner_id, appointment_id, held = values["owner_id"], values["id"], spec.resources
     if held:
-        placing.check_bookable(await placing.hold(connection, owner_id, held), held)
-    await placing.lock(connection, owner_id, held)
+        placement.check_bookable(await placement.hold(connection, owner_id, held), held)
+    await placement.lock(connection, owner_id, held)
     await frontiers.make_way(connection, owner_id, spec)
     rows = await connection.fetch(RESTORE, values)
     if rows:
@@ -542,7 +542,7 @@ async def _restore(
         if overridden:
             await booking_rules.record(connection, appointment_id, overridden)
             rows = await connection.fetch(booking.GET, {"id": appointment_id, "user_id": owner_id})
-        if not await placing.place(connection, owner_id, appointment_id, spec, held, owner=True):
+        if not await placement.place(connection, owner_id, appointment_id, spec, held, owner=True):
             raise await conflicts.found(connection, owner_id, spec, besides=appointment_id)
     return rows
 

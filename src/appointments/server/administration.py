@@ -174,7 +174,7 @@ def reset_password(who: str, temporary: bool, yes: bool, as_json: bool) -> None:
         if temporary:
             await house.accounts.replace_password(found.id, password)
         else:
-            await house.proofs.request_reset(found.email)
+            await house.mailed_links.request_reset(found.email)
 
     run(work)
     if temporary:

@@ -249,7 +249,7 @@ def _build(
     policy.register(AVAILABILITY, AvailabilityService(db, people=settings.free_busy), native, front)
     policy.register(CHANGES, changes, native, front)
     policy.register(WEBHOOKS, WebhookService(db, background.webhook_target(settings)), native, front, audited=True)
-    account = AccountService(identities.accounts, identities.sessions, identities.proofs, limiter)
+    account = AccountService(identities.accounts, identities.sessions, identities.mailed_links, limiter)
     policy.register(ACCOUNT, account, native, front, audited=True)
     policy.register(FEEDS, FeedService(feeds), native, front, audited=True)
     policy.register(KEYS, KeyService(identities.keys), native, front, audited=True)

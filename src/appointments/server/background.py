@@ -82,7 +82,7 @@ class Background:
     """Runs the jobs, and follows what defers them."""
 
     def __init__(self, settings: Settings, db: Database, office: Office, identities: Auth) -> None:
-        kinds = identities.proofs.kinds()
+        kinds = identities.mailed_links.kinds()
         gather = settings.invitation_delay_seconds
         self._follower = Follower(db, gather_seconds=gather, mail_is_on=office.carrier is not None)
         if office.carrier:

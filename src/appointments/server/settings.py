@@ -64,7 +64,7 @@ class Settings(BaseSettings):
     )
     resource_creation: Literal["everyone", "admins"] = Field("everyone", description="who may add rooms and equipment")
     free_busy: Literal["users", "none"] = Field(
-        "users", description="who may see when people are taken: everybody who has signed in, or they themselves alone"
+        "users", description="who may see when people are taken: anyone who has signed in, or only they themselves"
     )
     webhook_allow_private: bool = Field(
         False,

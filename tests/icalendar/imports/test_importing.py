@@ -38,10 +38,10 @@ def event(uid: str, start: str, end: str, *more: str) -> str:
 
 
 async def load(
-    db: Database, owner: UUID, content: bytes, on_conflict: OnConflict = OnConflict.FAIL, *, only_look: bool = False
+    db: Database, owner: UUID, content: bytes, on_conflict: OnConflict = OnConflict.FAIL, *, validate_only: bool = False
 ) -> list[Item]:
     """Import it."""
-    report = await imports.run(db, owner, content, on_conflict=on_conflict, only_look=only_look, cause=BY_OWNER)
+    report = await imports.run(db, owner, content, on_conflict=on_conflict, validate_only=validate_only, cause=BY_OWNER)
     return report.items
 
 
@@ -126,7 +126,7 @@ async def test_of_what_collides_nothing_is_imported(db: Database, owner: UUID) -
         await load(db, owner, content)
     assert [each.id for each in refusal.value.collisions] == [there.id]
     assert [each.id for each in await everything(db, owner)] == [there.id]
-    looked = await load(db, owner, content, only_look=True)
+    looked = await load(db, owner, content, validate_only=True)
     assert states(looked) == ["NEW", "COLLIDING"]
     assert [each.id for each in looked[1].collisions] == [there.id]
     assert [each.id for each in await everything(db, owner)] == [there.id]

@@ -15,7 +15,7 @@ import pytest
 import vobject
 
 from appointments import jobs
-from appointments.auth.proofs import VERIFIED_JOB
+from appointments.auth.mailed_links import VERIFIED_JOB
 from appointments.calendar import booking, series_booking, updating
 from appointments.calendar.appointment import Appointment, Attendee, Spec, to_values, with_answers
 from appointments.calendar.series import SeriesSpec
@@ -200,9 +200,9 @@ async def test_who_has_not_confirmed_their_address_invites_nobody_until_they_hav
         await connection.execute("UPDATE users SET email_verified_at = NULL WHERE id = %(id)s", {"id": house.owner})
     await house.invite()
     assert {} == await house.told()
-    await house.auth.proofs.request_verification(house.owner)
+    await house.auth.mailed_links.request_verification(house.owner)
     (message,) = await house.mail.new(house.auth)
-    await house.auth.proofs.verify(link(message).rpartition("/")[2])
+    await house.auth.mailed_links.verify(link(message).rpartition("/")[2])
     assert {BOB, EVE} == (await house.told()).keys()
 
 

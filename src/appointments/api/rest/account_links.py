@@ -7,7 +7,7 @@ from starlette.routing import Route
 from appointments.api.rest import plain
 from appointments.api.rest.auth import ask_for_reset
 from appointments.api.rest.client import address_of
-from appointments.auth import Proofs
+from appointments.auth import MailedLinks
 from appointments.auth.account_mail import PATHS
 from appointments.auth.ratelimit import Limiter, network
 from appointments.shared.errors import Invalid
@@ -18,8 +18,8 @@ DEAD = "This link does not work: it was used, replaced by a newer one, or is too
 class AccountLinks:
     """The pages."""
 
-    def __init__(self, proofs: Proofs, limiter: Limiter, *, trusted_proxy_hops: int) -> None:
-        self._proofs = proofs
+    def __init__(self, mailed_links: MailedLinks, limiter: Limiter, *, trusted_proxy_hops: int) -> None:
+        self._links = mailed_links
         self._limiter = limiter
         self._hops = trusted_proxy_hops
 
@@ -37,9 +37,9 @@ class AccountLinks:
         token = request.path_params["token"]
         if request.method == "POST":
             await self._admit(request)
-            email = await self._proofs.verify(token)
+            email = await self._links.verify(token)
             return plain.said("Confirmed", f"{email} is confirmed.")
-        if (email_ := await self._proofs.look("verify", token)) is None:
+        if (email_ := await self._links.look("verify", token)) is None:
             return plain.said("Confirm your e-mail address", DEAD, status=404)
         question = f"Is {email_} your address?"
         return plain.render("confirm.html", title="Confirm your e-mail address", question=question, label="Confirm")
@@ -48,9 +48,9 @@ class AccountLinks:
         token = request.path_params["token"]
         if request.method == "POST":
             await self._admit(request)
-            email = await self._proofs.change(token)
+            email = await self._links.change(token)
             return plain.said("Changed", f"Your account uses {email} now. Sign in with it from now on.")
-        if (email_ := await self._proofs.look("change", token)) is None:
+        if (email_ := await self._links.look("change", token)) is None:
             return plain.said("Confirm your new e-mail address", DEAD, status=404)
         question = f"Use {email_} for your account from now on?"
         return plain.render("confirm.html", title="Confirm your new e-mail address", question=question, label="Use it")
@@ -62,7 +62,7 @@ class AccountLinks:
         await self._admit(request)
         email = (await plain.form(request)).get("email", "")
         try:
-            await ask_for_reset(self._proofs, self._limiter, email)
+            await ask_for_reset(self._links, self._limiter, email)
         except Invalid:
             return plain.render("ask_reset.html", 400, title=title, problem="This is not an e-mail address.")
         told = "If the address has an account, a message with a link is on its way to it."
@@ -74,13 +74,13 @@ class AccountLinks:
         if request.method == "POST":
             await self._admit(request)
             try:
-                await self._proofs.reset(token, (await plain.form(request)).get("password", ""))
+                await self._links.reset(token, (await plain.form(request)).get("password", ""))
                 return plain.said("Your password is set", "Sign in with it.")
             except Invalid as bad:
                 if bad.reason != Invalid.reason:
                     return plain.said(title, DEAD, status=400)
                 problem = bad.violations[0].description
-        if (email := await self._proofs.look("reset", token)) is None:
+        if (email := await self._links.look("reset", token)) is None:
             return plain.said(title, DEAD, status=404)
         return plain.render("reset.html", 400 if problem else 200, title=title, email=email, problem=problem)
 

@@ -11,8 +11,8 @@ from starlette.routing import Route, Router
 from appointments.api.origin import Origins
 from appointments.api.rest import cookies, json_body
 from appointments.api.rest.client import address_of
-from appointments.auth import Auth, Device, Proofs, accounts
-from appointments.auth.proofs import check_address
+from appointments.auth import Auth, Device, MailedLinks, accounts
+from appointments.auth.mailed_links import check_address
 from appointments.auth.ratelimit import Limiter, network
 from appointments.auth.tokens import Tokens
 from appointments.auth.user import User
@@ -20,7 +20,7 @@ from appointments.shared.errors import Forbidden, Invalid, TooMany, Unauthentica
 from appointments.shared.validation import fold_email
 
 
-async def ask_for_reset(proofs: Proofs, limiter: Limiter, email: str) -> None:
+async def ask_for_reset(mailed_links: MailedLinks, limiter: Limiter, email: str) -> None:
     """Have a link mailed, unless the address has been sent many: then nothing is said of it, because it is no fault of
     its reader's.
 
@@ -31,7 +31,7 @@ async def ask_for_reset(proofs: Proofs, limiter: Limiter, email: str) -> None:
     check_address(email)
     with suppress(TooMany):
         await limiter.admit("password-reset", fold_email(email), pace="mail")
-        await proofs.request_reset(email)
+        await mailed_links.request_reset(email)
 
 
 class AuthEndpoints:
@@ -115,7 +115,7 @@ class AuthEndpoints:
         email = fields.text("email")
         if fields.violations:
             raise Invalid(fields.violations)
-        await ask_for_reset(self._auth.proofs, self._limiter, email)
+        await ask_for_reset(self._auth.mailed_links, self._limiter, email)
         return JSONResponse({}, 202)
 
     async def reset(self, request: Request) -> Response:
@@ -125,7 +125,7 @@ class AuthEndpoints:
         token, password = fields.text("token"), fields.text("password")
         if fields.violations:
             raise Invalid(fields.violations)
-        await self._auth.proofs.reset(token, password)
+        await self._auth.mailed_links.reset(token, password)
         return Response(status_code=204)
 
     async def _admit(self, request: Request, action: str) -> None:

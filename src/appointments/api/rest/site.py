@@ -64,7 +64,7 @@ def build(
             *((Route("/events", events, methods=["GET"]),) if events else ()),
             Route("/healthz", _alive, methods=["GET"]),
             Route("/readyz", _readiness(ready, mail), methods=["GET"]),
-            *AccountLinks(auth.proofs, limiter, trusted_proxy_hops=trusted_proxy_hops).routes(),
+            *AccountLinks(auth.mailed_links, limiter, trusted_proxy_hops=trusted_proxy_hops).routes(),
             *(InvitationPages(answers, limiter, trusted_proxy_hops=trusted_proxy_hops).routes() if answers else ()),
             *(calendars.routes() if calendars else ()),
             *(kept_mail.routes() if kept_mail else ()),

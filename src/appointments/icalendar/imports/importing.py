@@ -23,7 +23,7 @@ from appointments.calendar import (
     frontiers,
     holds,
     materializing,
-    placing,
+    placement,
     series_booking,
     series_updating,
     updating,
@@ -132,7 +132,7 @@ async def run(
     ics: bytes,
     *,
     on_conflict: OnConflict,
-    only_look: bool,
+    validate_only: bool,
     cause: Cause,
     horizon: timedelta = frontiers.HORIZON,
 ) -> Report:
@@ -155,7 +155,7 @@ async def run(
         in_the_way = sorted({each.id for item in items for each in item.collisions})
         made = await connection.fetch(MADE, {"ids": in_the_way}) if in_the_way else []
         report = Report(items, frozenset(row[0] for row in made))
-        if only_look:
+        if validate_only:
             raise _Seen(report)
         colliding = [item for item in report.items if item.state is State.COLLIDING]
         if colliding and on_conflict is OnConflict.FAIL:
@@ -223,8 +223,8 @@ class _Import:
         uids = sorted({entry.uid for entry in entries if entry.uid})
         found = await self._find(uids)
         held, guest_ids = found.resources, await self._guests(found)
-        roles = await placing.hold(self._connection, self._owner_id, held) if held else {}
-        await placing.lock(self._connection, self._owner_id, held, guest_ids)
+        roles = await placement.hold(self._connection, self._owner_id, held) if held else {}
+        await placement.lock(self._connection, self._owner_id, held, guest_ids)
         self._locked = updating.Locked(held, roles, guest_ids)
         known = await self._find(uids)
         if not set(known.resources) <= set(held) or not set(await self._guests(known)) <= set(guest_ids):
@@ -446,7 +446,7 @@ class _Import:
         misses = booked.misses
         for appointment_id, changed in moved.items():
             await frontiers.make_way(self._connection, self._owner_id, changed)
-            if await placing.place(
+            if await placement.place(
                 self._connection, self._owner_id, appointment_id, changed, changed.resources, owner=True
             ):
                 continue

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from appointments.auth.proofs import VERIFIED_JOB
+from appointments.auth.mailed_links import VERIFIED_JOB
 from appointments.calendar import invited
 from appointments.calendar.appointment import COLUMNS, Appointment, from_row
 from appointments.db import Connection, Database, Statement, instant

@@ -27,7 +27,7 @@ VERIFIED_JOB = "account.verified"
 """Deferred when an account gets a confirmed address: whoever has waited for that goes on."""
 
 
-class Proofs:
+class MailedLinks:
     """Mails links to people, and takes them back."""
 
     def __init__(
