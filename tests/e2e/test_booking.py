@@ -1,7 +1,9 @@
 """Booking, moving, changing, deleting and restoring, with the mouse and in the editor."""
 
+from google.protobuf.field_mask_pb2 import FieldMask
 from playwright.async_api import expect
 
+from appointments.v1 import appointments_pb2
 from tests.clients import HOUR, Person
 from tests.e2e.conftest import Opener
 from tests.e2e.tab import TODAY, Tab, at
@@ -121,6 +123,43 @@ async def test_undo_restores_what_was_deleted(tab: Tab, ada: Person) -> None:
     await expect(tab.appointment("Precious")).to_have_attribute("data-appointment", booked.id)
     await tab.open("Precious")
     await expect(tab.field("Location")).to_have_value("Vault")
+
+
+async def test_undo_gives_back_what_a_saved_edit_has_changed(tab: Tab, ada: Person) -> None:
+    """Every field that was changed, and only those."""
+    booked = await ada.create(at(15, 11), title="Review", location="Vault")
+    await tab.reload()
+    await tab.open("Review")
+    await tab.field("Title").fill("Retrospective")
+    await tab.field("Location").fill("")
+    await tab.set_time("Start", "2030-05-16T14:00")
+    await tab.save()
+    await expect(tab.toast).to_contain_text("Saved “Retrospective”.")
+    assert "14:00 – 15:00" == await tab.span_of("Retrospective")
+    await tab.button("Undo").click()
+    await expect(tab.toast).to_contain_text("is as it was before")
+    assert "11:00 – 12:00" == await tab.span_of("Review")
+    request = appointments_pb2.GetAppointmentRequest(id=booked.id)
+    found = (await ada.appointments.GetAppointment(request, metadata=ada.metadata)).appointment
+    assert ("Review", "Vault", booked.start_time) == (found.title, found.location, found.start_time)
+
+
+async def test_undo_of_an_edit_never_undoes_what_came_after(tab: Tab, ada: Person) -> None:
+    """Somebody else has changed it meanwhile: that stays, and the person is told."""
+    booked = await ada.create(at(15, 11), title="Review")
+    await tab.reload()
+    await tab.open("Review")
+    await tab.field("Title").fill("Retrospective")
+    await tab.save()
+    await expect(tab.toast).to_contain_text("Saved")
+    theirs = appointments_pb2.Appointment(id=booked.id, title="Theirs")
+    request = appointments_pb2.UpdateAppointmentRequest(appointment=theirs, update_mask=FieldMask(paths=["title"]))
+    await ada.appointments.UpdateAppointment(request, metadata=ada.metadata)
+    await tab.button("Undo").click()
+    await expect(tab.alert).to_contain_text(
+        "“Retrospective” was not changed back, because it was changed somewhere else."
+    )
+    await expect(tab.appointment("Theirs")).to_be_visible()
 
 
 async def test_undo_says_when_the_time_is_taken_by_now(tab: Tab, ada: Person) -> None:

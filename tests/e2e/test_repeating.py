@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from playwright.async_api import expect
 
 from tests.clients import Person
@@ -109,10 +110,11 @@ async def test_one_or_some_or_all_are_changed(tab: Tab) -> None:
 
 
 async def test_one_is_dragged_and_the_others_stay(tab: Tab) -> None:
-    """It says so, marks the exception, and can be undone."""
+    """It asks, says so, marks the exception, and can be undone."""
     await repeat(tab, "Rounds", "2030-05-16T12:00", 2)
     await tab.save()
     await tab.drag(await tab.point("2030-05-16", 12.25), await tab.point("2030-05-17", 14.25))
+    await choose_scope(tab, "Only this one")
     await expect(tab.toast).to_contain_text("Only this one was moved to Fri 17 May, 14:00 – 15:00.")
     await expect(tab.appointment("Rounds")).to_contain_text("repeats, moved")
     await tab.button("Next").click()
@@ -122,6 +124,119 @@ async def test_one_is_dragged_and_the_others_stay(tab: Tab) -> None:
     await tab.button("Undo").click()
     await expect(tab.toast).to_contain_text("Only this one was moved to Thu 16 May, 12:00 – 13:00.")
     await expect(tab.appointment("Rounds")).not_to_contain_text("moved")
+
+
+@pytest.mark.parametrize(("scope", "spans"), [("This and following", ["12", "14"]), ("All", ["14", "14"])])
+async def test_more_than_one_are_dragged_and_undone(tab: Tab, scope: str, spans: list[str]) -> None:
+    """The others move by as much, and all of them go back."""
+    await repeat(tab, "Rounds", "2030-05-16T12:00", 2)
+    await tab.save()
+    await tab.button("Next").click()
+    await tab.settled()
+    await tab.drag(await tab.point("2030-05-23", 12.25), await tab.point("2030-05-23", 14.25))
+    await choose_scope(tab, scope)
+    await expect(tab.toast).to_contain_text("Saved")
+    assert f"{spans[1]}:00 – {int(spans[1]) + 1}:00" == await tab.span_of("Rounds")
+    await tab.button("Previous").click()
+    await tab.settled()
+    assert f"{spans[0]}:00 – {int(spans[0]) + 1}:00" == await tab.span_of("Rounds")
+    await tab.button("Undo").click()
+    await expect(tab.toast).to_contain_text("is as it was before")
+    assert "12:00 – 13:00" == await tab.span_of("Rounds")
+    await tab.button("Next").click()
+    await tab.settled()
+    assert "12:00 – 13:00" == await tab.span_of("Rounds")
+    assert [1, 0, 0] == await weeks(tab, "Rounds")
+
+
+async def test_a_drag_that_was_not_meant_changes_nothing(tab: Tab) -> None:
+    """Escape puts the appointment back where it was."""
+    await repeat(tab, "Rounds", "2030-05-16T12:00", 2)
+    await tab.save()
+    await tab.drag(await tab.point("2030-05-16", 12.25), await tab.point("2030-05-17", 14.25))
+    await expect(tab.button("Only this one")).to_be_focused()
+    await tab.page.keyboard.press("Escape")
+    await expect(tab.page.get_by_role("dialog")).to_have_count(0)
+    assert "12:00 – 13:00" == await tab.span_of("Rounds")
+    await expect(tab.appointment("Rounds")).to_be_focused()
+    await tab.reload()
+    assert "12:00 – 13:00" == await tab.span_of("Rounds")
+
+
+async def test_an_end_that_is_pulled_is_asked_about(tab: Tab) -> None:
+    """The whole series becomes longer, and shorter again."""
+    await repeat(tab, "Rounds", "2030-05-16T12:00", 2)
+    await tab.save()
+    x, y = await tab.point("2030-05-16", 13)
+    await tab.drag((x, y - 5), await tab.point("2030-05-16", 14.25))
+    await choose_scope(tab, "All")
+    await expect(tab.toast).to_contain_text("Saved all of “Rounds”")
+    await tab.button("Next").click()
+    await tab.settled()
+    assert "12:00 – 14:30" == await tab.span_of("Rounds")
+    await tab.button("Undo").click()
+    await expect(tab.toast).to_contain_text("Undone: all of “Rounds” is as it was before.")
+    assert "12:00 – 13:00" == await tab.span_of("Rounds")
+
+
+async def test_a_saved_occurrence_can_be_undone(tab: Tab) -> None:
+    """It gets back what it had, and the others never noticed."""
+    await repeat(tab, "Rounds", "2030-05-16T12:00", 2)
+    await tab.save()
+    await tab.open("Rounds")
+    await tab.field("Title").fill("Special rounds")
+    await tab.set_time("Start", "2030-05-16T15:00")
+    await tab.button("Save").click()
+    await choose_scope(tab, "Only this one")
+    assert "15:00 – 16:00" == await tab.span_of("Special rounds")
+    await tab.button("Undo").click()
+    await expect(tab.toast).to_contain_text("is as it was before")
+    assert "12:00 – 13:00" == await tab.span_of("Rounds")
+    assert [1, 1, 0] == await weeks(tab, "Rounds")
+
+
+@pytest.mark.parametrize("scope", ["This and following", "All"])
+async def test_a_saved_series_can_be_undone(tab: Tab, scope: str) -> None:
+    """What was changed in several fields, the rule among them, comes back for every occurrence, and no more of them."""
+    await repeat(tab, "Rounds", "2030-05-16T12:00", 3)
+    await tab.save()
+    await tab.button("Next").click()
+    await tab.open("Rounds")
+    await tab.field("Title").fill("Late rounds")
+    await tab.set_time("Start", "2030-05-23T15:00")
+    await tab.field("Number of times").fill("5" if scope == "All" else "4")
+    await tab.field("Number of times").blur()
+    await tab.button("Save").click()
+    await choose_scope(tab, scope)
+    await expect(tab.appointment("Late rounds")).to_have_count(1)
+    await tab.button("Undo").click()
+    await expect(tab.toast).to_contain_text("is as it was before")
+    await expect(tab.appointment("Rounds")).to_have_count(1)
+    await tab.button("Previous").click()
+    await tab.settled()
+    assert [1, 1, 1] == await weeks(tab, "Rounds")
+    assert "12:00 – 13:00" == await tab.span_of("Rounds")
+    for _ in range(3):
+        await tab.button("Next").click()
+        await tab.settled()
+    await expect(tab.appointment("Rounds").or_(tab.appointment("Late rounds"))).to_have_count(0)
+
+
+async def test_an_undo_of_a_series_says_what_is_in_its_way(tab: Tab, ada: Person) -> None:
+    """Its old time may be taken by now: then it stays as it was saved."""
+    await repeat(tab, "Rounds", "2030-05-16T12:00", 2)
+    await tab.save()
+    await tab.open("Rounds")
+    await tab.set_time("Start", "2030-05-16T15:00")
+    await tab.button("Save").click()
+    await choose_scope(tab, "All")
+    await expect(tab.toast).to_contain_text("Saved")
+    await ada.create(at(23, 12), title="Quicker")
+    await tab.button("Undo").click()
+    await expect(tab.alert).to_contain_text(
+        "All of “Rounds” was not changed back. One of these times is taken: Thu 23 May, 12:00."
+    )
+    assert "15:00 – 16:00" == await tab.span_of("Rounds")
 
 
 async def test_what_never_ends_is_shown_far_ahead(tab: Tab) -> None:

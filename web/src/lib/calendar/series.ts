@@ -1,5 +1,5 @@
 /** Series: appointments that repeat. Booking one, changing and deleting some or all of it, and bringing it back. */
-import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { create, toJson, type MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
 
 import {
@@ -10,12 +10,16 @@ import {
   type SeriesConflictInfo,
 } from "../../gen/appointments/v1/series_pb.js";
 import { connection } from "../net/connection.svelte.ts";
-import { Fault } from "../net/faults.ts";
+import { Fault, faultOf } from "../net/faults.ts";
 import { seriesService } from "../net/series.ts";
 import { session } from "../net/session.svelte.ts";
-import { instantOf, MINUTE, moved, wallAt } from "../time/zones.ts";
+import { dayText, timeText, type TimeStyle } from "../time/format.ts";
+import { DAY, instantOf, MINUTE, moved, wallAt } from "../time/zones.ts";
 import { FIELDS, toMessage, type Booked, type Spec } from "./appointment.ts";
 import { list, store } from "./store.svelte.ts";
+
+/** How many collisions are named. */
+const NAMED = 5;
 
 /** Which occurrences a change is for. */
 export type Scope = "this" | "following" | "all";
@@ -24,6 +28,14 @@ export type Scope = "this" | "following" | "all";
 export interface Collisions {
   readonly starts: readonly number[];
   readonly total: number;
+}
+
+/** A change of a series that is done. */
+export interface Changed {
+  /** The occurrence that it was made at, as it is now. */
+  readonly booked: Booked;
+  /** Gives every occurrence that was changed what it had before. */
+  readonly undo: () => Promise<void>;
 }
 
 /** The rule of a series, "" if it has none. */
@@ -55,34 +67,85 @@ export async function change(
   rule: string | null,
   scope: "following" | "all",
   skip: boolean,
-  signal: AbortSignal,
-): Promise<Booked> {
+  signal?: AbortSignal,
+): Promise<Changed> {
   const { series } = await seriesService.getSeries({ id: base.seriesId });
   if (!series?.startTime) throw new Fault("missing", "This series is gone.");
   const spec = { ...base, ...changed };
   const times = timesOf(base, spec, scope === "all" ? timestampMs(series.startTime) : base.originalStart);
   const isMoved = changed.start !== undefined || changed.end !== undefined || changed.timeZone !== undefined;
-  const paths = (Object.keys(changed) as (keyof Spec)[]).map((name) => FIELDS[name]);
+  const fields = (Object.keys(changed) as (keyof Spec)[]).map((name) => FIELDS[name]);
+  const paths = [
+    ...new Set([
+      ...fields,
+      ...(isMoved ? ["start_time", "end_time"] : []),
+      ...(rule === null ? [] : ["recurrence_rule"]),
+    ]),
+  ];
   const request = {
     series: create(SeriesSchema, {
       ...fieldsOf({ ...spec, ...times }),
       id: series.id,
       recurrenceRule: rule ?? "",
     }),
-    updateMask: {
-      paths: [
-        ...new Set([
-          ...paths,
-          ...(isMoved ? ["start_time", "end_time"] : []),
-          ...(rule === null ? [] : ["recurrence_rule"]),
-        ]),
-      ],
-    },
+    updateMask: { paths },
     fromAppointmentId: scope === "following" ? base.id : "",
     onConflict: onConflict(skip),
   };
-  told(await connection.saved(() => seriesService.updateSeries(request), signal));
-  return { ...spec };
+  const now = told(await connection.saved(() => seriesService.updateSeries(request), signal));
+  return { booked: { ...spec }, undo: () => takeBack(series, now, base, paths) };
+}
+
+/** Give a series the fields that it had before a change, if nobody has changed it since. */
+async function takeBack(before: Series, now: Series, base: Booked, paths: string[]): Promise<void> {
+  const isSplit = now.id !== before.id;
+  const series = create(SeriesSchema, {
+    ...before,
+    ...(isSplit ? await secondPart(before, base) : {}),
+    id: now.id,
+    etag: now.etag,
+  });
+  const send = async (again: boolean): Promise<void> => {
+    try {
+      await seriesService.updateSeries({ series, updateMask: { paths } });
+    } catch (error) {
+      // The answer of an earlier try may have got lost: then the series is as we want it.
+      if (!again || faultOf(error).kind !== "stale") throw error;
+      const found = (await seriesService.getSeries({ id: now.id })).series;
+      if (!found || !agree(found, series, paths)) throw error;
+    }
+  };
+  await connection.saved(send);
+  await learned();
+}
+
+/** Whether two series agree in these fields. */
+function agree(one: Series, other: Series, paths: readonly string[]): boolean {
+  const [these, those] = [one, other].map((each) => toJson(SeriesSchema, each) as Record<string, unknown>);
+  const names = paths.map((path) => path.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase()));
+  return names.every((name) => JSON.stringify(these?.[name]) === JSON.stringify(those?.[name]));
+}
+
+/** What a series was from an occurrence on, before it was split there: it began with that one, and had the count left. */
+async function secondPart(
+  before: Series,
+  base: Booked,
+): Promise<Pick<Series, "startTime" | "endTime" | "recurrenceRule">> {
+  const [first, end] = [before.startTime, before.endTime].map((time) => (time ? timestampMs(time) : 0));
+  const zone = before.timeZone;
+  const length = (end ?? 0) - (first ?? 0);
+  const days = Math.round(length / DAY);
+  const start = base.originalStart;
+  const until = before.allDay ? instantOf(moved(wallAt(start, zone), { days }), zone) : start + length;
+  const count = /COUNT=(\d+)/i;
+  const [all, kept] = count.test(before.recurrenceRule)
+    ? [before.recurrenceRule, await ruleOfSeries(before.id)].map((rule) => Number(count.exec(rule)?.[1] ?? 0))
+    : [];
+  return {
+    startTime: timestampFromMs(start),
+    endTime: timestampFromMs(until),
+    recurrenceRule: before.recurrenceRule.replace(count, `COUNT=${(all ?? 0) - (kept ?? 0)}`),
+  };
 }
 
 /** What a series that begins at `from` has to begin and end at, so that an occurrence gets the wanted times. */
@@ -117,14 +180,24 @@ async function restoreAll(id: string): Promise<void> {
 /** What brings an occurrence and those that follow back: the rule first, then each that was there. */
 async function restoreFrom(base: Booked): Promise<() => Promise<void>> {
   const id = base.seriesId;
-  const recurrenceRule = await ruleOfSeries(id);
+  const before = (await connection.answered(() => seriesService.getSeries({ id }))).series;
+  if (!before) throw new Fault("missing", "This series is gone.");
   const following = await list({ start: base.start }, "", id);
   return async () => {
-    const series = create(SeriesSchema, { id, recurrenceRule });
-    const updateMask = { paths: ["recurrence_rule"] };
+    const series = create(SeriesSchema, { ...before, etag: "" });
+    const updateMask = { paths: ["recurrence_rule", "added_times", "excluded_times"] };
     await connection.saved(() => seriesService.updateSeries({ series, updateMask }));
     for (const occurrence of following) await store.restore(occurrence.id);
   };
+}
+
+/** "2 of these times are taken: Thu 23 May, 12:00; Thu 30 May, 12:00." */
+export function collisionsText({ starts, total }: Collisions, timeStyle: TimeStyle): string {
+  const named = starts
+    .slice(0, NAMED)
+    .map((start) => `${dayText(start, timeStyle)}, ${timeText(start, timeStyle)}`);
+  const many = total === 1 ? "One of these times is" : `${total} of these times are`;
+  return `${many} taken: ${named.join("; ")}${total > NAMED ? " …" : "."}`;
 }
 
 /** The collisions of a failure; null if it is about something else. */

@@ -145,9 +145,22 @@ class Store {
     return connection.saved(send, signal);
   }
 
+  /** Show an appointment where a drag has put it, while nothing is decided. */
+  propose(id: string, to: Move): void {
+    this.#moves = new Map(this.#moves).set(id, to);
+  }
+
+  /** Show it again where it is, unless another drag has moved it since. */
+  withdraw(id: string, to: Move): void {
+    if (this.#moves.get(id) !== to) return;
+    const moves = new Map(this.#moves);
+    moves.delete(id);
+    this.#moves = moves;
+  }
+
   /** Move at once; if the server refuses, it is back where it was and the Fault is thrown. */
   async move(id: string, to: Move): Promise<Booked> {
-    this.#moves = new Map(this.#moves).set(id, to);
+    this.propose(id, to);
     try {
       return await this.#inTurn(id, async () => {
         const booked = this.#known.get(id);
@@ -157,11 +170,7 @@ class Store {
       });
     } finally {
       // A later move of the same appointment has its own place and its own answer.
-      if (this.#moves.get(id) === to) {
-        const moves = new Map(this.#moves);
-        moves.delete(id);
-        this.#moves = moves;
-      }
+      this.withdraw(id, to);
     }
   }
 

@@ -1,10 +1,11 @@
-/** Changes that are made in the calendar itself and can be undone: moving, deleting and restoring. */
-import type { Booked } from "../../lib/calendar/appointment.ts";
+/** Changes that can be undone: moving, what was saved in the editor, deleting. */
+import { changes, type Booked } from "../../lib/calendar/appointment.ts";
 import { conflictText } from "../../lib/calendar/conflict.ts";
 import { store, type Move } from "../../lib/calendar/store.svelte.ts";
 import { faultOf } from "../../lib/net/faults.ts";
 import { settings } from "../../lib/settings.svelte.ts";
 import { spanWithDayText } from "../../lib/time/format.ts";
+import type { Scope } from "../../lib/calendar/series.ts";
 import type { Span } from "../../lib/time/spans.ts";
 import { toast } from "../../lib/toast.svelte.ts";
 
@@ -49,6 +50,65 @@ async function reportMove(
       `“${before.title}” was not moved, because it was ${what} somewhere else. You see its current state.`,
     );
   } else report(fault, back);
+}
+
+/** Move this occurrence and those that follow, or all of its series, by as much as this one was moved. */
+export async function moveSeries(
+  before: Booked,
+  to: Move,
+  scope: "following" | "all",
+  context: Context,
+): Promise<void> {
+  try {
+    const series = await import("../../lib/calendar/series.ts");
+    const { booked, undo } = await series.change(
+      before,
+      changes({ ...before, ...to }, before),
+      null,
+      scope,
+      false,
+    );
+    offerUndo(booked, scope, undo, context);
+    await context.refresh();
+  } catch (error) {
+    await reportRefusal(error, `${nameOf(before, scope)} was not moved`, before, context);
+  }
+}
+
+/** Say that it was changed, and offer to change it back. */
+export function offerUndo(
+  booked: Booked,
+  scope: Scope,
+  undo: () => Promise<unknown>,
+  context: Context,
+): void {
+  const name = nameOf(booked, scope);
+  const run = (): void =>
+    void undo().then(
+      () => {
+        toast.show(`Undone: ${name} is as it was before.`);
+        context.focus(booked.id);
+      },
+      (error: unknown) => reportRefusal(error, `${name} was not changed back`, booked, context),
+    );
+  toast.show(`Saved ${name}.`, { label: "Undo", run });
+}
+
+const nameOf = ({ title }: Booked, scope: Scope): string =>
+  ({ this: `“${title}”`, following: `“${title}” from this one on`, all: `all of “${title}”` })[scope];
+
+/** Say why the server has refused a change. */
+async function reportRefusal(error: unknown, what: string, wanted: Span, context: Context): Promise<void> {
+  const fault = faultOf(error);
+  const said = what[0]?.toUpperCase() + what.slice(1);
+  if (fault.kind === "conflict")
+    return toast.alert(`${said}. ${conflictText(await store.obstacles(fault), wanted, settings.timeStyle)}`);
+  const { collisionsOf, collisionsText } = await import("../../lib/calendar/series.ts");
+  const collisions = collisionsOf(fault);
+  if (collisions) return toast.alert(`${said}. ${collisionsText(collisions, settings.timeStyle)}`);
+  if (fault.kind !== "stale" && fault.kind !== "missing") return context.report(fault, `${said}. `);
+  await context.refresh(); // The message must describe what is on the screen.
+  toast.alert(`${said}, because it was ${fault.kind === "stale" ? "changed" : "deleted"} somewhere else.`);
 }
 
 export async function remove(booked: Booked, context: Context): Promise<void> {

@@ -28,6 +28,15 @@ export type Problem =
   | { kind: "deleted" }
   | { kind: "failure"; text: string };
 
+/** What was saved. */
+export interface Saved {
+  readonly booked: Booked;
+  /** For which occurrences. */
+  readonly scope: Scope;
+  /** Brings back what was there before; null where there was nothing. */
+  readonly undo: (() => Promise<unknown>) | null;
+}
+
 /** Buffers reach at most a day further than their appointments. */
 const wide = ({ start, end }: Span): Span => ({ start: start - DAY, end: end + DAY });
 
@@ -38,6 +47,10 @@ async function blocked(resourceIds: readonly string[], day: Span, besides?: stri
   const known = resourceIds.flatMap((id) => resources.find(id) ?? []);
   return (await Promise.all(known.map((resource) => resources.blocked(resource, wide(day), besides)))).flat();
 }
+
+/** What the changed fields were. */
+const pick = (base: Spec, changed: Partial<Spec>): Partial<Spec> =>
+  Object.fromEntries((Object.keys(changed) as (keyof Spec)[]).map((name) => [name, base[name]]));
 
 export class Saving {
   busy = $state(false);
@@ -60,7 +73,7 @@ export class Saving {
   }
 
   /** Save it; null if that failed, and then `errors` and `problem` say why. */
-  async save(): Promise<Booked | null> {
+  async save(): Promise<Saved | null> {
     if (this.busy) return null;
     this.forget();
     const spec = specOf(this.#draft);
@@ -95,13 +108,13 @@ export class Saving {
   }
 
   /** Save it for these occurrences. */
-  async saveFor(scope: Scope): Promise<Booked | null> {
+  async saveFor(scope: Scope): Promise<Saved | null> {
     this.#scope = scope;
     return this.save();
   }
 
   /** Save it without the occurrences that find no place. */
-  async saveOthers(): Promise<Booked | null> {
+  async saveOthers(): Promise<Saved | null> {
     this.#skip = true;
     try {
       return await this.save();
@@ -134,7 +147,7 @@ export class Saving {
   }
 
   /** Save on top of theirs: only what was changed here is sent, the rest stays as they made it. */
-  async keepMine(): Promise<Booked | null> {
+  async keepMine(): Promise<Saved | null> {
     if (this.problem?.kind !== "stale") return null;
     const { theirs, base } = this.problem;
     const mine = changes(specOf(this.#draft), base);
@@ -143,7 +156,7 @@ export class Saving {
   }
 
   /** Bring back what somebody else has deleted, with what was typed here. */
-  async restore(): Promise<Booked | null> {
+  async restore(): Promise<Saved | null> {
     const { base } = this.#draft;
     if (!base) return null;
     try {
@@ -155,23 +168,31 @@ export class Saving {
     return this.save();
   }
 
-  async #send(spec: Spec): Promise<Booked> {
+  async #send(spec: Spec): Promise<Saved> {
     this.#abort = new AbortController();
     const { base } = this.#draft;
     if (base) {
       const changed = changes(spec, base);
       const rule = this.#isRuleChanged ? this.#draft.rule : null;
-      if (Object.keys(changed).length === 0 && rule === null) return base;
-      if (base.seriesId && this.#scope && this.#scope !== "this")
-        return change(base, changed, rule, this.#scope, this.#skip, this.#abort.signal);
-      return store.change(base, changed, this.#abort.signal);
+      if (Object.keys(changed).length === 0 && rule === null)
+        return { booked: base, scope: "this", undo: null };
+      if (base.seriesId && this.#scope && this.#scope !== "this") {
+        const scope = this.#scope;
+        const done = await change(base, changed, rule, scope, this.#skip, this.#abort.signal);
+        return { ...done, scope };
+      }
+      const booked = await store.change(base, changed, this.#abort.signal);
+      const undo = (): Promise<Booked> => store.change(booked, pick(base, changed));
+      return { booked, scope: "this", undo };
     }
     const { rule } = this.#draft;
     const body = JSON.stringify([spec, rule, this.#skip]);
     // One id for one body: a retry books once, another body is another booking.
     if (this.#attempt.body !== body) this.#attempt = { body, id: uuid() };
-    if (rule) return book(spec, rule, this.#attempt.id, this.#skip, this.#abort.signal);
-    return store.create(spec, this.#attempt.id, this.#abort.signal);
+    const booked = rule
+      ? await book(spec, rule, this.#attempt.id, this.#skip, this.#abort.signal)
+      : await store.create(spec, this.#attempt.id, this.#abort.signal);
+    return { booked, scope: "this", undo: null };
   }
 
   async #report(fault: Fault, spec: Spec): Promise<void> {
