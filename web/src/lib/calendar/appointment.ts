@@ -55,6 +55,8 @@ export interface Booked extends Spec {
   readonly originalStart: number;
   /** What was answered, where somebody else invites; null for one's own. */
   readonly answer: AttendeeResponse | null;
+  /** It is a hold: it goes by itself unless it is confirmed. */
+  readonly held: boolean;
 }
 
 /** Whether it was moved away from where its series has it. */
@@ -70,6 +72,7 @@ export function fromMessage(message: Appointment): Booked {
     deleted: message.deleteTime !== undefined,
     seriesId: message.seriesId,
     answer: message.role === Role.ATTENDEE ? message.ownResponse : null,
+    held: message.expireTime !== undefined,
     originalStart: message.originalStartTime ? timestampMs(message.originalStartTime) : NaN,
     title: message.title,
     start: message.startTime ? timestampMs(message.startTime) : 0,

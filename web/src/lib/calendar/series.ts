@@ -250,5 +250,6 @@ function firstOf(series: Series, spec: Spec): Booked {
     seriesId: series.id,
     originalStart: start,
     answer: null,
+    held: false,
   };
 }

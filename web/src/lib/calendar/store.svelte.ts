@@ -12,6 +12,7 @@ import { appointmentService } from "../net/api.ts";
 import { changes, FIELDS, fromMessage, toMessage, type Booked, type Spec } from "./appointment.ts";
 import { connection } from "../net/connection.svelte.ts";
 import type { Obstacle, Obstacles } from "./conflict.ts";
+import { isHeldByEditor } from "./held.ts";
 import { Fault, faultOf } from "../net/faults.ts";
 import { session } from "../net/session.svelte.ts";
 import { overlap, type Span } from "../time/spans.ts";
@@ -125,6 +126,14 @@ class Store {
   async create(spec: Spec, requestId: string, signal: AbortSignal): Promise<Booked> {
     const request = { appointment: toMessage(spec), requestId };
     return this.told(await connection.saved(() => appointmentService.createAppointment(request), signal));
+  }
+
+  /** Make a hold the appointment that it stands for. */
+  async confirm({ id, etag }: Booked, signal: AbortSignal): Promise<Booked> {
+    // An earlier try may have confirmed it, without an answer: then it has another etag, and is returned as it is.
+    const send = async (again: boolean): Promise<Booked> =>
+      this.told(await appointmentService.confirmAppointment({ id, etag: again ? "" : etag }));
+    return connection.saved(send, signal);
   }
 
   /** Change some fields of what was read with this etag. */
@@ -267,6 +276,7 @@ class Store {
   }
 
   #learn(booked: Booked): void {
+    if (isHeldByEditor(booked)) return;
     this.#edits++;
     this.#known = new Map(this.#known).set(booked.id, booked);
   }
@@ -297,6 +307,11 @@ function same(some: readonly Booked[], others: readonly Booked[]): boolean {
 
 /** The appointments of a window: the caller's own, those of a series, or those that take a resource, whosever they are. */
 export async function list(window: Window, resourceId = "", seriesId = ""): Promise<Booked[]> {
+  return (await listWithHolds(window, resourceId, seriesId)).filter((booked) => !isHeldByEditor(booked));
+}
+
+/** The same with what the person's editors hold. */
+export async function listWithHolds(window: Window, resourceId = "", seriesId = ""): Promise<Booked[]> {
   const found: Booked[] = [];
   let pageToken = "";
   do {

@@ -10,6 +10,7 @@ import {
   type FieldName,
 } from "../../lib/calendar/draft.ts";
 import { book, change, collisionsOf, type Collisions, type Scope } from "../../lib/calendar/series.ts";
+import { besidesOwnHolds, Hold } from "../../lib/calendar/hold.svelte.ts";
 import { store } from "../../lib/calendar/store.svelte.ts";
 import { Fault, faultOf } from "../../lib/net/faults.ts";
 import { uuid } from "../../lib/net/uuid.ts";
@@ -56,6 +57,8 @@ export class Saving {
   busy = $state(false);
   errors = $state<Partial<Record<FieldName | "other", string>>>({});
   problem = $state.raw<Problem | null>(null);
+  /** What keeps the rooms of something new while it is written. */
+  readonly hold = new Hold((fault, spec) => void this.#refused(fault, spec));
   #draft: Draft;
   #onsessionend: () => void;
   #abort = new AbortController();
@@ -64,6 +67,10 @@ export class Saving {
   #scope: Scope | null = null;
   /** The rule that the series had when it was read; null until it is read. */
   #rule: string | null = null;
+  /** What the hold's refusal said; it is forgotten once something else is wanted. */
+  #early: Problem | null = null;
+  /** Counts what was wanted of the hold. */
+  #wanted = 0;
   /** Whether occurrences that find no place are left out. */
   #skip = false;
 
@@ -133,6 +140,16 @@ export class Saving {
     this.problem = null;
   }
 
+  /** Keep the rooms for as long as the editor is open, if there are any. */
+  keep(): void {
+    const { base, rule } = this.#draft;
+    const spec = specOf(this.#draft);
+    const isWanted = !base && !rule && spec.resourceIds.length > 0 && spec.end > spec.start;
+    if (!this.hold.want(isWanted ? spec : null)) return;
+    this.#wanted++;
+    if (this.#early && this.problem === this.#early) this.problem = null;
+  }
+
   /** Move the draft to a free time. */
   useTime({ start, end }: Span): void {
     this.#draft.starts = wallAt(start, this.#draft.timeZone).slice(0, 16);
@@ -181,7 +198,7 @@ export class Saving {
         const done = await change(base, changed, rule, scope, this.#skip, this.#abort.signal);
         return { ...done, scope };
       }
-      const booked = await store.change(base, changed, this.#abort.signal);
+      const booked = await besidesOwnHolds(spec, () => store.change(base, changed, this.#abort.signal));
       const undo = (): Promise<Booked> => store.change(booked, pick(base, changed));
       return { booked, scope: "this", undo };
     }
@@ -189,10 +206,38 @@ export class Saving {
     const body = JSON.stringify([spec, rule, this.#skip]);
     // One id for one body: a retry books once, another body is another booking.
     if (this.#attempt.body !== body) this.#attempt = { body, id: uuid() };
-    const booked = rule
-      ? await book(spec, rule, this.#attempt.id, this.#skip, this.#abort.signal)
-      : await store.create(spec, this.#attempt.id, this.#abort.signal);
-    return { booked, scope: "this", undo: null };
+    return { booked: await this.#book(spec, rule, this.#attempt.id), scope: "this", undo: null };
+  }
+
+  /** Book something new: where there is a hold of it, the hold becomes the appointment. */
+  async #book(spec: Spec, rule: string, requestId: string): Promise<Booked> {
+    const { signal } = this.#abort;
+    const held = await this.hold.take();
+    if (held && !rule) {
+      try {
+        const change = (): Promise<Booked> => store.change(held, changes(spec, held), signal);
+        return await store.confirm(await besidesOwnHolds(spec, change, held.id), signal);
+      } catch (error) {
+        // Where it has expired, the appointment is booked as if it had never been there.
+        if (faultOf(error).kind !== "missing") {
+          this.hold.giveBack(held);
+          throw error;
+        }
+      }
+    }
+    if (held && rule) await this.hold.drop(held);
+    return besidesOwnHolds(spec, () =>
+      rule ? book(spec, rule, requestId, this.#skip, signal) : store.create(spec, requestId, signal),
+    );
+  }
+
+  /** The hold could not be had: what is in its way is in the way of the appointment too. */
+  async #refused(fault: Fault, spec: Spec): Promise<void> {
+    if (this.busy || this.problem) return;
+    const wanted = this.#wanted;
+    await this.#report(fault, spec);
+    this.#early = this.problem;
+    if (wanted !== this.#wanted) this.problem = null;
   }
 
   async #report(fault: Fault, spec: Spec): Promise<void> {
