@@ -82,7 +82,7 @@ async def test_a_room_is_kept_while_the_editor_is_open_and_the_hold_becomes_the_
     await expect(tab.page.locator("[data-appointment]")).to_have_count(0)
     await expect(tab.page.get_by_role("listitem").filter(has_text=place.display_name)).to_contain_text("Free")
     await tab.field("Notes").fill("Bring the drums")
-    await tab.field("People").fill("drummer@example.com")
+    await tab.field("Attendees").fill("drummer@example.com")
     await tab.field("Title").press("Enter")
     await expect(tab.page.get_by_role("dialog")).to_have_count(0)
     await expect(tab.appointment("Rehearsal")).to_have_count(1)
@@ -238,9 +238,7 @@ async def test_without_a_hold_the_editor_works_as_ever(tab: Tab, ada: Person, gr
     await expect(tab.appointment("Without")).to_have_count(1)
 
 
-async def test_a_hold_whose_answer_was_lost_is_not_in_the_way_of_the_save(
-    tab: Tab, ada: Person, grace: Person
-) -> None:
+async def test_a_hold_whose_answer_was_lost_is_not_in_the_way_of_the_save(tab: Tab, ada: Person, grace: Person) -> None:
     """The server has it, the page does not know: the save finds it and takes its place."""
     place = await studio(grace)
     lost = 0
