@@ -1,9 +1,9 @@
-"""The rooms of a new appointment are kept while it is written: nobody else gets them, and nothing else is seen of it."""
+"""The rooms of a new appointment are kept while it is written: nobody else gets them, and nothing is seen of it."""
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
-from datetime import timedelta
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
 
 import grpc
 import psycopg
@@ -54,17 +54,22 @@ async def listed(person: Person) -> list[pb.Appointment]:
     return list(answer.appointments)
 
 
-async def until_empty(person: Person) -> None:
-    """Wait until the server has nothing of somebody's any more."""
+async def places(person: Person) -> list[tuple[list[str], datetime]]:
+    """Which rooms somebody has when."""
+    return [(list(each.resource_ids), each.start_time.ToDatetime(UTC)) for each in await listed(person)]
+
+
+async def until(person: Person, wanted: Callable[[list[tuple[list[str], datetime]]], bool]) -> None:
+    """Wait until the server has it so."""
     async with asyncio.timeout(20):
-        while await listed(person):
+        while not wanted(await places(person)):  # noqa: ASYNC110 - the page cannot tell us
             await asyncio.sleep(0.1)
 
 
 async def test_a_room_is_kept_while_the_editor_is_open_and_the_hold_becomes_the_appointment(
     tab: Tab, ada: Person, grace: Person
 ) -> None:
-    """Nobody else gets it; it is no appointment yet to its own page; Save confirms the very hold, with all that was typed."""
+    """Nobody else gets it; its own page does not show it; Save confirms the very hold, with all that was typed."""
     place = await studio(grace)
     await tab.write("Rehearsal", f"{TODAY}T14:00")
     await add(tab, place.display_name)
@@ -72,7 +77,7 @@ async def test_a_room_is_kept_while_the_editor_is_open_and_the_hold_becomes_the_
     (hold,) = await listed(ada)
     assert ([place.id], at(15, 14), True) == (
         list(hold.resource_ids),
-        hold.start_time.ToDatetime(at(15, 14).tzinfo),
+        hold.start_time.ToDatetime(UTC),
         hold.HasField("expire_time"),
     )
     assert ("Held", []) == (hold.title, list(hold.attendees))
@@ -117,10 +122,7 @@ async def test_of_two_editors_on_one_room_the_second_is_told_before_it_saves(
     for each in (tab, other):
         await each.save()
     assert [[("Mine", at(15, hour), False)] for hour in (14, 15)] == [
-        [
-            (mine.title, mine.start_time.ToDatetime(at(15, 14).tzinfo), mine.HasField("expire_time"))
-            for mine in await listed(person)
-        ]
+        [(mine.title, mine.start_time.ToDatetime(UTC), mine.HasField("expire_time")) for mine in await listed(person)]
         for person in (ada, grace)
     ]
 
@@ -163,7 +165,7 @@ async def test_whoever_gives_up_lets_the_room_go_at_once(tab: Tab, ada: Person, 
         await tab.field("Show as").select_option("Free")
     else:
         await tab.page.close()
-    await until_empty(ada)
+    await until(ada, lambda found: found == [])
     await grace.create(at(15, 14), resource_ids=[place.id])
     if how == "Escape":
         await expect(tab.page.locator("[data-appointment]")).to_have_count(0)
@@ -179,18 +181,13 @@ async def test_the_hold_goes_along_with_another_time_and_another_room(tab: Tab, 
     await tab.set_time("Start", f"{TODAY}T14:30")
     await tab.field("Title").click()
 
-    async def held() -> list[tuple[list[str], object]]:
-        return [(list(each.resource_ids), each.start_time.ToDatetime(at(15, 14).tzinfo)) for each in await listed(ada)]
-
-    async with asyncio.timeout(20):
-        while await held() != [([first.id], at(15, 14, 30))]:
-            await asyncio.sleep(0.1)
+    await until(ada, lambda found: found == [([first.id], at(15, 14, 30))])
     await kept(tab)
     await tab.button(f"Remove {first.display_name}").click()
     await add(tab, second.display_name)
     await tab.set_time("Start", f"{TODAY}T15:00")
     await tab.save()
-    assert [([second.id], at(15, 15))] == await held()
+    assert [([second.id], at(15, 15))] == await places(ada)
     assert [False] == [each.HasField("expire_time") for each in await listed(ada)]
 
 
@@ -252,9 +249,7 @@ async def test_a_hold_whose_answer_was_lost_is_not_in_the_way_of_the_save(tab: T
     await tab.page.route("**/CreateAppointment", lose, times=1)
     await tab.write("All the same", f"{TODAY}T14:00")
     await add(tab, place.display_name)
-    async with asyncio.timeout(20):
-        while not await listed(ada):
-            await asyncio.sleep(0.1)
+    await until(ada, bool)
     await expect(tab.page.get_by_role("listitem").filter(has_text=place.display_name)).to_contain_text("Free")
     await tab.save()
     assert (["All the same"], 1) == ([each.title for each in await listed(ada)], lost)
