@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import grpc
 import psycopg
@@ -266,7 +266,7 @@ async def test_a_hold_that_has_expired_is_booked_as_if_it_had_never_been(
     with psycopg.connect(database) as connection:
         for table, of in (("appointments", "id"), ("bookings", "appointment_id")):
             connection.execute(
-                f"UPDATE {table} SET expires_at = now() - interval '1 second' WHERE {of} = %s",  # type: ignore[arg-type]
+                f"UPDATE {table} SET expires_at = now() - interval '1 second' WHERE {of} = %s",
                 [(await listed(ada))[0].id],
             )
     await tab.save()
@@ -286,12 +286,12 @@ async def test_a_hold_is_renewed_before_it_expires_and_not_for_ever(tab: Tab, ad
     seen = {(await listed(ada))[0].id}
     for _ in range(6):
         async with tab.page.expect_response("**/CreateAppointment"):
-            await tab.page.clock.run_for(timedelta(minutes=4, seconds=1).total_seconds() * 1000)
+            await tab.page.clock.run_for("04:01")
         await kept(tab)
         (hold,) = await listed(ada)
         seen.add(hold.id)
     assert 7 == len(seen)
-    await tab.page.clock.run_for(timedelta(minutes=6).total_seconds() * 1000)
+    await tab.page.clock.run_for("06:00")
     await expect(tab.page.get_by_text(KEPT)).to_have_count(0)
     await tab.save()
     await expect(tab.appointment("Slow")).to_have_count(1)
