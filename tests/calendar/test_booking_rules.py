@@ -15,6 +15,7 @@ from appointments.calendar.availability import Asker, Search, Wanted
 from appointments.calendar.bookable.hours import DayHours, Hours
 from appointments.calendar.bookable.rules import BookingRules
 from appointments.calendar.log import Cause
+from appointments.calendar.materializing import Terms
 from appointments.calendar.series import SeriesSpec, shifted
 from appointments.db import Database, instant
 from appointments.shared.errors import Conflict, Denied, Unmet
@@ -416,3 +417,88 @@ async def test_a_persons_rules_bind_who_changes_their_series_for_them(
     await series_updating.update(db, owner, series.id, later(HOUR))
     await series_updating.delete(db, owner, series.id)
     assert 0 == await audit(db)
+
+
+async def test_a_deleted_series_does_not_come_back_into_a_past_that_is_closed(
+    db: Database, owner: UUID, stranger: UUID
+) -> None:
+    """Its occurrences have begun meanwhile, or one was moved there by itself. What is to come alone is restored."""
+    room = await ruled_room(db, stranger)
+    past = await series_booking.create(db, owner, SeriesSpec(shared(room, start=YESTERDAY), "FREQ=WEEKLY;COUNT=3"))
+    to_come = await series_booking.create(
+        db, owner, SeriesSpec(shared(room, start=TOMORROW + 2 * HOUR), "FREQ=WEEKLY;COUNT=2")
+    )
+    last = (await occurrences(db, owner, to_come.series.id))[1]
+    for booked in (past, to_come):
+        await series_updating.delete(db, owner, booked.series.id)
+    await change_rules(db, stranger, room, past_changes=False)
+    assert "past_changes" == await broken(series_updating.undelete(db, owner, past.series.id))
+    assert "past_changes" == await broken(series_updating.undelete(db, owner, past.series.id, Terms(skip=True)))
+    assert [] == await occurrences(db, owner, past.series.id)
+    await series_updating.undelete(db, owner, to_come.series.id)
+    await change_rules(db, stranger, room)
+    await updating.update(db, owner, last.id, lambda old: replace(old, **at(YESTERDAY + 3 * HOUR)))
+    await series_updating.delete(db, owner, to_come.series.id)
+    await change_rules(db, stranger, room, past_changes=False)
+    assert "past_changes" == await broken(series_updating.undelete(db, owner, to_come.series.id))
+    await change_rules(db, stranger, room)
+    await series_updating.undelete(db, owner, to_come.series.id)
+    assert 2 == len(await occurrences(db, owner, to_come.series.id))
+    assert 0 == await audit(db)
+
+
+async def test_a_series_fills_a_day_up_to_its_limit_and_no_more(db: Database, owner: UUID, stranger: UUID) -> None:
+    """Its own occurrences count against each other, and what keeps its time counts when others are added."""
+    room = await ruled_room(db, stranger, daily_limit=2)
+    morning = TOMORROW.replace(hour=6) + DAY
+    hours = "FREQ=DAILY;COUNT={};BYHOUR={}"
+    three = SeriesSpec(replace(shared(room, start=morning), time_zone="UTC"), hours.format(9, "6,8,10"))
+    with pytest.raises(Unmet) as refused:
+        await series_booking.create(db, owner, three)
+    third = (morning + 4 * HOUR).isoformat().replace("+00:00", "Z")
+    assert ("daily_limit", third) == (refused.value.metadata["rule"], refused.value.metadata["start_time"])
+    endless = replace(three, rule="FREQ=DAILY;BYHOUR=6,8,10")
+    assert "daily_limit" == await broken(series_booking.create(db, owner, endless))
+    two = (await series_booking.create(db, owner, replace(three, rule=hours.format(6, "6,8")))).series
+    assert "daily_limit" == await broken(
+        series_updating.update(db, owner, two.id, lambda old: replace(old, rule=hours.format(9, "6,8,10")))
+    )
+    assert 6 == len(await occurrences(db, owner, two.id))
+    moved = await series_updating.update(db, owner, two.id, later(HOUR))
+    assert 6 == len(await occurrences(db, owner, moved.series.id))
+    await series_updating.delete(db, owner, two.id)
+    other = await booking.create(db, stranger, shared(room, start=morning + DAY + 10 * HOUR))
+    assert "daily_limit" == await broken(series_updating.undelete(db, owner, two.id))
+    await updating.delete(db, stranger, other.id)
+    await series_updating.undelete(db, owner, two.id)
+    assert 0 == await audit(db)
+
+
+async def test_what_is_skipped_or_deleted_does_not_count_towards_a_limit(
+    db: Database, owner: UUID, stranger: UUID
+) -> None:
+    """A day has room for what is really booked on it."""
+    room = await ruled_room(db, stranger, daily_limit=2)
+    morning = TOMORROW.replace(hour=6) + DAY
+    await booking.create(db, owner, spec(morning + 2 * HOUR))
+    wanted = SeriesSpec(replace(shared(room, start=morning), time_zone="UTC"), "FREQ=DAILY;COUNT=3;BYHOUR=6,8,10")
+    booked = await series_booking.create(db, owner, wanted, Terms(skip=True))
+    assert 1 == booked.misses.total
+    first, _ = await occurrences(db, owner, booked.series.id)
+    await updating.delete(db, owner, first.id)
+    notice = timedelta(seconds=int((morning + HOUR - datetime.now(UTC)).total_seconds()))
+    await change_rules(db, stranger, room, daily_limit=2, min_notice=notice)
+    longer = await series_updating.update(
+        db, owner, booked.series.id, lambda old: replace(old, rule="FREQ=DAILY;COUNT=4;BYHOUR=6,8,10"), Terms(skip=True)
+    )
+    assert 2 == len(await occurrences(db, owner, longer.series.id))
+
+
+async def test_a_persons_limit_does_not_count_what_is_moved_twice(db: Database, owner: UUID, stranger: UUID) -> None:
+    """Each occurrence is the only one of its day, before and after somebody moves all of them for the person."""
+    await rule_person(db, owner, daily_limit=1)
+    acting = Cause(stranger)
+    series = (await series_booking.create(db, owner, SeriesSpec(spec(TEN), "FREQ=DAILY;COUNT=4"), cause=acting)).series
+    await series_updating.update(db, owner, series.id, later(HOUR), cause=acting)
+    twice = SeriesSpec(spec(TEN + 3 * HOUR), "FREQ=DAILY;COUNT=4")
+    assert "daily_limit" == await broken(series_booking.create(db, owner, twice, cause=acting))

@@ -98,10 +98,12 @@ async def check(
     override: bool = False,
     besides: UUID = NO_ID,
     starts: Sequence[Micros] = (),
+    limits: bool = True,
 ) -> list[str]:
     """Check that the rules allow a time. The appointment ``besides`` does not count towards daily limits.
 
-    With ``starts``, in order, each of them is checked with the length of the spec.
+    With ``starts``, in order, each of them is checked with the length of the spec. Several starts count against each
+    other, too, so pass False for ``limits`` and call :func:`check_limits` once they are booked.
 
     Returns:
         The names of the broken rules, if they are overridden.
@@ -115,7 +117,8 @@ async def check(
         return []
     starts = starts or [micros(spec.start_at)]
     length = micros(spec.end_at) - micros(spec.start_at)
-    full = await full_days(connection.fetch, [(each.id, each.is_person, each.terms) for each in ruled], starts, besides)
+    subjects = [(each.id, each.is_person, each.terms) for each in ruled] if limits else []
+    full = await full_days(connection.fetch, subjects, starts, besides)
     return _judge([breach for each in ruled for breach in _breaches(each, starts, length, full)], override=override)
 
 
@@ -131,6 +134,32 @@ def _breaches(
         if broken:
             first = (broken & -broken).bit_length() - 1
             yield Breach(0 if rule in HOURS else 1 if rule in NOTICE else 2, order, rule, ruled, starts[first])
+
+
+async def check_limits(
+    connection: Connection, owner_id: UUID, starts: Sequence[Micros], resource_ids: Sequence[UUID], *, acted: bool
+) -> None:
+    """Check the daily limits of the days of ``starts``, which are in order and booked already, for these resources.
+
+    Raises:
+        Unmet: on one of the days more is booked than its limit allows (BOOKING_RULE). The last starts of a day are the
+            ones that are too many.
+    """
+    if not starts:
+        return
+    ruled = await find(connection, owner_id, resource_ids, acted=acted)
+    limited = [each for each in ruled if each.terms.rules.daily_limit]
+    counts = await _day_counts(connection.fetch, [(each.id, each.is_person, each.terms) for each in limited], starts)
+    breaches: list[Breach] = []
+    for each in limited:
+        days: dict[int, list[Micros]] = {}
+        for start in starts:
+            days.setdefault(local_day(each.terms.zone, start), []).append(start)
+        for day, begun in days.items():
+            if (over := counts[each.id, day] - each.terms.rules.daily_limit) > 0:
+                first = begun[-min(over, len(begun))]
+                breaches.append(Breach(2, first, "daily_limit", each, first))
+    _judge(breaches, override=False)
 
 
 async def check_change(
@@ -229,9 +258,21 @@ async def full_days(
     ``subjects`` are tuples of the id, whether it is a person, and the terms. Days are counted from 2000, in the
     subject's zone.
     """
+    limits = {subject_id: terms.rules.daily_limit for subject_id, _, terms in subjects if terms.rules.daily_limit}
+    full: dict[UUID, set[int]] = {}
+    for (subject_id, day), count in (await _day_counts(fetch, subjects, starts, besides)).items():
+        if count >= limits[subject_id]:
+            full.setdefault(subject_id, set()).add(day)
+    return {subject_id: frozenset(days) for subject_id, days in full.items()}
+
+
+async def _day_counts(
+    fetch: Fetch, subjects: Sequence[tuple[UUID, bool, Terms]], starts: Sequence[Micros], besides: UUID = NO_ID
+) -> Counter[tuple[UUID, int]]:
+    """How much begins on the days around these starts, of the subjects that have a daily limit."""
     limited = {subject_id: terms for subject_id, _, terms in subjects if terms.rules.daily_limit}
     if not limited:
-        return {}
+        return Counter()
     values = {
         "person_ids": [subject_id for subject_id, is_person, _ in subjects if is_person and subject_id in limited],
         "resource_ids": [
@@ -241,14 +282,9 @@ async def full_days(
         "until": instant(starts[-1] + 2 * DAY),
         "besides": besides,
     }
-    counts = Counter(
+    return Counter(
         (subject_id, local_day(limited[subject_id].zone, start)) for subject_id, start in await fetch(STARTS, values)
     )
-    full: dict[UUID, set[int]] = {}
-    for (subject_id, day), count in counts.items():
-        if count >= limited[subject_id].rules.daily_limit:
-            full.setdefault(subject_id, set()).add(day)
-    return {subject_id: frozenset(days) for subject_id, days in full.items()}
 
 
 STARTS = Statement(

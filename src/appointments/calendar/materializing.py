@@ -165,6 +165,7 @@ async def settle(
             spec.first.resources,
             acted=cause.actor_id is not None,
             starts=starts,
+            limits=False,
         )
     if found := overlap_problems(spec, slots, further):
         raise Invalid(found)
@@ -172,15 +173,19 @@ async def settle(
     if before_booking:
         await before_booking()
     values = {"series_id": series.id, "since": booked_since or EARLIEST}
-    ids = [row[0] for row in await connection.fetch(UNBOOKED, values)]
+    unbooked = {row[0]: row[1] for row in await connection.fetch(UNBOOKED, values)}
     edges = await frontiers.tails(connection, [place.subject_id for place in at])
-    missed = await frontiers.book(connection, ids, at, edges)
+    missed = await frontiers.book(connection, list(unbooked), at, edges)
     misses = await named(connection, missed, at)
     if spec.endless and at:
         misses = merged(misses, await _beyond(connection, series, spec, at, since=until, now=terms.clock))
     if misses.total and not terms.skip:
         raise SeriesConflict(misses)
     await frontiers.skip(connection, missed, cause)
+    judged = set(starts) & {begin for each, begin in unbooked.items() if each not in missed}
+    await booking_rules.check_limits(
+        connection, series.owner_id, sorted(judged), spec.first.resources, acted=cause.actor_id is not None
+    )
     if spec.endless:
         open_places = [place.subject_id for place in at if place.subject_id not in edges]
         if not await frontiers.lay(connection, open_places, until):
@@ -239,7 +244,7 @@ FINISH = Statement(f"UPDATE series SET endless = %(endless)s::boolean WHERE id =
 # are now.
 UNBOOKED = Statement(
     """
-    SELECT id FROM appointments
+    SELECT id, original_start_at FROM appointments
     WHERE series_id = %(series_id)s::uuid AND deleted_at IS NULL AND NOT transparent
       AND original_start_at >= %(since)s::timestamptz
       AND NOT overrides && '{start_at,end_at,resource_ids,transparent,all_day}'

@@ -4,6 +4,7 @@ An occurrence keeps its id through every update of its series, as long as it is 
 were changed individually keep their values.
 """
 
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -45,7 +46,7 @@ from appointments.calendar.series import (
     violations,
 )
 from appointments.calendar.validation import EARLIEST
-from appointments.db import Connection, Database, Row, Statement, instant
+from appointments.db import Connection, Database, Micros, Row, Statement, instant
 from appointments.shared.errors import Invalid, Misses, NotFound, SeriesConflict, Stale, Taken, Unmet
 
 
@@ -311,6 +312,8 @@ async def _move(
         standing = await _check_given_up(
             connection, series, (old, new), matches=matches, ids=[row[0] for row in rows], cause=cause
         )
+        # What was deleted by itself stays so. What was skipped is tried again.
+        standing |= {matches[row[0]].start_at for row in rows if row[0] in matches and not (row[4] or row[5])}
     await _leave(connection, [row[0] for row in rows if row[0] not in matches], cause)
     await _rewrite_rows(connection, series, old, new, matches=matches, cause=cause, retimed=True)
     misses = await _book_apart(connection, series, previously, terms, cause)
@@ -665,7 +668,8 @@ async def undelete(
         Denied: the owner may not book one of its resources any more.
         Taken: it is not deleted.
         SeriesConflict: occurrences collide, and are not to be skipped.
-        Unmet: as for :func:`~appointments.calendar.series_booking.create`.
+        Unmet: as for :func:`~appointments.calendar.series_booking.create`. Rules of booking are asked about every
+            occurrence that comes back, past ones included.
     """
 
     async def work(connection: Connection, held: Sequence[UUID]) -> Booked:
@@ -674,13 +678,16 @@ async def undelete(
             raise Taken("The series is not deleted.", reason="SERIES_NOT_DELETED")
         await hold(connection, owner_id, held)
         spec = series.spec
-        await connection.fetch(
+        restored = await connection.fetch(
             RESTORE_ROWS, {"series_id": series.id, "deleted_at": instant(series.deleted_at), **cause.values}
         )
+        ids, originals = [row[0] for row in restored], [instant(row[1]) for row in restored]
+        await _check_restored(connection, series, ids, cause, booked=False)
         at = await frontiers.places(connection, series.id)
         series = await _rewrite_row(connection, series, spec, cause, kind="series.undeleted")
         misses = await _book_apart(connection, series, at, terms, cause)
-        booked = await settle(connection, series, spec, terms, cause, made_since=terms.clock)
+        booked = await settle(connection, series, spec, terms, cause, made_since=terms.clock, standing=originals)
+        await _check_restored(connection, series, ids, cause, booked=True)
         return replace(booked, misses=merged(booked.misses, misses))
 
     return await _locked(db, owner_id, series_id, lambda spec: spec, work=work, terms=terms)
@@ -694,6 +701,36 @@ RESTORE_ROWS = Statement(
         WHERE series_id = %(series_id)s::uuid AND deleted_at = %(deleted_at)s::timestamptz AND NOT skipped
         RETURNING appointments.*
     ), {of_all("appointment.undeleted", "amended")}
-    SELECT count(*) FROM amended
+    SELECT id, original_start_at FROM amended
     """
 )
+
+
+async def _check_restored(
+    connection: Connection, series: Series, ids: Sequence[UUID], cause: Cause, *, booked: bool
+) -> None:
+    """Check that the rules of booking allow the restored occurrences where they are, those that are past, too.
+
+    Daily limits are checked once all of them are ``booked``, all other rules before that.
+    """
+    acted = cause.actor_id is not None
+    groups: dict[tuple[Micros, tuple[UUID, ...]], list[Micros]] = defaultdict(list)
+    for _, start_at, end_at, resource_ids, transparent, _ in await connection.fetch(LIVE_ROWS, {"ids": ids}):
+        if not transparent:
+            groups[end_at - start_at, tuple(resource_ids or ())].append(start_at)
+    for (length, resource_ids), starts in groups.items():
+        starts.sort()
+        if booked:
+            await booking_rules.check_limits(connection, series.owner_id, starts, resource_ids, acted=acted)
+            continue
+        first = instant(starts[0])
+        spec = replace(
+            series.spec.first,
+            start_at=first,
+            end_at=first + timedelta(microseconds=length),
+            resource_ids=resource_ids,
+            transparent=False,
+        )
+        await booking_rules.check(
+            connection, series.owner_id, spec, resource_ids, acted=acted, starts=starts, limits=False
+        )
