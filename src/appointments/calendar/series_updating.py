@@ -728,7 +728,7 @@ async def _check_restored(
             series.spec.first,
             start_at=first,
             end_at=first + timedelta(microseconds=length),
-            resource_ids=resource_ids,
+            resource_ids=tuple(map(str, resource_ids)),
             transparent=False,
         )
         await booking_rules.check(
