@@ -49,6 +49,20 @@ def full(postgres_dsn: str, template: str) -> Iterator[tuple[str, Person]]:
                 WHERE guests.id <> owner_id
                 """
             )
+            # Thirty series each, which have their rows elsewhere: only how they are found is looked at.
+            there.execute(
+                """
+                INSERT INTO series (
+                    id, owner_id, title, description, location, attendees, buffer_before, buffer_after, transparent,
+                    all_day, start_wall, length, time_zone, rule, added, excluded, endless, created_at,
+                    updated_at, version
+                )
+                SELECT gen_random_uuid(), users.id, 'Standup', '', '', '[]', 0, 0, false,
+                    false, '2030-01-07 09:00', 900000000, 'UTC', 'FREQ=WEEKLY;COUNT=10', '{}', '{}', false, now(),
+                    now(), 1
+                FROM users CROSS JOIN generate_series(1, 30)
+                """
+            )
         settle(dsn)
         yield dsn, with_rooms[50]
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
@@ -59,6 +73,7 @@ def values_of(case: str, person: Person) -> tuple[Statement, Values]:
     owner: dict[str, Any] = {"owner_id": person.user_id, "user_id": person.user_id}
     middle = FIRST + timedelta(days=400)
     window = {"since": middle, "until": agenda.END, "after_start": middle - LONGEST_DAYS, "after_id": agenda.NO_ID}
+    window["ahead"] = middle + timedelta(days=30)
     everything = {**window, "since": agenda.BEGINNING, "after_start": agenda.BEGINNING - LONGEST_DAYS}
     page = {**window, "after_start": middle + timedelta(days=5)}
     cases: dict[str, tuple[Statement, Values]] = {
@@ -73,6 +88,7 @@ def values_of(case: str, person: Person) -> tuple[Statement, Values]:
         "create with rooms": (booking.CREATE_WITH_RESOURCES, _create_with_rooms(person)),
         "what is taken": (conflicts.TAKEN_RESOURCES, _create_with_rooms(person) | {"besides": agenda.NO_ID}),
         "list of 20": (agenda.FIRST, owner | window | {"limit": 21}),
+        "list of 20, far ahead": (agenda.AHEAD[agenda.FIRST], owner | window | {"limit": 21}),
         "list of 20, deleted ones too": (agenda.ALL, owner | window | {"limit": 21}),
         "list of 20, from the beginning": (agenda.FIRST, owner | everything | {"limit": 21}),
         "list of 20, second page": (agenda.NEXT, owner | page | {"limit": 21}),
@@ -129,18 +145,35 @@ def _nodes(node: Node) -> Iterator[Node]:
         ("get", {"appointments_pkey"}),
         ("create", set()),
         ("list of 20", {"appointments_by_owner", "appointments_transparent_by_owner", *INVITED}),
+        (
+            "list of 20, far ahead",
+            {
+                "appointments_by_owner",
+                "appointments_transparent_by_owner",
+                *INVITED,
+                "bookings_no_overlap",
+                "series_by_owner",
+            },
+        ),
         ("list of 20, deleted ones too", {"appointments_by_owner", *INVITED}),
-        ("list of 20, from the beginning", {"appointments_by_owner", "appointments_transparent_by_owner", *INVITED}),
+        (
+            "list of 20, from the beginning",
+            {"appointments_by_owner", "appointments_transparent_by_owner", *INVITED},
+        ),
         ("list of 20, second page", {"appointments_by_owner", *INVITED}),
     ],
 )
 def test_a_million_appointments_are_not_looked_through(
     full: tuple[str, Person], case: str, indexes: set[str], mode: str
 ) -> None:
-    """By index and in its order: no sequential scan, no sort, whether planned for the values or once for all."""
+    """By index and in its order: no sequential scan, no sort, whether planned for the values or once for all.
+
+    The few series of one person may be looked through.
+    """
     dsn, person = full
     nodes = list(explained(dsn, *values_of(case, person), mode))
-    assert set() == {node["Node Type"] for node in nodes} & {"Seq Scan", "Sort", "Incremental Sort", "Bitmap Heap Scan"}
+    found = {node["Node Type"] for node in nodes if node.get("Relation Name") != "series"}
+    assert set() == found & {"Seq Scan", "Sort", "Incremental Sort", "Bitmap Heap Scan"}
     assert indexes == {node["Index Name"] for node in nodes if "Index Name" in node}
 
 

@@ -58,19 +58,32 @@ class Spec:
         return [UUID(resource_id) for resource_id in self.resource_ids]
 
 
-# What most appointments do not have is NULL on the wire, which no loader is called for.
-# A hold that has expired is as it will be once it is swept away.
-COLUMNS: LiteralString = """
+def _columns(updated_at: LiteralString, deleted_at: LiteralString, version: LiteralString) -> LiteralString:
+    # What most appointments do not have is NULL on the wire, which no loader is called for.
+    return f"""
     id::text AS id_text, owner_id::text AS owner_text, title, start_at, end_at, time_zone, description, location,
     nullif(attendees, '[]') AS attendees, created_at,
-    CASE WHEN expires_at <= now() AND deleted_at IS NULL THEN expires_at ELSE updated_at END AS updated_at,
-    CASE WHEN expires_at <= now() AND deleted_at IS NULL THEN expires_at ELSE deleted_at END AS deleted_at,
-    CASE WHEN expires_at <= now() AND deleted_at IS NULL THEN version + 1 ELSE version END AS version,
+    {updated_at} AS updated_at, {deleted_at} AS deleted_at, {version} AS version,
     resource_ids::text[] AS resource_texts,
     nullif(buffer_before, 0) AS before, nullif(buffer_after, 0) AS after, nullif(transparent, false) AS is_transparent,
     nullif(all_day, false) AS is_all_day, actor_id::text AS actor_text, expires_at,
     overridden_rules, series_id::text AS series_text, original_start_at
 """
+
+
+def _once_expired(then: LiteralString, otherwise: LiteralString) -> LiteralString:
+    return f"CASE WHEN expires_at <= now() AND deleted_at IS NULL THEN {then} ELSE {otherwise} END"
+
+
+# A hold that has expired is as it will be once it is swept away.
+COLUMNS: LiteralString = _columns(
+    _once_expired("expires_at", "updated_at"),
+    _once_expired("expires_at", "deleted_at"),
+    _once_expired("version + 1", "version"),
+)
+
+# The same columns of rows that are LIVE: those have not expired, so there is nothing to work out.
+LIVE_COLUMNS: LiteralString = _columns("updated_at", "deleted_at", "version")
 
 # Neither deleted nor a hold that has expired.
 LIVE: LiteralString = "deleted_at IS NULL AND (expires_at IS NULL OR expires_at > now())"
@@ -140,8 +153,13 @@ class Appointment(NamedTuple):
 
     @property
     def etag(self) -> str:
-        """The version as an entity tag (AIP-154, RFC 9110 §8.8.3)."""
-        return f'"{self.version}"'
+        """Its version as an entity tag."""
+        return etag(self.version)
+
+
+def etag(version: int) -> str:
+    """A version as an entity tag (AIP-154, RFC 9110 §8.8.3)."""
+    return f'"{version}"'
 
 
 def from_row(row: Row) -> Appointment:
@@ -151,8 +169,9 @@ def from_row(row: Row) -> Appointment:
 
 def from_row_and_address(row: Row) -> Appointment:
     """Read a row of :data:`COLUMNS` and one more: as whom the reader is invited, or NULL."""
-    attendees = tuple(Attendee(**guest) for guest in row[8]) if row[8] else ()
-    appointment = Appointment._make((*row[:8], attendees, *row[9:]))
+    cells = list(row)
+    cells[8] = tuple(Attendee(**guest) for guest in row[8]) if row[8] else ()
+    appointment = Appointment._make(cells)
     return appointment if appointment.address is None else as_invited(appointment, appointment.address)
 
 

@@ -464,18 +464,28 @@ async def _extend_alone(db: Database, subject_id: UUID, until: datetime, now: da
 
 
 # Only tails contain the last day of 2101.
+_IS_TAIL: LiteralString = "during @> '2101-12-31 00:00:00+00'::timestamptz"
 SHORT = Statement(
-    """
+    f"""
     SELECT subject_id, lower(during) FROM (
         SELECT unnest(%(person_ids)s::uuid[]) AS unit_id
         UNION ALL
         SELECT resource_units.subject_id FROM resource_units WHERE resource_id = ANY (%(resource_ids)s::uuid[])
     ) AS units
-    JOIN bookings ON subject_id = unit_id AND during @> '2101-12-31 00:00:00+00'::timestamptz
+    JOIN bookings ON subject_id = unit_id AND {_IS_TAIL}
     WHERE lower(during) < %(until)s::timestamptz
     ORDER BY subject_id
     """
 )
+
+MAY_BE_SHORT: LiteralString = f"""
+    EXISTS (
+        SELECT FROM bookings
+        WHERE subject_id = %(owner_id)s::uuid AND {_IS_TAIL} AND lower(during) < %(ahead)s::timestamptz
+    )
+    OR EXISTS (SELECT FROM series WHERE owner_id = %(owner_id)s::uuid AND endless AND transparent)
+"""
+"""Whether rows of somebody's endless series may be missing before ``ahead``."""
 
 
 async def extend_due(db: Database, horizon: timedelta, now: datetime | None = None) -> int:

@@ -13,7 +13,7 @@ from typing import LiteralString, NamedTuple
 from uuid import UUID
 
 from appointments.calendar import frontiers
-from appointments.calendar.appointment import COLUMNS, LIVE, Appointment, from_row_and_address
+from appointments.calendar.appointment import COLUMNS, LIVE, LIVE_COLUMNS, Appointment, from_row_and_address
 from appointments.calendar.series import FARTHEST
 from appointments.calendar.validation import LONGEST_DAYS
 from appointments.db import Database, Micros, Reads, Statement, instant, paging
@@ -49,9 +49,9 @@ class Page:
     next_token: str
 
 
-_BEGUN: LiteralString = (
-    f"SELECT {COLUMNS}, NULL::text AS invited_as FROM appointments WHERE owner_id = %(owner_id)s::uuid"
-)
+_OF_OWNER: LiteralString = "FROM appointments WHERE owner_id = %(owner_id)s::uuid"
+_LIVE: LiteralString = f"SELECT {LIVE_COLUMNS}, NULL::text AS invited_as {_OF_OWNER} AND {LIVE}"
+_ANY: LiteralString = f"SELECT {COLUMNS}, NULL::text AS invited_as {_OF_OWNER}"
 _IN_ORDER: LiteralString = "ORDER BY start_at, id LIMIT %(limit)s::bigint"
 _ON: LiteralString = """
     (start_at, id) > (%(after_start)s::timestamptz, %(after_id)s::uuid)
@@ -68,34 +68,38 @@ _INVITED: LiteralString = f"""
     ORDER BY starts_at, appointment_id LIMIT %(limit)s::bigint)
 """
 
+_BEFORE: LiteralString = "start_at >= %(after_start)s::timestamptz AND start_at < %(since)s::timestamptz"
+_WITHIN: LiteralString = "start_at >= %(since)s::timestamptz AND start_at < %(until)s::timestamptz"
+
 # Appointments that take time do not overlap, so of those that began before the window only the last can reach into it;
 # of transparent ones any number can, and they have an index of their own. Simple scans of an index each: with one scan
 # and a computed bound the planner cannot estimate, and sorts the whole calendar.
+_LAST_BEFORE: LiteralString = f"""
+    (SELECT * FROM ({_LIVE} AND NOT transparent AND {_BEFORE} ORDER BY start_at DESC, id DESC LIMIT 1) AS last_before
+    WHERE end_at > %(since)s::timestamptz)
+"""
 FIRST = Statement(
     f"""
-    (SELECT * FROM ({_BEGUN} AND {LIVE} AND NOT transparent
-        AND start_at >= %(after_start)s::timestamptz AND start_at < %(since)s::timestamptz
-        ORDER BY start_at DESC, id DESC LIMIT 1) AS last_before
-    WHERE end_at > %(since)s::timestamptz
-    UNION ALL
-    ({_BEGUN} AND deleted_at IS NULL AND transparent
-        AND start_at >= %(after_start)s::timestamptz AND start_at < %(since)s::timestamptz
-        AND end_at > %(since)s::timestamptz {_IN_ORDER})
-    UNION ALL
-    ({_BEGUN} AND {LIVE}
-        AND start_at >= %(since)s::timestamptz AND start_at < %(until)s::timestamptz {_IN_ORDER})
+    ({_LAST_BEFORE}
+    UNION ALL ({_LIVE} AND transparent AND {_BEFORE} AND end_at > %(since)s::timestamptz {_IN_ORDER})
+    UNION ALL ({_LIVE} AND {_WITHIN} {_IN_ORDER})
     LIMIT %(limit)s::bigint)
     UNION ALL {_INVITED}
     """
 )
-NEXT = Statement(f"({_BEGUN} AND {LIVE} AND {_ON} {_IN_ORDER}) UNION ALL {_INVITED}")
-ALL = Statement(f"({_BEGUN} AND {_ON} {_IN_ORDER}) UNION ALL {_INVITED}")
+NEXT = Statement(f"({_LIVE} AND {_ON} {_IN_ORDER}) UNION ALL {_INVITED}")
+ALL = Statement(f"({_ANY} AND {_ON} {_IN_ORDER}) UNION ALL {_INVITED}")
 OF_SERIES = Statement(
     f"""
-    {_BEGUN} AND series_id = %(series_id)s::uuid AND (%(show_deleted)s::boolean OR deleted_at IS NULL)
-    AND {_ON} {_IN_ORDER}
+    ({_ANY} AND series_id = %(series_id)s::uuid AND (%(show_deleted)s::boolean OR deleted_at IS NULL)
+    AND {_ON} {_IN_ORDER})
     """
 )
+
+# The same for what reaches far ahead. After all others comes a row of NULLs if occurrences may be missing.
+_ROW_OF_NULLS: LiteralString = ", ".join(["NULL"] * len(Appointment._fields))
+_IF_SHORT: LiteralString = f"UNION ALL SELECT {_ROW_OF_NULLS} WHERE {frontiers.MAY_BE_SHORT}"
+AHEAD = {each: Statement(f"{each.sql} {_IF_SHORT}") for each in (FIRST, NEXT, ALL, OF_SERIES)}
 
 
 async def page(db: Reads, window: Window, *, size: int = 0, token: str = "") -> Page:
@@ -104,6 +108,11 @@ async def page(db: Reads, window: Window, *, size: int = 0, token: str = "") -> 
     Raises:
         Invalid: the window is not one, the size is negative, or the token belongs to another list.
     """
+    return (await _read(db, window, size, token, None))[0]
+
+
+async def _read(db: Reads, window: Window, size: int, token: str, ahead: datetime | None) -> tuple[Page, bool]:
+    """Read a page; say whether it may lack occurrences before ``ahead``."""
     after = _after(window, size, token)
     limit = page_size(size)
     values = {
@@ -113,19 +122,22 @@ async def page(db: Reads, window: Window, *, size: int = 0, token: str = "") -> 
         "after_start": after.start_at,
         "after_id": after.id,
         "limit": limit + 1,
+        "ahead": ahead,
     }
     statement = ALL if window.show_deleted else NEXT if token else FIRST
     if window.series_id:
         statement = OF_SERIES
         values |= {"series_id": window.series_id, "show_deleted": window.show_deleted}
-    rows = list(map(from_row_and_address, await db.fetch(statement, values)))
+    found = await db.fetch(AHEAD[statement] if ahead else statement, values)
+    may_be_short = bool(found) and found[-1][0] is None
+    rows = list(map(from_row_and_address, found[:-1] if may_be_short else found))
     if len(rows) > 1 and (_order(rows[1]) < _order(rows[0]) or rows[-1].address is not None):
         # Transparent ones began before the last one that takes time, and those of others come after one's own.
         rows.sort(key=_order)
     if len(rows) <= limit:
-        return Page(rows, "")
+        return Page(rows, ""), may_be_short
     last = rows[limit - 1]
-    return Page(rows[:limit], paging.encode(paging.Key(instant(last.start_at), last.id), window))
+    return Page(rows[:limit], paging.encode(paging.Key(instant(last.start_at), last.id), window)), may_be_short
 
 
 async def page_ahead(
@@ -139,9 +151,12 @@ async def page_ahead(
 ) -> Page:
     """List a page as :func:`page` does, with the occurrences of endless series that are no rows yet.
 
-    It costs one statement more where the page reaches beyond half the horizon, and nothing where it does not.
+    It costs more statements only where the page reaches beyond half the horizon and rows may be missing there.
     """
-    found = await page(reads, window, size=size, token=token)
+    beyond = reach(window.since, window.until, None, horizon)
+    found, may_be_short = await _read(reads, window, size, token, beyond.until if beyond else None)
+    if not may_be_short:
+        return found
     last = found.appointments[-1].start_at if found.next_token else None
     while ahead := reach(window.since, window.until, last, horizon):
         moved = await frontiers.look_ahead(db, [window.owner_id], [], **ahead._asdict())
