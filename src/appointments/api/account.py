@@ -14,6 +14,8 @@ from appointments.auth.ratelimit import Limiter
 from appointments.auth.sessions import Session
 from appointments.v1 import account_pb2 as pb
 
+CHANGEABLE = ("display_name", "time_zone", "hours", "booking_rules", "default_reminders")
+
 
 class AccountService:
     """The caller's own account. Statuses are in proto/appointments/v1/account.proto."""
@@ -36,12 +38,13 @@ class AccountService:
         self, request: pb.UpdateCurrentUserRequest, caller: Caller
     ) -> pb.UpdateCurrentUserResponse:
         """Change the fields of the mask."""
-        fields = masks.paths(request.update_mask, request.user, ("display_name", "time_zone", "hours", "booking_rules"))
+        fields = masks.paths(request.update_mask, request.user, CHANGEABLE)
         wanted: dict[str, Any] = {
             "display_name": request.user.display_name,
             "time_zone": request.user.time_zone,
             "hours": hours(request.user.hours),
             "booking_rules": rules(request.user.booking_rules),
+            "default_reminders": tuple(request.user.default_reminders),
         }
         changed = await self._accounts.update(caller.user_id, **{field: wanted[field] for field in fields})
         return pb.UpdateCurrentUserResponse(user=user_message(changed))

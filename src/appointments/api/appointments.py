@@ -27,6 +27,8 @@ CHANGEABLE = {
     "buffer_after": "buffer_after",
     "transparency": "transparent",
     "all_day": "all_day",
+    "reminders": "reminders",
+    "no_reminders": "reminders",
 }
 """The contract's fields that an update can name, each with its field of a Spec."""
 

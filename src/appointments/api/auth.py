@@ -69,6 +69,7 @@ def user_message(user: User) -> account_pb2.User:
         disabled=user.disabled,
         kind=_KINDS[user.kind],
         email_verified=user.email_verified,
+        default_reminders=user.default_reminders,
     )
     if user.hours:
         set_hours(message.hours, Hours.from_json(user.hours))

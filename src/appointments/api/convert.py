@@ -88,6 +88,7 @@ def spec(message: pb.Appointment) -> Spec:
         buffer_after=buffer(message.buffer_after) if message.HasField("buffer_after") else NO_TIME,
         transparent=_transparent(message),
         all_day=message.all_day,
+        reminders=_reminders(message),
     )
 
 
@@ -95,6 +96,14 @@ def _transparent(message: pb.Appointment) -> bool:
     if message.transparency not in _TRANSPARENCIES:
         raise Invalid.field("appointment.transparency", "is not a known transparency")
     return message.transparency == pb.TRANSPARENCY_TRANSPARENT
+
+
+def _reminders(message: pb.Appointment) -> tuple[int, ...] | None:
+    if message.no_reminders:
+        if message.reminders:
+            raise Invalid.field("appointment.no_reminders", "does not go with reminders")
+        return ()
+    return tuple(message.reminders) or None
 
 
 def buffer(value: Duration) -> timedelta:
@@ -186,6 +195,14 @@ def _add_what_is_rare(message: pb.Appointment, value: Appointment) -> None:
         set_timestamp(message.delete_time, value.deleted_at)
     if value.expires_at is not None:
         set_timestamp(message.expire_time, value.expires_at)
+    if value.reminders is not None and message.role == _ORGANIZER:
+        set_reminders(message, value.reminders)
+
+
+def set_reminders(message: pb.Appointment | series_pb2.Series, reminders: list[int]) -> None:
+    """Fill in reminders that are not the account's."""
+    message.reminders.extend(reminders)
+    message.no_reminders = not reminders
 
 
 def taken(value: Taken, make: Callable[..., pb.Appointment]) -> pb.Appointment:
@@ -252,6 +269,8 @@ def series(booked: Booked, *, is_there: bool = True) -> series_pb2.Series:
     for field, value in (("buffer_before", first.buffer_before), ("buffer_after", first.buffer_after)):
         if value != NO_TIME:
             getattr(message, field).FromTimedelta(value)
+    if row.reminders is not None:
+        set_reminders(message, row.reminders)
     if booked.expanded_until:
         message.expanded_until_time.CopyFrom(timestamp(booked.expanded_until))
     if is_there:

@@ -29,6 +29,8 @@ _OF_FIRST = {
     "buffer_after": "buffer_after",
     "transparency": "transparent",
     "all_day": "all_day",
+    "reminders": "reminders",
+    "no_reminders": "reminders",
 }
 """The contract's fields that each occurrence has, each with its field of a Spec."""
 
@@ -144,6 +146,8 @@ def _spec(message: pb.Series) -> SeriesSpec:
     """What a request asks for, unchecked: the feature names what is wrong with it."""
     if message.transparency not in appointments_pb2.Transparency.values():
         raise Invalid.field("series.transparency", "is not a known transparency")
+    if message.no_reminders and message.reminders:
+        raise Invalid.field("series.no_reminders", "does not go with reminders")
     return SeriesSpec(
         convert.spec(
             appointments_pb2.Appointment(
@@ -159,6 +163,8 @@ def _spec(message: pb.Series) -> SeriesSpec:
                 buffer_after=message.buffer_after if message.HasField("buffer_after") else None,
                 transparency=message.transparency,
                 all_day=message.all_day,
+                reminders=message.reminders,
+                no_reminders=message.no_reminders,
             )
         ),
         message.recurrence_rule,

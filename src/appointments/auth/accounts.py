@@ -1,5 +1,6 @@
 """Accounts: register, sign in, change the profile or the password, delete the account."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -16,6 +17,7 @@ from appointments.auth.passwords import Hasher, Passwords
 from appointments.auth.sessions import Device, Sessions, end_all
 from appointments.auth.tokens import Clock, Tokens, utc_now
 from appointments.auth.user import User
+from appointments.calendar import reminders
 from appointments.calendar.bookable import hours as opening
 from appointments.calendar.bookable import rules
 from appointments.calendar.bookable.hours import Hours
@@ -155,6 +157,7 @@ class Accounts:
         time_zone: str | None = None,
         hours: Hours | None = None,
         booking_rules: BookingRules | None = None,
+        default_reminders: Sequence[int] | None = None,
     ) -> User:
         """Change what is given; an empty time zone resets it to UTC.
 
@@ -164,9 +167,11 @@ class Accounts:
         bad = profile_violations(display_name or "", time_zone or "UTC")
         bad += opening.violations(hours, "user.hours") if hours else []
         bad += rules.violations(booking_rules, "user.booking_rules") if booking_rules else []
+        bad += reminders.violations(default_reminders or (), "user.default_reminders")
         if bad:
             raise Invalid(bad)
-        if display_name is None and time_zone is None and hours is None and booking_rules is None:
+        given = (display_name, time_zone, hours, booking_rules, default_reminders)
+        if all(each is None for each in given):
             return await self.get(user_id)
         async with self._db.connection() as connection:
             cursor = await connection.cursor(row_factory=class_row(User)).execute(
@@ -174,7 +179,10 @@ class Accounts:
                 UPDATE users SET updated_at = %(now)s, display_name = coalesce(%(display_name)s, display_name),
                     time_zone = coalesce(%(time_zone)s, time_zone),
                     hours = CASE WHEN %(with_hours)s THEN %(hours)s::jsonb ELSE hours END,
-                    booking_rules = CASE WHEN %(with_rules)s THEN %(rules)s::jsonb ELSE booking_rules END
+                    booking_rules = CASE WHEN %(with_rules)s THEN %(rules)s::jsonb ELSE booking_rules END,
+                    default_reminders = CASE
+                        WHEN %(with_reminders)s THEN %(reminders)s::integer[] ELSE default_reminders
+                    END
                 WHERE id = %(id)s RETURNING {user.COLUMNS}
                 """,
                 {
@@ -186,6 +194,8 @@ class Accounts:
                     "hours": hours.dumps() if hours else None,
                     "with_rules": booking_rules is not None,
                     "rules": booking_rules.dumps() if booking_rules else None,
+                    "with_reminders": default_reminders is not None,
+                    "reminders": list(default_reminders) if default_reminders else None,
                 },
             )
             return _existing(await cursor.fetchone())

@@ -35,13 +35,15 @@ class User:
     disabled: bool = False
     kind: Kind = "person"
     email_verified: bool = False
+    default_reminders: list[int] | None = None
+    """Minutes before the start of an appointment that has no reminders of its own."""
 
 
 COLUMNS: LiteralString = """
     id, coalesce(email, '') AS email, display_name, time_zone, created_at, updated_at,
     coalesce(external_id, '') AS external_id, role, disabled_at IS NOT NULL AS disabled, kind, hours,
     email_verified_at IS NOT NULL AS email_verified,
-    booking_rules
+    booking_rules, default_reminders
 """
 
 

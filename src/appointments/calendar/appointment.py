@@ -5,7 +5,7 @@ The only place that knows the columns' order: statements select :data:`COLUMNS` 
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, LiteralString, NamedTuple
 from uuid import UUID
@@ -51,6 +51,8 @@ class Spec:
     buffer_after: timedelta = NO_TIME
     transparent: bool = False
     all_day: bool = False
+    reminders: tuple[int, ...] | None = field(default=None, repr=False)
+    """Minutes before the start; None: as the owner's account has it by default."""
 
     @property
     def resources(self) -> list[UUID]:
@@ -67,7 +69,7 @@ def _columns(updated_at: LiteralString, deleted_at: LiteralString, version: Lite
     resource_ids::text[] AS resource_texts,
     nullif(buffer_before, 0) AS before, nullif(buffer_after, 0) AS after, nullif(transparent, false) AS is_transparent,
     nullif(all_day, false) AS is_all_day, actor_id::text AS actor_text, expires_at,
-    overridden_rules, series_id::text AS series_text, original_start_at
+    overridden_rules, series_id::text AS series_text, original_start_at, reminders
 """
 
 
@@ -129,6 +131,9 @@ class Appointment(NamedTuple):
     original_start_at: Micros | None = None
     """When the series put it."""
 
+    reminders: list[int] | None = None
+    """Minutes before the start; None: as the owner's account has it by default."""
+
     address: str | None = None
     """As whom the reader is invited; None: they are not, it is their own or that of a resource which they manage."""
 
@@ -149,6 +154,7 @@ class Appointment(NamedTuple):
             self.title, instant(self.start_at), instant(self.end_at), self.time_zone, self.description, self.location,
             self.attendees, tuple(self.resource_ids or ()), timedelta(seconds=self.buffer_before or 0),
             timedelta(seconds=self.buffer_after or 0), bool(self.transparent), bool(self.all_day),
+            None if self.reminders is None else tuple(self.reminders),
         )  # fmt: skip
 
     @property
@@ -192,6 +198,7 @@ def as_invited(appointment: Appointment, address: str) -> Appointment:
         buffer_after=None,
         actor_text=None,
         overridden_rules=None,
+        reminders=None,
         address=address,
     )
 
@@ -212,8 +219,13 @@ def booked(
         spec.description, spec.location, spec.attendees, created_at, created_at, None, 1,
         list(spec.resource_ids) or None, seconds(spec.buffer_before) or None, seconds(spec.buffer_after) or None,
         spec.transparent or None, spec.all_day or None, str(actor_id) if actor_id else None,
-        expires_at, list(overridden) or None,
+        expires_at, list(overridden) or None, reminders=stored(spec.reminders),
     )  # fmt: skip
+
+
+def stored(reminders: tuple[int, ...] | None) -> list[int] | None:
+    """Reminders as the database has them."""
+    return None if reminders is None else list(reminders)
 
 
 def changed_fields(before: Spec, after: Spec) -> list[str]:
@@ -261,4 +273,5 @@ def to_values(spec: Spec) -> dict[str, Any]:
         "buffer_before": seconds(spec.buffer_before),
         "buffer_after": seconds(spec.buffer_after),
         "all_day": spec.all_day,
+        "reminders": stored(spec.reminders),
     }

@@ -13,7 +13,7 @@ docs/booking.md draws how a create is booked, and lists what every path locks in
 import hashlib
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import NamedTuple
+from typing import LiteralString, NamedTuple
 from uuid import UUID
 
 import psycopg
@@ -103,31 +103,39 @@ async def create(
 
 # The booking is inserted first. If the time is taken it yields no row, and so no appointment is inserted. The booking's
 # foreign keys are checked when the statement ends.
-CREATE = Statement(
-    f"""
-    WITH taken AS (
-        INSERT INTO bookings (appointment_id, subject_id, during)
-        VALUES (%(id)s::uuid, %(owner_id)s::uuid, tstzrange(
-            %(start_at)s::timestamptz - %(buffer_before)s::integer * interval '1 second',
-            %(end_at)s::timestamptz + %(buffer_after)s::integer * interval '1 second'
-        ))
-        ON CONFLICT ON CONSTRAINT bookings_no_overlap DO NOTHING
-        RETURNING appointment_id
-    ), created AS (
-        INSERT INTO appointments (
-            id, owner_id, title, description, location, start_at, end_at, time_zone, attendees,
-            created_at, updated_at, version, request_id, request_digest, buffer_before, buffer_after, all_day, actor_id
-        )
-        SELECT appointment_id, %(owner_id)s::uuid, %(title)s::text, %(description)s::text, %(location)s::text,
-               %(start_at)s::timestamptz, %(end_at)s::timestamptz, %(time_zone)s::text, %(attendees)s::jsonb,
-               now(), now(), 1, %(request_id)s::uuid, %(request_digest)s::bytea,
-               %(buffer_before)s::integer, %(buffer_after)s::integer, %(all_day)s::boolean, %(actor_id)s::uuid
-        FROM taken
-        RETURNING id, owner_id, actor_id, version, created_at, updated_at
-    ), {of_owner("appointment.created", "created")}
-    SELECT id, owner_id, created_at FROM created
-    """
-)
+def _create(column: LiteralString = "", value: LiteralString = "") -> Statement:
+    return Statement(
+        f"""
+        WITH taken AS (
+            INSERT INTO bookings (appointment_id, subject_id, during)
+            VALUES (%(id)s::uuid, %(owner_id)s::uuid, tstzrange(
+                %(start_at)s::timestamptz - %(buffer_before)s::integer * interval '1 second',
+                %(end_at)s::timestamptz + %(buffer_after)s::integer * interval '1 second'
+            ))
+            ON CONFLICT ON CONSTRAINT bookings_no_overlap DO NOTHING
+            RETURNING appointment_id
+        ), created AS (
+            INSERT INTO appointments (
+                id, owner_id, title, description, location, start_at, end_at, time_zone, attendees,
+                created_at, updated_at, version, request_id, request_digest, buffer_before, buffer_after, all_day,
+                actor_id{column}
+            )
+            SELECT appointment_id, %(owner_id)s::uuid, %(title)s::text, %(description)s::text, %(location)s::text,
+                   %(start_at)s::timestamptz, %(end_at)s::timestamptz, %(time_zone)s::text, %(attendees)s::jsonb,
+                   now(), now(), 1, %(request_id)s::uuid, %(request_digest)s::bytea,
+                   %(buffer_before)s::integer, %(buffer_after)s::integer, %(all_day)s::boolean,
+                   %(actor_id)s::uuid{value}
+            FROM taken
+            RETURNING id, owner_id, actor_id, version, created_at, updated_at
+        ), {of_owner("appointment.created", "created")}
+        SELECT id, owner_id, created_at FROM created
+        """
+    )
+
+
+CREATE = _create()
+# Most appointments have no reminders of their own, so the statement that most creates run does not name them.
+CREATE_REMINDED = _create(", reminders", ", %(reminders)s::integer[]")
 
 
 # The same for several appointments at once. It gives up soon on a lock, because a request that has to wait for one
@@ -218,12 +226,13 @@ CREATE_WITH_RESOURCES = Statement(
     ), created AS (
         INSERT INTO appointments (
             id, owner_id, title, description, location, start_at, end_at, time_zone, attendees, created_at, updated_at,
-            version, request_id, request_digest, buffer_before, buffer_after, all_day, actor_id, resource_ids
+            version, request_id, request_digest, buffer_before, buffer_after, all_day, actor_id, resource_ids, reminders
         )
         SELECT %(id)s::uuid, %(owner_id)s::uuid, %(title)s::text, %(description)s::text, %(location)s::text,
                %(start_at)s::timestamptz, %(end_at)s::timestamptz, %(time_zone)s::text, %(attendees)s::jsonb,
                now(), now(), 1, %(request_id)s::uuid, %(request_digest)s::bytea, %(buffer_before)s::integer,
-               %(buffer_after)s::integer, %(all_day)s::boolean, %(actor_id)s::uuid, %(resource_ids)s::uuid[]
+               %(buffer_after)s::integer, %(all_day)s::boolean, %(actor_id)s::uuid, %(resource_ids)s::uuid[],
+               %(reminders)s::integer[]
         WHERE (SELECT count(*) FROM taken) = cardinality(%(resource_ids)s::uuid[]) + 1
         RETURNING id, owner_id, actor_id, version, created_at, updated_at, resource_ids
     ), {of_all("appointment.created", "created")}
@@ -238,14 +247,14 @@ CREATE_UNBOOKED = Statement(
         INSERT INTO appointments (
             id, owner_id, title, description, location, start_at, end_at, time_zone, attendees, created_at, updated_at,
             version, request_id, request_digest, buffer_before, buffer_after, all_day, actor_id, resource_ids,
-            transparent, expires_at
+            transparent, expires_at, reminders
         )
         VALUES (
             %(id)s::uuid, %(owner_id)s::uuid, %(title)s::text, %(description)s::text, %(location)s::text,
             %(start_at)s::timestamptz, %(end_at)s::timestamptz, %(time_zone)s::text, %(attendees)s::jsonb,
             now(), now(), 1, %(request_id)s::uuid, %(request_digest)s::bytea, %(buffer_before)s::integer,
             %(buffer_after)s::integer, %(all_day)s::boolean, %(actor_id)s::uuid, %(resource_ids)s::uuid[],
-            %(transparent)s::boolean, now() + %(ttl)s::bigint * interval '1 microsecond'
+            %(transparent)s::boolean, now() + %(ttl)s::bigint * interval '1 microsecond', %(reminders)s::integer[]
         )
         RETURNING id, owner_id, actor_id, version, created_at, updated_at, resource_ids
     ), {of_all("appointment.created", "created")}
@@ -272,6 +281,8 @@ async def _insert(db: Database, values: Values, spec: Spec, *, under_locks: bool
             rows = await db.fetch(CREATE_WITH_RESOURCES, values | {"user_id": values["owner_id"]})
         elif spec.transparent:
             rows = await db.fetch(CREATE_UNBOOKED, values | {"transparent": True})
+        elif spec.reminders is not None:
+            rows = await db.fetch(CREATE_REMINDED, values)
         else:
             row = await db.share(CREATE, CREATE_MANY, values)
             return _Created(row[2]) if row else None
@@ -342,7 +353,9 @@ async def _replay(db: Database, values: Values, spec: Spec, ttl: timedelta | Non
 
 
 def _digest(spec: Spec, ttl: timedelta | None, *, override: bool) -> bytes:
-    return hashlib.sha256(f"{spec!r}{ttl or ''}{'override' * override}".encode()).digest()
+    # What was not given is not in it, so that a retry is the same to a release that knows fewer fields.
+    reminders = "" if spec.reminders is None else f"reminders={spec.reminders}"
+    return hashlib.sha256(f"{spec!r}{ttl or ''}{'override' * override}{reminders}".encode()).digest()
 
 
 def _end(created_at: Micros, ttl: timedelta | None) -> Micros | None:

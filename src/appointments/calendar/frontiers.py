@@ -208,11 +208,12 @@ MAKE_ROWS = Statement(
         INSERT INTO appointments (
             id, owner_id, title, description, location, start_at, end_at, time_zone, attendees, created_at, updated_at,
             version, buffer_before, buffer_after, transparent, all_day, actor_id, resource_ids,
-            series_id, occurs_wall, original_start_at, overrides
+            series_id, occurs_wall, original_start_at, overrides, reminders
         )
         SELECT due.id, series.owner_id, title, description, location, due.start_at, due.end_at, time_zone, attendees,
                now(), now(), 1, buffer_before, buffer_after, transparent, all_day,
-               coalesce(%(actor_id)s::uuid, series.actor_id), resource_ids, series.id, wall, due.start_at, '{{}}'
+               coalesce(%(actor_id)s::uuid, series.actor_id), resource_ids, series.id, wall, due.start_at, '{{}}',
+               reminders
         FROM unnest(
             %(ids)s::uuid[], %(series_ids)s::uuid[], %(walls)s::timestamp[], %(starts)s::timestamptz[],
             %(ends)s::timestamptz[]

@@ -106,14 +106,15 @@ INSERT = Statement(
             id, owner_id, title, description, location, attendees, resource_ids, buffer_before, buffer_after,
             transparent, all_day, start_wall, length, time_zone, rule, added, excluded, endless, previous_id,
             created_at, updated_at,
-            version, actor_id, request_id, request_digest
+            version, actor_id, request_id, request_digest, reminders
         )
         VALUES (
             %(id)s::uuid, %(owner_id)s::uuid, %(title)s::text, %(description)s::text, %(location)s::text,
             %(attendees)s::jsonb, %(resource_ids)s::uuid[], %(buffer_before)s::integer, %(buffer_after)s::integer,
             %(transparent)s::boolean, %(all_day)s::boolean, %(start_wall)s::timestamp, %(length)s::bigint,
             %(time_zone)s::text, %(rule)s::text, %(added)s::timestamp[], %(excluded)s::timestamp[], false,
-            %(previous_id)s::uuid, now(), now(), 1, %(actor_id)s::uuid, %(request_id)s::uuid, %(request_digest)s::bytea
+            %(previous_id)s::uuid, now(), now(), 1, %(actor_id)s::uuid, %(request_id)s::uuid, %(request_digest)s::bytea,
+            %(reminders)s::integer[]
         )
         RETURNING series.*
     ), logged AS (

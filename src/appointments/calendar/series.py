@@ -13,7 +13,7 @@ from typing import Any, LiteralString, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from appointments.calendar.appointment import NO_TIME, Attendee, Spec, seconds
+from appointments.calendar.appointment import NO_TIME, Attendee, Spec, seconds, stored
 from appointments.calendar.appointment import to_values as spec_values
 from appointments.calendar.recurrence import (
     BadRule,
@@ -221,7 +221,7 @@ COLUMNS: LiteralString = """
     nullif(series.attendees, '[]') AS attendees, series.resource_ids::text[] AS resource_texts, series.buffer_before,
     series.buffer_after, series.transparent, series.all_day, series.start_wall, series.length, series.time_zone,
     series.rule, series.added, series.excluded, series.endless, series.previous_id::text AS previous_text,
-    series.created_at, series.updated_at, series.deleted_at, series.version
+    series.created_at, series.updated_at, series.deleted_at, series.version, series.reminders
 """
 
 
@@ -251,6 +251,7 @@ class Series(NamedTuple):
     updated_at: Micros
     deleted_at: Micros | None
     version: int
+    reminders: list[int] | None
 
     @property
     def id(self) -> UUID:
@@ -280,7 +281,7 @@ class Series(NamedTuple):
         first = Spec(
             self.title, start, end, self.time_zone, self.description, self.location, self.attendees,
             tuple(self.resource_ids or ()), timedelta(seconds=self.buffer_before), timedelta(seconds=self.buffer_after),
-            self.transparent, self.all_day,
+            self.transparent, self.all_day, None if self.reminders is None else tuple(self.reminders),
         )  # fmt: skip
         dates = (tuple(instant(wall, zone) for wall in walls) for walls in (self.added, self.excluded))
         return SeriesSpec(first, self.rule, *dates)
@@ -312,6 +313,7 @@ def to_values(spec: SeriesSpec) -> dict[str, Any]:
         "added": sorted(set(spec.walls_of(spec.added))),
         "excluded": sorted(set(spec.walls_of(spec.excluded))),
         "endless": spec.endless,
+        "reminders": stored(first.reminders),
     }
 
 

@@ -59,7 +59,7 @@ async def create(
     now = terms.clock
     if found := violations(spec, now):
         raise Invalid(found)
-    digest = hashlib.sha256(f"{spec!r}{terms.skip}".encode()).digest() if request_id else None
+    digest = _digest(spec, skip=terms.skip) if request_id else None
 
     async def work(connection: Connection) -> Booked:
         if request_id and (earlier := await _replay(connection, owner_id, request_id, digest)):
@@ -94,6 +94,12 @@ async def insert(
     values = {"id": uuid7(), "owner_id": owner_id, "previous_id": None, "request_id": request_id}
     values |= to_values(spec) | {"request_digest": digest, "endless": False} | cause.values
     return from_row((await connection.fetch(INSERT, values))[0])
+
+
+def _digest(spec: SeriesSpec, *, skip: bool) -> bytes:
+    # As for a single appointment: what was not given is not in it.
+    reminders = "" if spec.first.reminders is None else f"reminders={spec.first.reminders}"
+    return hashlib.sha256(f"{spec!r}{skip}{reminders}".encode()).digest()
 
 
 async def _replay(connection: Connection, owner_id: UUID, request_id: UUID, digest: bytes | None) -> Booked | None:

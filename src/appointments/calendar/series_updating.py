@@ -229,7 +229,7 @@ REWRITE = Statement(
             start_wall = %(start_wall)s::timestamp, length = %(length)s::bigint, time_zone = %(time_zone)s::text,
             rule = %(rule)s::text, added = %(added)s::timestamp[], excluded = %(excluded)s::timestamp[],
             endless = false, actor_id = %(actor_id)s::uuid, updated_at = now(), version = version + 1,
-            deleted_at = %(deleted_at)s::timestamptz
+            deleted_at = %(deleted_at)s::timestamptz, reminders = %(reminders)s::integer[]
         WHERE id = %(id)s::uuid
         RETURNING series.*
     ), logged AS (
@@ -504,6 +504,7 @@ REWRITE_ROWS = Statement(
                 WHEN 'description' = ANY (overrides) THEN appointments.description ELSE series.description
             END,
             location = CASE WHEN 'location' = ANY (overrides) THEN appointments.location ELSE series.location END,
+            reminders = CASE WHEN 'reminders' = ANY (overrides) THEN appointments.reminders ELSE series.reminders END,
             -- An answer is for the time that was asked about, so a new time drops all answers.
             attendees = CASE
                 WHEN 'attendees' = ANY (overrides) THEN appointments.attendees

@@ -212,7 +212,8 @@ REWRITE = Statement(
             attendees = %(attendees)s::jsonb, buffer_before = %(buffer_before)s::integer,
             buffer_after = %(buffer_after)s::integer, all_day = %(all_day)s::boolean,
             transparent = %(transparent)s::boolean, resource_ids = %(resource_ids)s::uuid[],
-            actor_id = %(actor_id)s::uuid, updated_at = now(), version = version + 1, overrides = {OVERRIDES}
+            actor_id = %(actor_id)s::uuid, updated_at = now(), version = version + 1, overrides = {OVERRIDES},
+            reminders = %(reminders)s::integer[]
         WHERE id = %(id)s::uuid AND owner_id = %(owner_id)s::uuid AND version = %(version)s::bigint
           AND {LIVE}
         RETURNING appointments.*
@@ -244,7 +245,8 @@ MOVE = Statement(
             start_at = %(start_at)s::timestamptz, end_at = %(end_at)s::timestamptz, time_zone = %(time_zone)s::text,
             attendees = %(attendees)s::jsonb, buffer_before = %(buffer_before)s::integer,
             buffer_after = %(buffer_after)s::integer, all_day = %(all_day)s::boolean,
-            actor_id = %(actor_id)s::uuid, updated_at = now(), version = version + 1, overrides = {OVERRIDES}
+            actor_id = %(actor_id)s::uuid, updated_at = now(), version = version + 1, overrides = {OVERRIDES},
+            reminders = %(reminders)s::integer[]
         FROM moved WHERE id = moved_id
         RETURNING appointments.*
     ), {of_owner("appointment.updated", "amended", fields="%(fields)s::text[]")}

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from appointments.calendar import reminders
 from appointments.calendar.appointment import NO_TIME, UNSET, Attendee, Spec
 from appointments.shared.errors import Violation
 from appointments.shared.validation import ZONES, email_problem, fold_email, is_uuid, problem
@@ -27,7 +28,8 @@ RESPONSES = frozenset({"NEEDS-ACTION", "ACCEPTED", "DECLINED", "TENTATIVE"})
 
 def violations(spec: Spec) -> list[Violation]:
     """Every rule that the spec breaks; empty if it can be booked."""
-    return [Violation(f"appointment.{field}", description) for field, description in _problems(spec)]
+    found = [Violation(f"appointment.{field}", description) for field, description in _problems(spec)]
+    return found + reminders.violations(spec.reminders, "appointment.reminders") if spec.reminders else found
 
 
 def _problems(spec: Spec) -> Iterator[tuple[str, str]]:

@@ -226,6 +226,8 @@ def _of_appointment(follower: Follower, role: int, entry: Entry, found: Appointm
         return Change("appointment.changed", entry.changed_at)
     if found is None or found.deleted_at is not None or str(follower.resource_id) not in (found.resource_ids or ()):
         return _change(entry, gone=True)
+    if found.owner_id != follower.user_id:
+        found = found._replace(reminders=None)  # they are its owner's alone
     return _change(entry, appointment=found)
 
 

@@ -12,6 +12,7 @@ import structlog
 from appointments import auth, jobs
 from appointments.api.webhooks import change_as_json
 from appointments.auth import Auth, Passwords, Post
+from appointments.calendar.reminding import Reminding
 from appointments.changes.webhooks import notices
 from appointments.changes.webhooks.posting import Poster
 from appointments.changes.webhooks.target import Target
@@ -87,8 +88,15 @@ class Background:
         self._follower = Follower(db, gather_seconds=gather, mail_is_on=office.carrier is not None)
         if office.carrier:
             letters = Letters(office.answers(db), office.sender, reply_to=settings.invitation_reply_to or "")
-            writers = office.post.writers() | notices.writers() | letters.writers()
+            reminding = Reminding(
+                db,
+                office.outbox,
+                public_url=office.links.public_url,
+                unsubscribe_url=office.answers(db).unsubscribe_url,
+            )
+            writers = office.post.writers() | notices.writers() | letters.writers() | reminding.writers()
             kinds += Postman(db, office.carrier, office.sender, writers).kinds()
+            kinds += reminding.kinds()
             kinds += Telling(db, office.outbox, per_day=settings.invitations_per_day).kinds()
         self._runner = Runner(db, kinds)
         self._poster = Poster(db, webhook_target(settings), change_as_json, outbox=office.outbox)

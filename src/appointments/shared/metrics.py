@@ -75,6 +75,11 @@ JOBS_OLDEST = Gauge(
     ("kind",),
     multiprocess_mode="livemax",
 )
+REMINDER_DELAY = Histogram(
+    "appointments_reminder_delay_seconds",
+    "How long after its moment a reminder is handed over",
+    buckets=(1, 5, 15, 30, 60, 300, 1800),
+)
 MAIL = Counter("appointments_mail", "Attempts to send a letter, by how they ended", ("result",))
 WEBHOOKS = Counter("appointments_webhook_deliveries", "Attempts to deliver to a webhook", ("result",))
 for _counter, _results in (

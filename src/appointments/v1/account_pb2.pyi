@@ -89,6 +89,7 @@ class User(_message.Message):
     HOURS_FIELD_NUMBER: _builtins.int
     EMAIL_VERIFIED_FIELD_NUMBER: _builtins.int
     BOOKING_RULES_FIELD_NUMBER: _builtins.int
+    DEFAULT_REMINDERS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """A UUID. Output only."""
     email: _builtins.str
@@ -125,6 +126,13 @@ class User(_message.Message):
     def booking_rules(self) -> _resources_pb2.BookingRules:
         """What is asked of whoever books the person: of service accounts that act for them. Not of the person."""
 
+    @_builtins.property
+    def default_reminders(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """How many minutes before the start the person is reminded by mail of their appointments that have no `reminders` of their
+        own, and of what they have accepted from others: at most 5, each once, from 0 to 40,320 (28 days). Empty: not at all.
+        It is mailed to `email`, once that is confirmed.
+        """
+
     def __init__(
         self,
         *,
@@ -141,10 +149,11 @@ class User(_message.Message):
         hours: _resources_pb2.Hours | None = ...,
         email_verified: _builtins.bool = ...,
         booking_rules: _resources_pb2.BookingRules | None = ...,
+        default_reminders: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["booking_rules", b"booking_rules", "create_time", b"create_time", "hours", b"hours", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["booking_rules", b"booking_rules", "create_time", b"create_time", "disabled", b"disabled", "display_name", b"display_name", "email", b"email", "email_verified", b"email_verified", "external_id", b"external_id", "hours", b"hours", "id", b"id", "kind", b"kind", "role", b"role", "time_zone", b"time_zone", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["booking_rules", b"booking_rules", "create_time", b"create_time", "default_reminders", b"default_reminders", "disabled", b"disabled", "display_name", b"display_name", "email", b"email", "email_verified", b"email_verified", "external_id", b"external_id", "hours", b"hours", "id", b"id", "kind", b"kind", "role", b"role", "time_zone", b"time_zone", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -257,7 +266,9 @@ class UpdateCurrentUserRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """`display_name`, `time_zone`, `hours`, `booking_rules` (AIP-134). Empty: all that are populated. "*": all of them."""
+        """`display_name`, `time_zone`, `hours`, `booking_rules`, `default_reminders` (AIP-134). Empty: all that are populated. "*":
+        all of them.
+        """
 
     def __init__(
         self,

@@ -89,7 +89,7 @@ class AccountServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateCurrentUser(self, request, context):
-        """Changes the display name, the time zone, the hours or the rules of booking.
+        """Changes the display name, the time zone, the hours, the rules of booking or the reminders by default.
 
         - INVALID_ARGUMENT: a field is out of bounds, or the mask has an unknown or output-only path.
         """

@@ -36,7 +36,7 @@ class AccountServiceStub:
     GetCurrentUser: _grpc.UnaryUnaryMultiCallable[_account_pb2.GetCurrentUserRequest, _account_pb2.GetCurrentUserResponse]
     """Who am I?"""
     UpdateCurrentUser: _grpc.UnaryUnaryMultiCallable[_account_pb2.UpdateCurrentUserRequest, _account_pb2.UpdateCurrentUserResponse]
-    """Changes the display name, the time zone, the hours or the rules of booking.
+    """Changes the display name, the time zone, the hours, the rules of booking or the reminders by default.
 
     - INVALID_ARGUMENT: a field is out of bounds, or the mask has an unknown or output-only path.
     """
@@ -84,7 +84,7 @@ class AccountServiceAsyncStub(AccountServiceStub):
     GetCurrentUser: _aio.UnaryUnaryMultiCallable[_account_pb2.GetCurrentUserRequest, _account_pb2.GetCurrentUserResponse]  # type: ignore[assignment]
     """Who am I?"""
     UpdateCurrentUser: _aio.UnaryUnaryMultiCallable[_account_pb2.UpdateCurrentUserRequest, _account_pb2.UpdateCurrentUserResponse]  # type: ignore[assignment]
-    """Changes the display name, the time zone, the hours or the rules of booking.
+    """Changes the display name, the time zone, the hours, the rules of booking or the reminders by default.
 
     - INVALID_ARGUMENT: a field is out of bounds, or the mask has an unknown or output-only path.
     """
@@ -141,7 +141,7 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _account_pb2.UpdateCurrentUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_account_pb2.UpdateCurrentUserResponse, _abc.Awaitable[_account_pb2.UpdateCurrentUserResponse]]:
-        """Changes the display name, the time zone, the hours or the rules of booking.
+        """Changes the display name, the time zone, the hours, the rules of booking or the reminders by default.
 
         - INVALID_ARGUMENT: a field is out of bounds, or the mask has an unknown or output-only path.
         """

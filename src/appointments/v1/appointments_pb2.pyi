@@ -202,6 +202,8 @@ class Appointment(_message.Message):
     OVERRIDDEN_RULES_FIELD_NUMBER: _builtins.int
     ROLE_FIELD_NUMBER: _builtins.int
     OWN_RESPONSE_FIELD_NUMBER: _builtins.int
+    REMINDERS_FIELD_NUMBER: _builtins.int
+    NO_REMINDERS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """A UUID. Output only."""
     owner_id: _builtins.str
@@ -228,6 +230,8 @@ class Appointment(_message.Message):
     """What it is to the caller. Unset: they see it only because they manage a resource of it. Output only."""
     own_response: Global___AttendeeResponse.ValueType
     """What the caller has answered, where they are an attendee. Output only."""
+    no_reminders: _builtins.bool
+    """Nobody is reminded of it, whatever the account's default. Not together with `reminders`."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """The first instant taken. Kept to the microsecond (finer digits are cut); from 1970 to 2100. Required."""
@@ -284,6 +288,16 @@ class Appointment(_message.Message):
     def overridden_rules(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The rules of booking that its writers have overridden, by the names of their fields in BookingRules. Output only."""
 
+    @_builtins.property
+    def reminders(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """How many minutes before its start its owner is reminded of it by mail: at most 5, each once, from 0 to 40,320 (28 days).
+        Empty: as `default_reminders` of the account says, now and whenever that changes, unless `no_reminders`. Only the owner
+        sees and sets them: attendees with an account are reminded as their own account says, once they have accepted.
+
+        A list of minutes and a switch, not a message: a default can be said and unsaid with one update mask, and minutes are
+        what people choose from. In an update, either of the two in the mask replaces both.
+        """
+
     def __init__(
         self,
         *,
@@ -313,10 +327,12 @@ class Appointment(_message.Message):
         overridden_rules: _abc.Iterable[_builtins.str] | None = ...,
         role: Global___Role.ValueType = ...,
         own_response: Global___AttendeeResponse.ValueType = ...,
+        reminders: _abc.Iterable[_builtins.int] | None = ...,
+        no_reminders: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["buffer_after", b"buffer_after", "buffer_before", b"buffer_before", "create_time", b"create_time", "delete_time", b"delete_time", "end_time", b"end_time", "expire_time", b"expire_time", "original_start_time", b"original_start_time", "start_time", b"start_time", "ttl", b"ttl", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_id", b"actor_id", "all_day", b"all_day", "attendees", b"attendees", "buffer_after", b"buffer_after", "buffer_before", b"buffer_before", "create_time", b"create_time", "delete_time", b"delete_time", "description", b"description", "end_time", b"end_time", "etag", b"etag", "expire_time", b"expire_time", "id", b"id", "location", b"location", "original_start_time", b"original_start_time", "overridden_rules", b"overridden_rules", "own_response", b"own_response", "owner_id", b"owner_id", "resource_ids", b"resource_ids", "role", b"role", "series_id", b"series_id", "start_time", b"start_time", "time_zone", b"time_zone", "title", b"title", "transparency", b"transparency", "ttl", b"ttl", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_id", b"actor_id", "all_day", b"all_day", "attendees", b"attendees", "buffer_after", b"buffer_after", "buffer_before", b"buffer_before", "create_time", b"create_time", "delete_time", b"delete_time", "description", b"description", "end_time", b"end_time", "etag", b"etag", "expire_time", b"expire_time", "id", b"id", "location", b"location", "no_reminders", b"no_reminders", "original_start_time", b"original_start_time", "overridden_rules", b"overridden_rules", "own_response", b"own_response", "owner_id", b"owner_id", "reminders", b"reminders", "resource_ids", b"resource_ids", "role", b"role", "series_id", b"series_id", "start_time", b"start_time", "time_zone", b"time_zone", "title", b"title", "transparency", b"transparency", "ttl", b"ttl", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -28,45 +28,45 @@ from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mas
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x61ppointments/v1/series.proto\x12\x0f\x61ppointments.v1\x1a\"appointments/v1/appointments.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xae\x06\n\x06Series\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08owner_id\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x10\n\x08location\x18\x05 \x01(\t\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\ttime_zone\x18\x08 \x01(\t\x12\x17\n\x0frecurrence_rule\x18\t \x01(\t\x12/\n\x0b\x61\x64\x64\x65\x64_times\x18\n \x03(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0e\x65xcluded_times\x18\x0b \x03(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\tattendees\x18\x0c \x03(\x0b\x32\x19.appointments.v1.Attendee\x12\x14\n\x0cresource_ids\x18\r \x03(\t\x12\x30\n\rbuffer_before\x18\x0e \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0c\x62uffer_after\x18\x0f \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1a\n\x12previous_series_id\x18\x10 \x01(\t\x12\x37\n\x13\x65xpanded_until_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x64\x65lete_time\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x15 \x01(\t\x12\x33\n\x0ctransparency\x18\x16 \x01(\x0e\x32\x1d.appointments.v1.Transparency\x12\x0f\n\x07\x61ll_day\x18\x17 \x01(\x08\"]\n\x12SeriesConflictInfo\x12\x38\n\x0boccurrences\x18\x01 \x03(\x0b\x32#.appointments.v1.OccurrenceConflict\x12\r\n\x05total\x18\x02 \x01(\x05\"\xa2\x01\n\x12OccurrenceConflict\x12\x37\n\x13original_start_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12=\n\x0c\x61ppointments\x18\x02 \x03(\x0b\x32\'.appointments.v1.ConflictingAppointment\x12\x14\n\x0cresource_ids\x18\x03 \x03(\t\"\x9b\x01\n\x13\x43reateSeriesRequest\x12\'\n\x06series\x18\x01 \x01(\x0b\x32\x17.appointments.v1.Series\x12\x30\n\x0bon_conflict\x18\x02 \x01(\x0e\x32\x1b.appointments.v1.OnConflict\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"w\n\x14\x43reateSeriesResponse\x12\'\n\x06series\x18\x01 \x01(\x0b\x32\x17.appointments.v1.Series\x12\x36\n\tconflicts\x18\x02 \x01(\x0b\x32#.appointments.v1.SeriesConflictInfo\"\x1e\n\x10GetSeriesRequest\x12\n\n\x02id\x18\x01 \x01(\t\"<\n\x11GetSeriesResponse\x12\'\n\x06series\x18\x01 \x01(\x0b\x32\x17.appointments.v1.Series\"P\n\x11ListSeriesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x14\n\x0cshow_deleted\x18\x03 \x01(\x08\"V\n\x12ListSeriesResponse\x12\'\n\x06series\x18\x01 \x03(\x0b\x32\x17.appointments.v1.Series\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xeb\x01\n\x13UpdateSeriesRequest\x12\'\n\x06series\x18\x01 \x01(\x0b\x32\x17.appointments.v1.Series\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x1b\n\x13\x66rom_appointment_id\x18\x03 \x01(\t\x12\x30\n\x0bon_conflict\x18\x04 \x01(\x0e\x32\x1b.appointments.v1.OnConflict\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\x12\x14\n\x0cinclude_past\x18\x06 \x01(\x08\"w\n\x14UpdateSeriesResponse\x12\'\n\x06series\x18\x01 \x01(\x0b\x32\x17.appointments.v1.Series\x12\x36\n\tconflicts\x18\x02 \x01(\x0b\x32#.appointments.v1.SeriesConflictInfo\"L\n\x13\x44\x65leteSeriesRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x1b\n\x13\x66rom_appointment_id\x18\x02 \x01(\t\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\"?\n\x14\x44\x65leteSeriesResponse\x12\'\n\x06series\x18\x01 \x01(\x0b\x32\x17.appointments.v1.Series\"U\n\x15UndeleteSeriesRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x30\n\x0bon_conflict\x18\x02 \x01(\x0e\x32\x1b.appointments.v1.OnConflict\"y\n\x16UndeleteSeriesResponse\x12\'\n\x06series\x18\x01 \x01(\x0b\x32\x17.appointments.v1.Series\x12\x36\n\tconflicts\x18\x02 \x01(\x0b\x32#.appointments.v1.SeriesConflictInfo*U\n\nOnConflict\x12\x1b\n\x17ON_CONFLICT_UNSPECIFIED\x10\x00\x12\x14\n\x10ON_CONFLICT_FAIL\x10\x01\x12\x14\n\x10ON_CONFLICT_SKIP\x10\x02\x32\xb4\x04\n\rSeriesService\x12[\n\x0c\x43reateSeries\x12$.appointments.v1.CreateSeriesRequest\x1a%.appointments.v1.CreateSeriesResponse\x12R\n\tGetSeries\x12!.appointments.v1.GetSeriesRequest\x1a\".appointments.v1.GetSeriesResponse\x12U\n\nListSeries\x12\".appointments.v1.ListSeriesRequest\x1a#.appointments.v1.ListSeriesResponse\x12[\n\x0cUpdateSeries\x12$.appointments.v1.UpdateSeriesRequest\x1a%.appointments.v1.UpdateSeriesResponse\x12[\n\x0c\x44\x65leteSeries\x12$.appointments.v1.DeleteSeriesRequest\x1a%.appointments.v1.DeleteSeriesResponse\x12\x61\n\x0eUndeleteSeries\x12&.appointments.v1.UndeleteSeriesRequest\x1a\'.appointments.v1.UndeleteSeriesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x61ppointments/v1/series.proto\x12\x0f\x61ppointments.v1\x1a\"appointments/v1/appointments.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd7\x06\n\x06Series\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08owner_id\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x10\n\x08location\x18\x05 \x01(\t\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\ttime_zone\x18\x08 \x01(\t\x12\x17\n\x0frecurrence_rule\x18\t \x01(\t\x12/\n\x0b\x61\x64\x64\x65\x64_times\x18\n \x03(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0e\x65xcluded_times\x18\x0b \x03(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\tattendees\x18\x0c \x03(\x0b\x32\x19.appointments.v1.Attendee\x12\x14\n\x0cresource_ids\x18\r \x03(\t\x12\x30\n\rbuffer_before\x18\x0e \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0c\x62uffer_after\x18\x0f \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1a\n\x12previous_series_id\x18\x10 \x01(\t\x12\x37\n\x13\x65xpanded_until_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x64\x65lete_time\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x15 \x01(\t\x12\x33\n\x0ctransparency\x18\x16 \x01(\x0e\x32\x1d.appointments.v1.Transparency\x12\x0f\n\x07\x61ll_day\x18\x17 \x01(\x08\x12\x11\n\treminders\x18! \x03(\x05\x12\x14\n\x0cno_reminders\x18\" \x01(\x08\"]\n\x12SeriesConflictInfo\x12\x38\n\x0boccurrences\x18\x01 \x03(\x0b\x32#.appointments.v1.OccurrenceConflict\x12\r\n\x05total\x18\x02 \x01(\x05\"\xa2\x01\n\x12OccurrenceConflict\x12\x37\n\x13original_start_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12=\n\x0c\x61ppointments\x18\x02 \x03(\x0b\x32\'.appointments.v1.ConflictingAppointment\x12\x14\n\x0cresource_ids\x18\x03 \x03(\t\"\x9b\x01\n\x13\x43reateSeriesRequest\x12\'\n\x06series\x18\x01 \x01(\x0b\x32\x17.appointments.v1.Series\x12\x30\n\x0bon_conflict\x18\x02 \x01(\x0e\x32\x1b.appointments.v1.OnConflict\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"w\n\x14\x43reateSeriesResponse\x12\'\n\x06series\x18\x01 \x01(\x0b\x32\x17.appointments.v1.Series\x12\x36\n\tconflicts\x18\x02 \x01(\x0b\x32#.appointments.v1.SeriesConflictInfo\"\x1e\n\x10GetSeriesRequest\x12\n\n\x02id\x18\x01 \x01(\t\"<\n\x11GetSeriesResponse\x12\'\n\x06series\x18\x01 \x01(\x0b\x32\x17.appointments.v1.Series\"P\n\x11ListSeriesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x14\n\x0cshow_deleted\x18\x03 \x01(\x08\"V\n\x12ListSeriesResponse\x12\'\n\x06series\x18\x01 \x03(\x0b\x32\x17.appointments.v1.Series\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xeb\x01\n\x13UpdateSeriesRequest\x12\'\n\x06series\x18\x01 \x01(\x0b\x32\x17.appointments.v1.Series\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x1b\n\x13\x66rom_appointment_id\x18\x03 \x01(\t\x12\x30\n\x0bon_conflict\x18\x04 \x01(\x0e\x32\x1b.appointments.v1.OnConflict\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\x12\x14\n\x0cinclude_past\x18\x06 \x01(\x08\"w\n\x14UpdateSeriesResponse\x12\'\n\x06series\x18\x01 \x01(\x0b\x32\x17.appointments.v1.Series\x12\x36\n\tconflicts\x18\x02 \x01(\x0b\x32#.appointments.v1.SeriesConflictInfo\"L\n\x13\x44\x65leteSeriesRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x1b\n\x13\x66rom_appointment_id\x18\x02 \x01(\t\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\"?\n\x14\x44\x65leteSeriesResponse\x12\'\n\x06series\x18\x01 \x01(\x0b\x32\x17.appointments.v1.Series\"U\n\x15UndeleteSeriesRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x30\n\x0bon_conflict\x18\x02 \x01(\x0e\x32\x1b.appointments.v1.OnConflict\"y\n\x16UndeleteSeriesResponse\x12\'\n\x06series\x18\x01 \x01(\x0b\x32\x17.appointments.v1.Series\x12\x36\n\tconflicts\x18\x02 \x01(\x0b\x32#.appointments.v1.SeriesConflictInfo*U\n\nOnConflict\x12\x1b\n\x17ON_CONFLICT_UNSPECIFIED\x10\x00\x12\x14\n\x10ON_CONFLICT_FAIL\x10\x01\x12\x14\n\x10ON_CONFLICT_SKIP\x10\x02\x32\xb4\x04\n\rSeriesService\x12[\n\x0c\x43reateSeries\x12$.appointments.v1.CreateSeriesRequest\x1a%.appointments.v1.CreateSeriesResponse\x12R\n\tGetSeries\x12!.appointments.v1.GetSeriesRequest\x1a\".appointments.v1.GetSeriesResponse\x12U\n\nListSeries\x12\".appointments.v1.ListSeriesRequest\x1a#.appointments.v1.ListSeriesResponse\x12[\n\x0cUpdateSeries\x12$.appointments.v1.UpdateSeriesRequest\x1a%.appointments.v1.UpdateSeriesResponse\x12[\n\x0c\x44\x65leteSeries\x12$.appointments.v1.DeleteSeriesRequest\x1a%.appointments.v1.DeleteSeriesResponse\x12\x61\n\x0eUndeleteSeries\x12&.appointments.v1.UndeleteSeriesRequest\x1a\'.appointments.v1.UndeleteSeriesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'appointments.v1.series_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ONCONFLICT']._serialized_start=2516
-  _globals['_ONCONFLICT']._serialized_end=2601
+  _globals['_ONCONFLICT']._serialized_start=2557
+  _globals['_ONCONFLICT']._serialized_end=2642
   _globals['_SERIES']._serialized_start=185
-  _globals['_SERIES']._serialized_end=999
-  _globals['_SERIESCONFLICTINFO']._serialized_start=1001
-  _globals['_SERIESCONFLICTINFO']._serialized_end=1094
-  _globals['_OCCURRENCECONFLICT']._serialized_start=1097
-  _globals['_OCCURRENCECONFLICT']._serialized_end=1259
-  _globals['_CREATESERIESREQUEST']._serialized_start=1262
-  _globals['_CREATESERIESREQUEST']._serialized_end=1417
-  _globals['_CREATESERIESRESPONSE']._serialized_start=1419
-  _globals['_CREATESERIESRESPONSE']._serialized_end=1538
-  _globals['_GETSERIESREQUEST']._serialized_start=1540
-  _globals['_GETSERIESREQUEST']._serialized_end=1570
-  _globals['_GETSERIESRESPONSE']._serialized_start=1572
-  _globals['_GETSERIESRESPONSE']._serialized_end=1632
-  _globals['_LISTSERIESREQUEST']._serialized_start=1634
-  _globals['_LISTSERIESREQUEST']._serialized_end=1714
-  _globals['_LISTSERIESRESPONSE']._serialized_start=1716
-  _globals['_LISTSERIESRESPONSE']._serialized_end=1802
-  _globals['_UPDATESERIESREQUEST']._serialized_start=1805
-  _globals['_UPDATESERIESREQUEST']._serialized_end=2040
-  _globals['_UPDATESERIESRESPONSE']._serialized_start=2042
-  _globals['_UPDATESERIESRESPONSE']._serialized_end=2161
-  _globals['_DELETESERIESREQUEST']._serialized_start=2163
-  _globals['_DELETESERIESREQUEST']._serialized_end=2239
-  _globals['_DELETESERIESRESPONSE']._serialized_start=2241
-  _globals['_DELETESERIESRESPONSE']._serialized_end=2304
-  _globals['_UNDELETESERIESREQUEST']._serialized_start=2306
-  _globals['_UNDELETESERIESREQUEST']._serialized_end=2391
-  _globals['_UNDELETESERIESRESPONSE']._serialized_start=2393
-  _globals['_UNDELETESERIESRESPONSE']._serialized_end=2514
-  _globals['_SERIESSERVICE']._serialized_start=2604
-  _globals['_SERIESSERVICE']._serialized_end=3168
+  _globals['_SERIES']._serialized_end=1040
+  _globals['_SERIESCONFLICTINFO']._serialized_start=1042
+  _globals['_SERIESCONFLICTINFO']._serialized_end=1135
+  _globals['_OCCURRENCECONFLICT']._serialized_start=1138
+  _globals['_OCCURRENCECONFLICT']._serialized_end=1300
+  _globals['_CREATESERIESREQUEST']._serialized_start=1303
+  _globals['_CREATESERIESREQUEST']._serialized_end=1458
+  _globals['_CREATESERIESRESPONSE']._serialized_start=1460
+  _globals['_CREATESERIESRESPONSE']._serialized_end=1579
+  _globals['_GETSERIESREQUEST']._serialized_start=1581
+  _globals['_GETSERIESREQUEST']._serialized_end=1611
+  _globals['_GETSERIESRESPONSE']._serialized_start=1613
+  _globals['_GETSERIESRESPONSE']._serialized_end=1673
+  _globals['_LISTSERIESREQUEST']._serialized_start=1675
+  _globals['_LISTSERIESREQUEST']._serialized_end=1755
+  _globals['_LISTSERIESRESPONSE']._serialized_start=1757
+  _globals['_LISTSERIESRESPONSE']._serialized_end=1843
+  _globals['_UPDATESERIESREQUEST']._serialized_start=1846
+  _globals['_UPDATESERIESREQUEST']._serialized_end=2081
+  _globals['_UPDATESERIESRESPONSE']._serialized_start=2083
+  _globals['_UPDATESERIESRESPONSE']._serialized_end=2202
+  _globals['_DELETESERIESREQUEST']._serialized_start=2204
+  _globals['_DELETESERIESREQUEST']._serialized_end=2280
+  _globals['_DELETESERIESRESPONSE']._serialized_start=2282
+  _globals['_DELETESERIESRESPONSE']._serialized_end=2345
+  _globals['_UNDELETESERIESREQUEST']._serialized_start=2347
+  _globals['_UNDELETESERIESREQUEST']._serialized_end=2432
+  _globals['_UNDELETESERIESRESPONSE']._serialized_start=2434
+  _globals['_UNDELETESERIESRESPONSE']._serialized_end=2555
+  _globals['_SERIESSERVICE']._serialized_start=2645
+  _globals['_SERIESSERVICE']._serialized_end=3209
 # @@protoc_insertion_point(module_scope)

@@ -76,6 +76,8 @@ class Series(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     TRANSPARENCY_FIELD_NUMBER: _builtins.int
     ALL_DAY_FIELD_NUMBER: _builtins.int
+    REMINDERS_FIELD_NUMBER: _builtins.int
+    NO_REMINDERS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """A UUID. Output only."""
     owner_id: _builtins.str
@@ -104,6 +106,8 @@ class Series(_message.Message):
     """Whether it is about whole days: both ends must be the first instant of a day in `time_zone`. It recurs by date, and each
     occurrence is as many days as the first.
     """
+    no_reminders: _builtins.bool
+    """As in Appointment, of each occurrence."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """The first occurrence. Its wall time in `time_zone` is what recurs. Required."""
@@ -152,6 +156,10 @@ class Series(_message.Message):
     def delete_time(self) -> _timestamp_pb2.Timestamp:
         """Output only."""
 
+    @_builtins.property
+    def reminders(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """As in Appointment, of each occurrence."""
+
     def __init__(
         self,
         *,
@@ -178,10 +186,12 @@ class Series(_message.Message):
         etag: _builtins.str = ...,
         transparency: _appointments_pb2.Transparency.ValueType = ...,
         all_day: _builtins.bool = ...,
+        reminders: _abc.Iterable[_builtins.int] | None = ...,
+        no_reminders: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["buffer_after", b"buffer_after", "buffer_before", b"buffer_before", "create_time", b"create_time", "delete_time", b"delete_time", "end_time", b"end_time", "expanded_until_time", b"expanded_until_time", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["added_times", b"added_times", "all_day", b"all_day", "attendees", b"attendees", "buffer_after", b"buffer_after", "buffer_before", b"buffer_before", "create_time", b"create_time", "delete_time", b"delete_time", "description", b"description", "end_time", b"end_time", "etag", b"etag", "excluded_times", b"excluded_times", "expanded_until_time", b"expanded_until_time", "id", b"id", "location", b"location", "owner_id", b"owner_id", "previous_series_id", b"previous_series_id", "recurrence_rule", b"recurrence_rule", "resource_ids", b"resource_ids", "start_time", b"start_time", "time_zone", b"time_zone", "title", b"title", "transparency", b"transparency", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added_times", b"added_times", "all_day", b"all_day", "attendees", b"attendees", "buffer_after", b"buffer_after", "buffer_before", b"buffer_before", "create_time", b"create_time", "delete_time", b"delete_time", "description", b"description", "end_time", b"end_time", "etag", b"etag", "excluded_times", b"excluded_times", "expanded_until_time", b"expanded_until_time", "id", b"id", "location", b"location", "no_reminders", b"no_reminders", "owner_id", b"owner_id", "previous_series_id", b"previous_series_id", "recurrence_rule", b"recurrence_rule", "reminders", b"reminders", "resource_ids", b"resource_ids", "start_time", b"start_time", "time_zone", b"time_zone", "title", b"title", "transparency", b"transparency", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -492,11 +492,12 @@ def _spec_of(item: Item) -> Spec:
 
 
 def _merged(current: Spec, wanted: Spec) -> Spec:
-    """What the file says, with what it cannot say as it is: guests, resources, buffers."""
+    """What the file says, with what it cannot say as it is: guests, resources, buffers, reminders."""
     merged = replace(
         wanted,
         attendees=current.attendees,
         resource_ids=current.resource_ids,
+        reminders=current.reminders,
         buffer_before=wanted.buffer_before or current.buffer_before,
         buffer_after=wanted.buffer_after or current.buffer_after,
     )

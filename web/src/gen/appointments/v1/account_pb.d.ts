@@ -111,6 +111,15 @@ export declare type User = Message<"appointments.v1.User"> & {
    * @generated from field: appointments.v1.BookingRules booking_rules = 20;
    */
   bookingRules?: BookingRules | undefined;
+
+  /**
+   * How many minutes before the start the person is reminded by mail of their appointments that have no `reminders` of their
+   * own, and of what they have accepted from others: at most 5, each once, from 0 to 40,320 (28 days). Empty: not at all.
+   * It is mailed to `email`, once that is confirmed.
+   *
+   * @generated from field: repeated int32 default_reminders = 21;
+   */
+  defaultReminders: number[];
 };
 
 /**
@@ -229,7 +238,8 @@ export declare type UpdateCurrentUserRequest = Message<"appointments.v1.UpdateCu
   user?: User | undefined;
 
   /**
-   * `display_name`, `time_zone`, `hours`, `booking_rules` (AIP-134). Empty: all that are populated. "*": all of them.
+   * `display_name`, `time_zone`, `hours`, `booking_rules`, `default_reminders` (AIP-134). Empty: all that are populated. "*":
+   * all of them.
    *
    * @generated from field: google.protobuf.FieldMask update_mask = 2;
    */
@@ -557,7 +567,7 @@ export declare const AccountService: GenService<{
     output: typeof GetCurrentUserResponseSchema;
   },
   /**
-   * Changes the display name, the time zone, the hours or the rules of booking.
+   * Changes the display name, the time zone, the hours, the rules of booking or the reminders by default.
    *
    * - INVALID_ARGUMENT: a field is out of bounds, or the mask has an unknown or output-only path.
    *

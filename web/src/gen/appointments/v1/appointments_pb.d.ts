@@ -202,6 +202,25 @@ export declare type Appointment = Message<"appointments.v1.Appointment"> & {
    * @generated from field: appointments.v1.AttendeeResponse own_response = 32;
    */
   ownResponse: AttendeeResponse;
+
+  /**
+   * How many minutes before its start its owner is reminded of it by mail: at most 5, each once, from 0 to 40,320 (28 days).
+   * Empty: as `default_reminders` of the account says, now and whenever that changes, unless `no_reminders`. Only the owner
+   * sees and sets them: attendees with an account are reminded as their own account says, once they have accepted.
+   *
+   * A list of minutes and a switch, not a message: a default can be said and unsaid with one update mask, and minutes are
+   * what people choose from. In an update, either of the two in the mask replaces both.
+   *
+   * @generated from field: repeated int32 reminders = 33;
+   */
+  reminders: number[];
+
+  /**
+   * Nobody is reminded of it, whatever the account's default. Not together with `reminders`.
+   *
+   * @generated from field: bool no_reminders = 34;
+   */
+  noReminders: boolean;
 };
 
 /**

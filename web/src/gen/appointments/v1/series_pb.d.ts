@@ -183,6 +183,20 @@ export declare type Series = Message<"appointments.v1.Series"> & {
    * @generated from field: bool all_day = 23;
    */
   allDay: boolean;
+
+  /**
+   * As in Appointment, of each occurrence.
+   *
+   * @generated from field: repeated int32 reminders = 33;
+   */
+  reminders: number[];
+
+  /**
+   * As in Appointment, of each occurrence.
+   *
+   * @generated from field: bool no_reminders = 34;
+   */
+  noReminders: boolean;
 };
 
 /**
