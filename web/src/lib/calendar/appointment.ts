@@ -31,6 +31,8 @@ export interface Spec {
   readonly free: boolean;
   /** It is about whole days: both ends are midnights of its zone. */
   readonly allDay: boolean;
+  /** Minutes before the start at which its owner is reminded; null: as their account says. */
+  readonly reminders: readonly number[] | null;
 }
 
 /** What a field is unless somebody says otherwise. */
@@ -40,6 +42,7 @@ export const PLAIN = {
   bufferAfter: 0,
   free: false,
   allDay: false,
+  reminders: null,
 } as const;
 
 /** What the server has booked. */
@@ -91,6 +94,7 @@ export function fromMessage(message: Appointment): Booked {
     bufferAfter: message.bufferAfter ? durationMs(message.bufferAfter) : 0,
     free: message.transparency === Transparency.TRANSPARENT,
     allDay: message.allDay,
+    reminders: message.noReminders ? [] : message.reminders.length > 0 ? message.reminders : null,
   };
 }
 
@@ -99,7 +103,7 @@ export function toMessage(
   spec: Partial<Spec>,
   { id = "", etag = "" }: { id?: string; etag?: string } = {},
 ): Appointment {
-  const { start, end, attendees, resourceIds, bufferBefore, bufferAfter, free, ...plain } = spec;
+  const { start, end, attendees, resourceIds, bufferBefore, bufferAfter, free, reminders, ...plain } = spec;
   return create(AppointmentSchema, {
     id,
     etag,
@@ -110,6 +114,7 @@ export function toMessage(
     ...(bufferBefore === undefined ? {} : { bufferBefore: durationFromMs(bufferBefore) }),
     ...(bufferAfter === undefined ? {} : { bufferAfter: durationFromMs(bufferAfter) }),
     ...(free === undefined ? {} : { transparency: free ? Transparency.TRANSPARENT : Transparency.OPAQUE }),
+    ...(reminders ? { reminders: [...reminders], noReminders: reminders.length === 0 } : {}),
     ...(attendees ? { attendees: attendees.map((person) => create(AttendeeSchema, person)) } : {}),
   });
 }
@@ -128,6 +133,7 @@ export const FIELDS: Readonly<Record<keyof Spec, string>> = {
   bufferAfter: "buffer_after",
   free: "transparency",
   allDay: "all_day",
+  reminders: "reminders",
 };
 
 /** The time that it takes, buffers included; null if it takes none. */

@@ -22,6 +22,8 @@ export interface Draft {
   free: boolean;
   /** Then `starts` and `ends` are midnights, and the last day is the one before `ends`. */
   allDay: boolean;
+  /** Minutes before the start; null: as the account says. */
+  reminders: number[] | null;
   /** The rule by which it repeats; "" if it does not. */
   rule: string;
 }
@@ -57,6 +59,7 @@ export function draftOf(base: Booked): Draft {
     bufferAfter: Math.round(base.bufferAfter / MINUTE),
     free: base.free,
     allDay: base.allDay,
+    reminders: base.reminders && [...base.reminders],
     rule: "",
   };
 }
@@ -141,6 +144,7 @@ export function specOf(draft: Draft): Spec {
     bufferAfter: draft.free ? 0 : buffer(draft.bufferAfter, draft.base?.bufferAfter),
     free: draft.free,
     allDay: draft.allDay,
+    reminders: draft.reminders && [...draft.reminders],
   };
 }
 
@@ -155,6 +159,7 @@ export type FieldName =
   | "people"
   | "resources"
   | "buffers"
+  | "reminders"
   | "repeat";
 
 const FIELD_OF: Readonly<Record<string, FieldName>> = {
@@ -169,6 +174,8 @@ const FIELD_OF: Readonly<Record<string, FieldName>> = {
   buffer_before: "buffers",
   buffer_after: "buffers",
   all_day: "starts",
+  reminders: "reminders",
+  no_reminders: "reminders",
   recurrence_rule: "repeat",
 };
 

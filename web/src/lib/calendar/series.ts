@@ -217,9 +217,10 @@ const onConflict = (skip: boolean): OnConflict => (skip ? OnConflict.SKIP : OnCo
 function fieldsOf(spec: Spec): Exclude<MessageInitShape<typeof SeriesSchema>, Series> {
   const { title, description, location, startTime, endTime, timeZone, attendees, resourceIds, ...rest } =
     toMessage(spec);
-  const { bufferBefore, bufferAfter, transparency, allDay } = rest;
+  const { bufferBefore, bufferAfter, transparency, allDay, reminders, noReminders } = rest;
   return {
     ...{ title, description, location, timeZone, attendees, resourceIds, transparency, allDay },
+    ...{ reminders, noReminders },
     ...(startTime ? { startTime } : {}),
     ...(endTime ? { endTime } : {}),
     ...(bufferBefore ? { bufferBefore } : {}),

@@ -15,7 +15,7 @@ const UNSET = "UTC";
 /** Who has signed in on this browser before. */
 const RETURNING = "appointments.returning";
 
-type Updatable = "displayName" | "timeZone" | "hours";
+type Updatable = "displayName" | "timeZone" | "hours" | "defaultReminders";
 type News = "signed in" | "signed out" | "changed";
 
 class Session {
@@ -85,12 +85,13 @@ class Session {
     this.#tabs.postMessage("signed out" satisfies News);
   }
 
-  /** The account's name, zone or hours. */
+  /** The account's name, zone, hours or reminders. */
   async update(change: Pick<MessageInitShape<typeof UserSchema>, Updatable>): Promise<void> {
     const paths = [
       ...(change.displayName === undefined ? [] : ["display_name"]),
       ...(change.timeZone === undefined ? [] : ["time_zone"]),
       ...(change.hours === undefined ? [] : ["hours"]),
+      ...(change.defaultReminders === undefined ? [] : ["default_reminders"]),
     ];
     const { user } = await accountService.updateCurrentUser({ user: change, updateMask: { paths } });
     if (user) this.#enter(user);
