@@ -435,7 +435,8 @@ async def test_what_guests_have_accepted_is_given_back_by_a_file_too(db: Databas
 async def exported(db: Database, owner: UUID) -> bytes:
     """Everything, as it can be downloaded."""
     found = await content.everything(db, owner)
-    return b"".join([piece async for piece in content.calendar(found, name="All", now=datetime.now(UTC))])
+    pieces = content.calendar(found, name="All", now=datetime.now(UTC), with_reminders=True)
+    return b"".join([piece async for piece in pieces])
 
 
 def check(data: bytes) -> None:
@@ -451,6 +452,37 @@ def told(found: list[Appointment]) -> list[object]:
     return [(each.spec, each.original_start_at, bool(each.series_text)) for each in found]
 
 
+async def test_reminders_are_read_and_alarms_are_not(db: Database, owner: UUID) -> None:
+    """What this service wrote comes back; what is no reminder is noted; alarms of other programs are no mail."""
+    alarm = ("BEGIN:VALARM", "ACTION:DISPLAY", "TRIGGER:-PT10M", "END:VALARM")
+    times = [(wall(TEN + number * HOUR), wall(TEN + (number + 1) * HOUR)) for number in range(4)]
+    file = ics(
+        event("a", *times[0], "X-APPOINTMENTS-REMINDERS:30,0"),
+        event("b", *times[1], "X-APPOINTMENTS-REMINDERS:NONE"),
+        event("c", *times[2], "X-APPOINTMENTS-REMINDERS:5,1e3,99999999999999999999"),
+        event("d", *times[3], *alarm),
+    )
+    items = await load(db, owner, file)
+    assert [[30, 0], [], None, None] == [each.reminders for each in await everything(db, owner)]
+    said = "X-APPOINTMENTS-REMINDERS: '5,1e3,99999999999999999999' are no reminders; they are left out"
+    assert [[], [], [said], []] == [[note.text for note in item.notes] for item in items]
+    assert states(await load(db, owner, file)) == ["UNCHANGED"] * 4
+
+
+async def test_only_exports_have_reminders(db: Database, owner: UUID) -> None:
+    """Whoever else reads a feed is not to be alarmed."""
+    await booking.create(db, owner, replace(spec(TEN), reminders=(90,)))
+    data = await exported(db, owner)
+    check(data)
+    calendar: Any = icalendar.Calendar.from_ical(data)
+    (alarm,) = calendar.walk("VALARM")
+    assert ("DISPLAY", timedelta(minutes=-90)) == (alarm["ACTION"], alarm["TRIGGER"].dt)
+    found = await content.everything(db, owner)
+    feed = b"".join([piece async for piece in content.calendar(found, name="All", now=datetime.now(UTC))])
+    assert b"REMINDERS" not in feed
+    assert b"VALARM" not in feed
+
+
 async def test_an_export_imported_into_an_empty_account_is_the_same_calendar(
     db: Database, owner: UUID, stranger: UUID
 ) -> None:
@@ -460,14 +492,14 @@ async def test_an_export_imported_into_an_empty_account_is_the_same_calendar(
     text = 'Tea; "two", \\n Größe 山\nEND:VEVENT'
     for each in (
         replace(spec(TEN - 50 * HOUR), description=text, location="Room, 5", buffer_before=timedelta(minutes=10)),
-        replace(spec(midnight, timedelta(days=2)), time_zone=zone, all_day=True),
-        replace(spec(TEN), transparent=True),
+        replace(spec(midnight, timedelta(days=2)), time_zone=zone, all_day=True, reminders=()),
+        replace(spec(TEN), transparent=True, reminders=(1440, 10)),
         spec(datetime(2030, 10, 27, 1, 30, tzinfo=UTC)),  # 02:30 for the second time
     ):
         await booking.create(db, owner, each)
     start = datetime.now(UTC).replace(hour=15, minute=0, second=0, microsecond=0) + timedelta(days=1)
     weekly = SeriesSpec(
-        replace(spec(start), time_zone=zone, buffer_after=timedelta(minutes=5)), "FREQ=WEEKLY",
+        replace(spec(start), time_zone=zone, buffer_after=timedelta(minutes=5), reminders=(15,)), "FREQ=WEEKLY",
         (start + timedelta(hours=5),), (start + timedelta(weeks=1),),
     )  # fmt: skip
     booked = await series_booking.create(db, owner, weekly)

@@ -73,7 +73,7 @@ class Calendars:
         user_id = await self._recorded(request, "ics")
         found = await content.everything(self._db, user_id)
         headers = HIDDEN | {"Cache-Control": "no-store", "Content-Disposition": 'attachment; filename="calendar.ics"'}
-        pieces = content.calendar(found, name="Calendar", now=datetime.now(UTC))
+        pieces = content.calendar(found, name="Calendar", now=datetime.now(UTC), with_reminders=True)
         return StreamingResponse(pieces, headers=headers, media_type=MEDIA_TYPE)
 
     async def _export_json(self, request: Request) -> Response:

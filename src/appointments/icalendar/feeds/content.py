@@ -109,8 +109,13 @@ async def _recurring(db: Database, found: Sequence[Series]) -> list[Recurring]:
     return [Recurring(each, tuple(changed[each.id_text]), tuple(off[each.id_text])) for each in found]
 
 
-async def calendar(content: Content, *, name: str, now: datetime, is_busy_only: bool = False) -> AsyncIterator[bytes]:
-    """Appointments and series as one iCalendar object, in pieces; other requests get their turn in between."""
+async def calendar(
+    content: Content, *, name: str, now: datetime, is_busy_only: bool = False, with_reminders: bool = False
+) -> AsyncIterator[bytes]:
+    """Appointments and series as one iCalendar object, in pieces; other requests get their turn in between.
+
+    Reminders are for their owner: whoever else reads a feed is not to be alarmed.
+    """
     head = ["BEGIN:VCALENDAR", "VERSION:2.0", f"PRODID:{ical.PRODUCT}", "CALSCALE:GREGORIAN", "METHOD:PUBLISH"]
     head += [f"X-WR-CALNAME:{_text(name)}", f"NAME:{_text(name)}"]
     head += [f"REFRESH-INTERVAL;VALUE=DURATION:{REFRESH}", f"X-PUBLISHED-TTL:{REFRESH}"]
@@ -126,27 +131,29 @@ async def calendar(content: Content, *, name: str, now: datetime, is_busy_only: 
     for start in range(0, len(content.recurring), PIECE):
         lines: list[str] = []
         for recurring in content.recurring[start : start + PIECE]:
-            _add_series(lines, recurring, is_busy_only=is_busy_only)
+            _add_series(lines, recurring, is_busy_only=is_busy_only, with_reminders=with_reminders)
         yield _lines(lines)
         await asyncio.sleep(0)
     for start in range(0, len(content.singles), PIECE):
         lines = []
         for each in content.singles[start : start + PIECE]:
-            _add_event(lines, each, is_busy_only=is_busy_only)
+            _add_event(lines, each, is_busy_only=is_busy_only, with_reminders=with_reminders)
         yield _lines(lines)
         await asyncio.sleep(0)
     yield b"END:VCALENDAR\r\n"
 
 
-def _add_event(lines: list[str], each: Appointment, *, is_busy_only: bool, of: tuple[str, ...] = ()) -> None:
+def _add_event(
+    lines: list[str], each: Appointment, *, is_busy_only: bool, with_reminders: bool, of: tuple[str, ...] = ()
+) -> None:
     """An appointment; ``of`` is its UID and RECURRENCE-ID, where it is an occurrence."""
     lines.append("BEGIN:VEVENT")
     lines += of or (f"UID:{each.id_text}",)
     lines += _times(each)
-    _add_rest(lines, each, is_busy_only=is_busy_only)
+    _add_rest(lines, each, is_busy_only=is_busy_only, with_reminders=with_reminders)
 
 
-def _add_series(lines: list[str], recurring: Recurring, *, is_busy_only: bool) -> None:
+def _add_series(lines: list[str], recurring: Recurring, *, is_busy_only: bool, with_reminders: bool) -> None:
     series, spec = recurring.series, recurring.series.spec
     zone = series.time_zone
 
@@ -165,13 +172,13 @@ def _add_series(lines: list[str], recurring: Recurring, *, is_busy_only: bool) -
         lines.append(f"RDATE{kind}:{dates(series.added)}")
     if off := sorted({*series.excluded, *recurring.off}):
         lines.append(f"EXDATE{kind}:{dates(off)}")
-    _add_rest(lines, series, is_busy_only=is_busy_only)
+    _add_rest(lines, series, is_busy_only=is_busy_only, with_reminders=with_reminders)
     for wall, occurrence in recurring.changed:
         of = (f"UID:{series.id_text}", f"RECURRENCE-ID{kind}:{dates([wall])}")
-        _add_event(lines, occurrence, is_busy_only=is_busy_only, of=of)
+        _add_event(lines, occurrence, is_busy_only=is_busy_only, with_reminders=with_reminders, of=of)
 
 
-def _add_rest(lines: list[str], each: Appointment | Series, *, is_busy_only: bool) -> None:
+def _add_rest(lines: list[str], each: Appointment | Series, *, is_busy_only: bool, with_reminders: bool) -> None:
     """What is the same for appointments and series, and the end."""
     updated = _utc(each.updated_at)
     lines += (
@@ -196,6 +203,12 @@ def _add_rest(lines: list[str], each: Appointment | Series, *, is_busy_only: boo
             lines.append(f"X-APPOINTMENTS-BUFFER-BEFORE:PT{each.buffer_before}S")
         if each.buffer_after:
             lines.append(f"X-APPOINTMENTS-BUFFER-AFTER:PT{each.buffer_after}S")
+    if with_reminders and each.reminders is not None:
+        # Other programs show alarms. An import here reads that these were to come by mail.
+        lines.append(f"X-APPOINTMENTS-REMINDERS:{','.join(map(str, each.reminders)) or 'NONE'}")
+        for minutes in each.reminders:
+            lines += ("BEGIN:VALARM", "ACTION:DISPLAY", f"DESCRIPTION:{_text(each.title)}", f"TRIGGER:-PT{minutes}M")
+            lines.append("END:VALARM")
     lines.append("END:VEVENT")
 
 

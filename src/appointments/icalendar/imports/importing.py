@@ -349,7 +349,12 @@ class _Import:
             raise await conflicts.found(self._connection, self._owner_id, spec, besides=appointment_id)
 
     async def _insert(self, wanted: Sequence[tuple[UUID, Spec]]) -> set[UUID]:
-        values = _columns([to_values(spec) | {"id": each, "transparent": spec.transparent} for each, spec in wanted])
+        values = _columns(
+            [
+                to_values(spec) | {"id": each, "transparent": spec.transparent, "reminders": _as_text(spec.reminders)}
+                for each, spec in wanted
+            ]
+        )
         rows = await self._connection.fetch(BOOK, values | {"owner_id": self._owner_id} | self._cause.values)
         return {row[0] for row in rows}
 
@@ -492,12 +497,12 @@ def _spec_of(item: Item) -> Spec:
 
 
 def _merged(current: Spec, wanted: Spec) -> Spec:
-    """What the file says, with what it cannot say as it is: guests, resources, buffers, reminders."""
+    """What the file says, with what it cannot say as it is: guests, resources, buffers."""
     merged = replace(
         wanted,
         attendees=current.attendees,
         resource_ids=current.resource_ids,
-        reminders=current.reminders,
+        reminders=current.reminders if wanted.reminders is None else wanted.reminders,
         buffer_before=wanted.buffer_before or current.buffer_before,
         buffer_after=wanted.buffer_after or current.buffer_after,
     )
@@ -506,6 +511,11 @@ def _merged(current: Spec, wanted: Spec) -> Spec:
 
 def _transparent(spec: Spec) -> Spec:
     return replace(spec, transparent=True, resource_ids=(), buffer_before=NO_TIME, buffer_after=NO_TIME)
+
+
+def _as_text(reminders: tuple[int, ...] | None) -> str | None:
+    # PostgreSQL has no arrays of arrays of different lengths, so each is the text of one.
+    return None if reminders is None else f"{{{','.join(map(str, reminders))}}}"
 
 
 def _sayable(spec: Spec) -> Spec:
@@ -585,10 +595,10 @@ BOOK = Statement(
             %(id)s::uuid[], %(title)s::text[], %(description)s::text[], %(location)s::text[],
             %(start_at)s::timestamptz[], %(end_at)s::timestamptz[], %(time_zone)s::text[], %(attendees)s::jsonb[],
             %(buffer_before)s::integer[], %(buffer_after)s::integer[], %(all_day)s::boolean[],
-            %(transparent)s::boolean[]
+            %(transparent)s::boolean[], %(reminders)s::text[]
         ) AS asked (
             id, title, description, location, start_at, end_at, time_zone, attendees, buffer_before, buffer_after,
-            all_day, transparent
+            all_day, transparent, reminders
         )
     ), taken AS (
         INSERT INTO bookings (appointment_id, subject_id, during)
@@ -601,10 +611,11 @@ BOOK = Statement(
     ), created AS (
         INSERT INTO appointments (
             id, owner_id, title, description, location, start_at, end_at, time_zone, attendees,
-            created_at, updated_at, version, buffer_before, buffer_after, all_day, transparent, actor_id
+            created_at, updated_at, version, buffer_before, buffer_after, all_day, transparent, actor_id, reminders
         )
         SELECT id, %(owner_id)s::uuid, title, description, location, start_at, end_at, time_zone, attendees,
-               now(), now(), 1, buffer_before, buffer_after, all_day, transparent, %(actor_id)s::uuid
+               now(), now(), 1, buffer_before, buffer_after, all_day, transparent, %(actor_id)s::uuid,
+               reminders::integer[]
         FROM asked WHERE transparent OR id IN (SELECT appointment_id FROM taken)
         RETURNING id, owner_id, actor_id, version, created_at, updated_at
     ), {of_owner("appointment.created", "created")}
@@ -633,7 +644,8 @@ CHANGE = Statement(
         start_at = %(start_at)s::timestamptz, end_at = %(end_at)s::timestamptz, time_zone = %(time_zone)s::text,
         buffer_before = %(buffer_before)s::integer, buffer_after = %(buffer_after)s::integer,
         all_day = %(all_day)s::boolean, transparent = %(transparent)s::boolean, overrides = %(fields)s::text[],
-        resource_ids = CASE WHEN NOT %(transparent)s::boolean THEN resource_ids END
+        resource_ids = CASE WHEN NOT %(transparent)s::boolean THEN resource_ids END,
+        reminders = %(reminders)s::integer[]
     WHERE series_id = %(series_id)s::uuid AND original_start_at = %(original_start_at)s::timestamptz
     RETURNING id
     """

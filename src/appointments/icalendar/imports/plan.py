@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from appointments.calendar import reminders
 from appointments.calendar.appointment import NO_TIME, Spec
 from appointments.calendar.recurrence import BadRule, parse
 from appointments.calendar.series import FARTHEST, MOST, SeriesSpec, day_begins
@@ -284,6 +285,7 @@ def _spec(event: _Event, *, in_zone: bool = False) -> Spec:
         _title(event), begin, end, zone,
         _text(event, "DESCRIPTION", 10_000), _text(event, "LOCATION", 500),
         buffer_before=before, buffer_after=after, transparent=is_transparent, all_day=all_day,
+        reminders=_reminders(event),
     )  # fmt: skip
 
 
@@ -384,6 +386,22 @@ def _length(line: Line) -> timedelta:
 def _buffer(event: _Event, name: str) -> timedelta:
     line = event.only(name)
     return _length(line) if line else NO_TIME
+
+
+def _reminders(event: _Event) -> tuple[int, ...] | None:
+    """What this service exports. Alarms of other programs are theirs: nobody asked to get them by mail."""
+    line = event.only("X-APPOINTMENTS-REMINDERS")
+    if line is None:
+        return None
+    value = line.value.strip()
+    if value == "NONE":
+        return ()
+    parts = value.split(",")
+    found = tuple(int(each) for each in parts if each.isdecimal() and len(each) <= len(str(reminders.FARTHEST)))
+    if len(found) < len(parts) or reminders.violations(found, line.name):
+        event.note(line, f"{line.name}: {value[:50]!r} are no reminders; they are left out")
+        return None
+    return found
 
 
 def _when(event: _Event, clock: Clock, *, all_day: bool) -> datetime:
