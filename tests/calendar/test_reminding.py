@@ -254,6 +254,22 @@ async def test_a_worker_that_dies_before_it_has_noted_the_time_reminds_once(hous
     assert [] == await house.run()
 
 
+async def test_somebody_else_looks_while_a_killed_worker_still_has_the_job(house: House) -> None:
+    """Its lease lasts for a minute, and nobody's reminder may be that late."""
+    await house.book("in time", TEN, 10)
+    house.clock.time = TEN - 11 * MINUTE
+    assert [] == await house.run()
+    await execute(
+        house.db,
+        "UPDATE jobs SET lease = gen_random_uuid(), due_at = %(at)s WHERE kind = 'reminders'",
+        at=house.clock.time + HOUR,
+    )
+    came = await house.run_until(TEN - 8 * MINUTE, timedelta(seconds=5))
+    ((at, title),) = came
+    assert "in time" == title
+    assert timedelta() <= at - (TEN - 10 * MINUTE) < MINUTE
+
+
 async def test_a_change_that_commits_late_is_seen(house: House) -> None:
     """Its moment passed before it was there to be seen, in the short time that its transaction took."""
     house.clock.time = TEN - 10 * MINUTE + timedelta(seconds=5)

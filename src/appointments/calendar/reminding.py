@@ -75,15 +75,22 @@ class Reminding:
 
     def kinds(self) -> list[Kind]:
         """The kinds of jobs."""
-        return [Kind(JOB, self._look, every=EVERY)]
+        return [Kind(JOB, self._look, every=EVERY), Kind(f"{JOB}.late", self._look_if_late, every=EVERY)]
 
     def writers(self) -> dict[str, Writer]:
         """The writer of the letters."""
         return {REMINDER: Writer(self._write)}
 
+    async def _look_if_late(self, job: Job) -> None:
+        """Look in place of a worker that was killed while it looked: nobody else gets its job for a minute."""
+        if self._now() - await self._scanned_at() > 2 * EVERY:
+            await self._look(job)
+
+    async def _scanned_at(self) -> datetime:
+        return instant((await self._db.fetch(SCANNED, {}))[0][0])
+
     async def _look(self, job: Job) -> None:  # noqa: ARG002
-        now = self._now()
-        scanned_at = instant((await self._db.fetch(SCANNED, {}))[0][0])
+        now, scanned_at = self._now(), await self._scanned_at()
         begun = now - GRACE
         # What was due even earlier has begun by now.
         since = max(scanned_at - OVERLAP, begun - FARTHEST * _MINUTE)
