@@ -170,8 +170,7 @@ def _add_what_is_rare(message: pb.Appointment, value: Appointment) -> None:
         message.actor_id = value.actor_text
     if value.transparent:
         message.transparency = _TRANSPARENT
-    if value.all_day:
-        message.all_day = True
+    message.all_day = bool(value.all_day)
     if value.resource_ids:
         message.resource_ids.extend(value.resource_ids)
     if value.overridden_rules:
