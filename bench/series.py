@@ -32,6 +32,7 @@ from bench.machine import usage
 from bench.stage import POSTGRES, new_database
 
 AT_ONCE = 4
+MORE = 20
 LATER = timedelta(days=60)
 TABLES = "appointments", "bookings", "new_changes", "changes", "series", "series_subjects"
 COUNTS = """
@@ -144,16 +145,46 @@ async def run(stage: Stage, count: int) -> None:
             await frontiers.extend_unbooked(db, frontiers.HORIZON, now + LATER + LATER)
 
 
+async def crowd(stage: Stage, sizes: list[int]) -> None:
+    """Weekly series of many people in one room, 20 minutes each: what one more costs beside so many."""
+    now = datetime.now(UTC)
+    monday = (now - timedelta(days=now.weekday())).replace(hour=0, minute=0, second=0, microsecond=0)
+    monday += timedelta(days=7)
+    async with Database(stage.dsn, size=AT_ONCE) as db:
+        room = ResourceSpec("room", "Room", "Europe/Zurich", default_role=Role.BOOKER)
+        stage.rooms.append((await resources.create(db, stage.people[0], room)).id)
+
+        def weekly(index: int) -> SeriesSpec:
+            start = monday + timedelta(minutes=20 * index)
+            first = Spec("Every week", start, start + timedelta(minutes=20), "Europe/Zurich")
+            return SeriesSpec(replace(first, resource_ids=(str(stage.rooms[0]),)), "FREQ=WEEKLY")
+
+        there = 0
+        for size in sizes:
+            for index in range(there, size):
+                await series_booking.create(db, stage.people[index], weekly(index))
+            there = size
+            with timed(f"one more beside {size}, looked at only", stage, MORE):
+                for index in range(MORE):
+                    last = weekly(there + index)
+                    await series_booking.create(db, stage.people[there + index], last, Terms(validate_only=True))
+
+
 def main() -> None:
     """Run it on a database of its own."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--series", type=int, default=10_000)
     options.add_argument("--shared", type=int, default=1, help="1 to 40; its square divides the number of series")
+    options.add_argument("--crowd", type=int, nargs="*", help="so many series in one room instead, at most 300")
     asked = options.parse_args()
     count, shared = asked.series, asked.shared
     with embedded.scratch(settings=POSTGRES) as postgres:
         dsn = new_database(postgres, "bench_series")
         asyncio.run(migrate(dsn))
+        if asked.crowd:
+            people = [person.user_id for person in data.add_people(dsn, max(asked.crowd) + MORE)]
+            asyncio.run(crowd(Stage(dsn, postgres.pid, people, [], 1), sorted(asked.crowd)))
+            return
         # One more than divides them, so that the slots of a person's series differ.
         people = [person.user_id for person in data.add_people(dsn, count // shared + 1)]
         asyncio.run(run(Stage(dsn, postgres.pid, people, [], shared), count))

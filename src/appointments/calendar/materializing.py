@@ -25,6 +25,7 @@ from appointments.calendar.series import (
     utc_now,
 )
 from appointments.calendar.validation import EARLIEST
+from appointments.calendar.weeks import Week, never_meet, week_of
 from appointments.db import Connection, Database, Row, Statement, instant, micros
 from appointments.shared.errors import Collision, Invalid, Miss, Misses, NotFound, SeriesConflict, Unmet
 
@@ -422,9 +423,12 @@ async def _beyond(
     until = now + FARTHEST
     for place in at:
         mine: list[tuple[datetime, datetime, int, Span]] = []
+        week = _week(spec, place)
         for row in await connection.fetch(frontiers.ENDLESS, {"subject_id": place.subject_id}):
             other, other_place = from_row(row[4:]), Place._make(row[:4])
             if other.id == series.id:
+                continue
+            if week and (their_week := _week(other.spec, other_place)) and never_meet(week, their_week, since, until):
                 continue
             mine = mine or [(span.lower, span.upper, 0, span) for span in spans(spec, place, since, until)]
             theirs = [(span.lower, span.upper, 1, span) for span in spans(other.spec, other_place, since, until)]
@@ -434,6 +438,11 @@ async def _beyond(
             await asyncio.sleep(0)
     named = [Miss(start, (), tuple(sorted(resources))) for start, resources in sorted(found.items())[:MOST_NAMED]]
     return Misses(tuple(named), len(found))
+
+
+def _week(spec: SeriesSpec, place: Place) -> Week | None:
+    before = spec.first.buffer_before + timedelta(seconds=place.before)
+    return week_of(spec, before, spec.first.buffer_after + timedelta(seconds=place.after))
 
 
 def _overlapping(taken: list[tuple[datetime, datetime, int, Span]]) -> list[Span]:
