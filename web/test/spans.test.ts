@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { nearestFree, overlap } from "../src/lib/time/spans.ts";
+import { cut, including, nearestFree, overlap } from "../src/lib/time/spans.ts";
 
 const DAY = { start: 0, end: 24 };
 const span = (start: number, end: number): { start: number; end: number } => ({ start, end });
@@ -32,4 +32,17 @@ test("nothing is offered outside the day or before now", () => {
   assert.deepEqual(nearestFree(span(23, 24), [span(22.5, 24)], DAY), span(21.5, 22.5));
   assert.deepEqual(nearestFree(span(10, 11), [span(10, 12)], DAY, 9.5), span(12, 13));
   assert.equal(nearestFree(span(10, 11), [span(0, 23.5)], DAY), null);
+});
+
+test("spans are cut to a window, and what only touches it is left out", () => {
+  assert.deepEqual(cut([span(0, 2), span(3, 5), span(9, 12), span(12, 13)], span(2, 12)), [
+    span(3, 5),
+    span(9, 12),
+  ]);
+});
+
+test("a day is shown as usual, and as far beyond as something is taken, but not into other days", () => {
+  assert.deepEqual(including(span(7, 20), DAY, []), span(7, 20));
+  assert.deepEqual(including(span(7, 20), DAY, [span(9, 10), span(21, 27)]), span(7, 24));
+  assert.deepEqual(including(span(7, 20), DAY, [span(-3, -1), span(-1, 1)]), span(0, 20));
 });

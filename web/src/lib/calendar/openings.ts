@@ -2,7 +2,7 @@
 import type { Hours } from "../../gen/appointments/v1/resources_pb.js";
 import type { TimeStyle } from "../time/format.ts";
 import { readTime, writeTime } from "../time/typed.ts";
-import type { Opening } from "./hours.ts";
+import type { Opened, Opening } from "./hours.ts";
 
 /** Monday first. */
 export const WEEKDAYS = [1, 2, 3, 4, 5, 6, 7] as const;
@@ -39,13 +39,13 @@ const spansOf = (days: Hours["week"]): Opening[] =>
     .sort((a, b) => a.start - b.start);
 
 /** What the fields of the weekdays show. */
-export const typedWeek = (hours: Hours | undefined, style: TimeStyle): string[] =>
+export const typedWeek = (hours: Opened | undefined, style: TimeStyle): string[] =>
   WEEKDAYS.map((each) =>
     writeOpenings(spansOf((hours?.week ?? []).filter(({ weekday }) => weekday === each)), style),
   );
 
 /** What the fields of the dates show. */
-export const typedDates = (hours: Hours | undefined, style: TimeStyle): TypedDate[] =>
+export const typedDates = (hours: Opened | undefined, style: TimeStyle): TypedDate[] =>
   (hours?.specialDays ?? [])
     .map(({ date, hours: spans }) => ({ date, text: writeOpenings(spansOf(spans), style) }))
     .sort((a, b) => a.date.localeCompare(b.date));

@@ -1,5 +1,5 @@
 /** The rooms and equipment that the person may see, and when they are taken. */
-import { create } from "@bufbuild/protobuf";
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { durationFromMs, durationMs } from "@bufbuild/protobuf/wkt";
 
 import {
@@ -17,6 +17,8 @@ import { HOUR } from "../time/zones.ts";
 import type { Booked } from "./appointment.ts";
 import type { Opened } from "./hours.ts";
 import { full, occupied, withRoom, type Capacity } from "./occupancy.ts";
+import { rulesOf, toRules, type Rules } from "./rules.ts";
+import type { HoursInit } from "./openings.ts";
 import { list } from "./store.svelte.ts";
 
 export { ResourceKind, ResourceRole, type ResourceAccess };
@@ -42,6 +44,7 @@ export interface Resource extends ResourceSpec {
   readonly role: ResourceRole;
   /** When it is open, on the clock of its zone. */
   readonly hours: Opened | undefined;
+  readonly rules: Rules;
 }
 
 function fromMessage(message: ResourceMessage): Resource {
@@ -50,6 +53,7 @@ function fromMessage(message: ResourceMessage): Resource {
     ...{ id, etag, role, kind, timeZone, seats, description, location, defaultRole },
     name: displayName,
     hours: message.hours,
+    rules: rulesOf(message.bookingRules),
     units: message.units || 1,
     bufferBefore: message.bufferBefore ? durationMs(message.bufferBefore) : 0,
     bufferAfter: message.bufferAfter ? durationMs(message.bufferAfter) : 0,
@@ -152,6 +156,22 @@ class Resources {
   async change(current: Resource, spec: ResourceSpec): Promise<Resource> {
     const request = { resource: toMessage(spec, current.id, current.etag), updateMask: { paths: FIELDS } };
     return this.#learn(answered((await resourceService.updateResource(request)).resource));
+  }
+
+  /** When it can be booked. */
+  async open({ id, etag }: Resource, hours: HoursInit): Promise<Resource> {
+    return this.#update({ id, etag, hours }, ["hours"]);
+  }
+
+  /** What is asked of whoever books it. */
+  async rule({ id, etag }: Resource, rules: Rules): Promise<Resource> {
+    return this.#update({ id, etag, bookingRules: toRules(rules) }, ["booking_rules"]);
+  }
+
+  async #update(resource: MessageInitShape<typeof ResourceSchema>, paths: string[]): Promise<Resource> {
+    return this.#learn(
+      answered((await resourceService.updateResource({ resource, updateMask: { paths } })).resource),
+    );
   }
 
   /** With `force` it is taken from the appointments that have it. */

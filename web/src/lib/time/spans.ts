@@ -32,3 +32,17 @@ export function nearestFree(
     .at(0);
   return best === undefined ? null : { start: best, end: best + length };
 }
+
+/** The parts of some spans that lie within a window. */
+export const cut = (spans: readonly Span[], window: Span): Span[] =>
+  spans
+    .filter((span) => overlap(span, window))
+    .map(({ start, end }) => ({ start: Math.max(start, window.start), end: Math.min(end, window.end) }));
+
+/** What is usual of a day, and as much more of it as these spans take. */
+export function including(usual: Span, day: Span, spans: readonly Span[]): Span {
+  const within = cut(spans, day);
+  const start = Math.min(usual.start, ...within.map((span) => span.start));
+  const end = Math.max(usual.end, ...within.map((span) => span.end));
+  return { start, end };
+}
