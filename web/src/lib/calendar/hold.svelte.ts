@@ -15,7 +15,7 @@ import { Fault, faultOf } from "../net/faults.ts";
 import { uuid } from "../net/uuid.ts";
 import { overlap } from "../time/spans.ts";
 import { DAY, MINUTE } from "../time/zones.ts";
-import { fromMessage, toMessage, type Booked, type Spec } from "./appointment.ts";
+import { fromMessage, PLAIN, toMessage, type Booked, type Spec } from "./appointment.ts";
 import { HELD_BY_EDITOR, holdsOfThisPage, isHeldByEditor } from "./held.ts";
 import { listWithHolds } from "./store.svelte.ts";
 
@@ -40,9 +40,10 @@ const leaving = createClient(
 function heldSpec({ start, end, timeZone, resourceIds, bufferBefore, bufferAfter, allDay }: Spec): Spec {
   const times = { start, end, timeZone, bufferBefore, bufferAfter, allDay };
   return {
+    ...PLAIN,
     ...{ title: "Held", location: "", description: HELD_BY_EDITOR, attendees: [] },
     ...times,
-    ...{ resourceIds, free: false },
+    resourceIds,
   };
 }
 
