@@ -82,6 +82,12 @@ class SeriesSpec:
             return wall_at(self.first.end_at, self.zone).date() - wall_at(self.first.start_at, self.zone).date()
         return self.first.end_at - self.first.start_at
 
+    def ending(self, start: datetime) -> datetime:
+        """When an occurrence ends that starts then: whole days last as many days, whatever the clock does in them."""
+        if self.first.all_day:
+            return day_begins(wall_at(start, self.zone) + self.length, self.zone)
+        return start + self.length
+
     @property
     def parsed(self) -> Rule | None:
         """The rule, parsed. For whole days its parts about the time of day are dropped."""
@@ -318,7 +324,12 @@ def to_values(spec: SeriesSpec) -> dict[str, Any]:
 
 
 def shifted(spec: SeriesSpec, old: SeriesSpec, given: Set[str]) -> SeriesSpec:
-    """If the start has moved on the clock, move the dates and UNTIL by as much, unless they were ``given``."""
+    """If the start has moved on the clock, move the dates and UNTIL by as much, unless they were ``given``.
+
+    A spec whose new start is none, by its zone or its time, is returned as it is: :func:`violations` tells why.
+    """
+    if spec.first.time_zone not in ZONES or not EARLIEST <= spec.first.start_at <= LATEST:
+        return spec
     by = spec.start_wall - old.start_wall
     if not by and spec.zone == old.zone:
         return spec
