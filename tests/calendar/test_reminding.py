@@ -12,7 +12,7 @@ import pytest
 
 from appointments.calendar import booking, invited, series_booking, series_updating, updating
 from appointments.calendar.appointment import Appointment, Attendee, Spec
-from appointments.calendar.reminding import GRACE, OVERLAP, Reminding
+from appointments.calendar.reminding import DUE, DUE_BY_DEFAULT, GRACE, OVERLAP, Reminding
 from appointments.calendar.series import SeriesSpec
 from appointments.db import Database
 from appointments.jobs import Runner
@@ -20,6 +20,7 @@ from appointments.mail import Outbox
 from appointments.mail.postman import Postman
 from appointments.mail.relay import Relay, Server
 from tests.auth.signing_in import Clock
+from tests.calendar.test_plans import explained
 from tests.mail.writing import SENDER
 from tests.mailroom import text
 from tests.people import HOUR, TEN, add_user, spec
@@ -469,3 +470,47 @@ async def test_many_are_due_at_once(house: House) -> None:
     look: Any = Reminding(house.db, Outbox(), public_url="", now=house.clock).kinds()[0]
     await look.run(None)
     assert 1800 == len(await states(house.db))
+
+
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+async def test_calendars_are_not_looked_through(db: Database, dsn: str, mode: str) -> None:
+    """What is due is found by indexes, however many appointments there are; whether planned once or each time."""
+    await execute(
+        db,
+        """
+        WITH person AS (
+            INSERT INTO subjects (id, kind) SELECT gen_random_uuid(), 'user' FROM generate_series(1, 200) RETURNING id
+        )
+        INSERT INTO users (
+            id, email, display_name, time_zone, password_hash, created_at, updated_at, email_verified_at,
+            default_reminders
+        )
+        SELECT id, id || '@example.com', '', 'UTC', '', now(), now(), now(), '{10,60}' FROM person
+        """,
+    )
+    await execute(
+        db,
+        """
+        INSERT INTO appointments (
+            id, owner_id, title, description, location, start_at, end_at, time_zone, attendees, created_at, updated_at,
+            version, reminders
+        )
+        SELECT gen_random_uuid(), users.id, 'Call', '', '', start_at, start_at + interval '10 minutes', 'UTC', '[]',
+               now(), now(), 1, CASE WHEN mod(number, 10) = 0 THEN ARRAY[5, 30] END
+        FROM users CROSS JOIN generate_series(1, 100) AS number CROSS JOIN LATERAL (
+            SELECT %(start)s::timestamptz + number * interval '3 hours' AS start_at
+        ) AS starting
+        """,
+        start=TEN,
+    )
+    await execute(db, "ANALYZE")
+    async with db.connection() as connection:
+        cursor = await connection.execute("SELECT id FROM users LIMIT 50")
+        people = [row[0] for row in await cursor.fetchall()]
+    now = TEN + 5 * DAY
+    values = {"since": now - MINUTE, "until": now, "begun": now - GRACE, "minutes": [31_745_400, 31_745_401]}
+    for statement, index in ((DUE, "appointments_reminded"), (DUE_BY_DEFAULT, "appointments_by_owner")):
+        nodes = list(explained(dsn, statement, values | {"people": people}, mode))
+        assert index in {node.get("Index Name") for node in nodes}
+        read = {node.get("Relation Name") for node in nodes if node["Node Type"] == "Seq Scan"}
+        assert {"users", "invitees"} >= read
