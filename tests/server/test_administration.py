@@ -4,13 +4,17 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
+from appointments.db.migrate import migrate, read
 from tests import service
 from tests.clients import Person, person
+from tests.conftest import database_dsn
+from tests.postbox import postbox
 from tests.service import ROOT
 
 
@@ -138,6 +142,37 @@ def test_the_doctor_warns_of_what_a_service_can_live_with(dsn: str) -> None:
     assert (0, "warning", "warning") == (code, found["redis"], found["replica"])
     code, found = verdicts(f"postgresql://127.0.0.1:{port}/x")
     assert (1, "fault") == (code, found["database"])
+
+
+def test_the_doctor_calls_on_the_mail_server(dsn: str) -> None:
+    """It is greeted, and nothing is sent; one that is away is a fault."""
+    with postbox() as box:
+        code, found = verdicts(dsn, SMTP_URL=box.url, MAIL_FROM="calendar@example.com")
+        assert (0, "ok", []) == (code, found["mail"], box.taken)
+    code, found = verdicts(dsn, SMTP_URL=box.url, MAIL_FROM="calendar@example.com")
+    assert (1, "fault") == (code, found["mail"])
+
+
+async def test_an_upgrade_says_what_it_would_lock(postgres_dsn: str, tmp_path: Path) -> None:
+    """Of what is missing: the tables that are there, and their rows. What is applied locks nothing any more."""
+    for migration in read()[:22]:
+        (tmp_path / f"{migration.name}.sql").write_text(migration.sql, encoding="utf-8")
+    name = "an_upgrade"
+    with psycopg.connect(postgres_dsn, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}".encode())
+        try:
+            older = database_dsn(postgres_dsn, name)
+            await migrate(older, folder=tmp_path)
+            found = {each["name"]: each for each in json.loads(admin(older, "migrations", "--json").stdout)}
+            told = admin(older, "migrations").stdout
+        finally:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+    assert (True, {}) == (found["0022_invitees"]["applied"], found["0022_invitees"]["locks"])
+    assert (False, {"appointments": 0, "series": 0, "users": 0}) == (
+        found["0025_imports"]["applied"],
+        found["0025_imports"]["locks"],
+    )
+    assert "locks for a moment: appointments (0 rows), series (0 rows), users (0 rows)" in told
 
 
 def audited(dsn: str, *arguments: str) -> list[dict[str, Any]]:

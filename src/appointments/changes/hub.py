@@ -12,6 +12,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -22,8 +23,9 @@ from appointments.changes import reading
 from appointments.changes.cursor import Cursor
 from appointments.changes.reading import Entry, Head
 from appointments.changes.sequencer import Sequencer
-from appointments.db import Database
+from appointments.db import Database, micros
 from appointments.db.gathering import Gathering
+from appointments.shared import metrics
 from appointments.shared.errors import Fault, Unavailable
 
 POLL_SECONDS = 0.03
@@ -268,6 +270,10 @@ class Hub:
                 for subscription in followers:
                     subscription.end(Unavailable("The database does not answer. Go on from the last cursor."))
             raise
+        if targets:
+            # The log is in order, so the first has waited longest.
+            oldest = min(part[0].changed_at for part in by_calendar.values())
+            metrics.STREAM_LAG.observe(max(0, micros(datetime.now(UTC)) - oldest) / 1_000_000)
         for calendar, followers in targets.items():
             news = News(by_calendar[calendar], found)
             for subscription in followers:

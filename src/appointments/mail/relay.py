@@ -95,9 +95,24 @@ class Relay:
         except (TimeoutError, OSError, aiosmtplib.SMTPException, ValueError) as error:
             raise NotNow(_said(error)) from error
 
-    async def _converse(self, message: EmailMessage, sender: str, recipient: str) -> str:
+    async def greet(self) -> None:
+        """Connect as for a message, TLS and sign-in included, and take leave without one.
+
+        Raises:
+            NotNow: the server does not answer, or does not let this service in.
+        """
+        client = self._client()
+        try:
+            async with asyncio.timeout(MOST_SECONDS):
+                await client.connect()
+                await client.quit()
+        except (TimeoutError, OSError, aiosmtplib.SMTPException, ValueError) as error:
+            client.close()
+            raise NotNow(_said(error)) from error
+
+    def _client(self) -> aiosmtplib.SMTP:
         server = self._server
-        client = aiosmtplib.SMTP(
+        return aiosmtplib.SMTP(
             hostname=server.host,
             port=server.port,
             username=server.user,
@@ -109,6 +124,9 @@ class Relay:
             timeout=self._step_seconds,
             local_hostname="localhost" if server.is_loopback else None,
         )
+
+    async def _converse(self, message: EmailMessage, sender: str, recipient: str) -> str:
+        client = self._client()
         await client.connect()
         try:
             said = await self._hand_over(client, message, sender, recipient)

@@ -284,25 +284,51 @@ def cancel(job_id: int, yes: bool, as_json: bool) -> None:
 @admin.command()
 @as_json
 def migrations(as_json: bool) -> None:
-    """Say which migrations the database has and lacks. Those that run outside a transaction lock nothing for long."""
+    """Say which migrations the database has and lacks, and which tables an upgrade would lock for a moment.
+
+    Whatever takes long on a large table runs outside a transaction, and nobody has to wait for it.
+    """
     with faults_as_lines(), database(shared=True) as (settings, dsn):
-        missing = set(asyncio.run(_missing(settings.direct(dsn))))
-    found = [{"name": each.name, "applied": each.name not in missing, "outside": each.outside} for each in read()]
+        missing, rows = asyncio.run(_missing(settings.direct(dsn)))
+    found = [
+        {
+            "name": each.name,
+            "applied": each.name not in missing,
+            "outside": each.outside,
+            # Tables that one missing migration makes and another one changes are not there yet.
+            "locks": {table: rows[table] for table in each.locks if table in rows} if each.name in missing else {},
+        }
+        for each in read()
+    ]
     if as_json:
         print_json(found)
     for each in [] if as_json else found:
-        click.echo(f"{'applied' if each['applied'] else 'missing':9}{each['name']}")
+        click.echo(f"{'applied' if each['applied'] else 'missing':9}{each['name']:24}{_effect(each)}".rstrip())
 
 
-async def _missing(dsn: str) -> list[str]:
+def _effect(migration: dict[str, Any]) -> str:
+    if migration["applied"]:
+        return ""
+    if migration["outside"]:
+        return "in the background: nobody waits for it"
+    tables = [f"{table} ({rows:,} rows)" for table, rows in migration["locks"].items()]
+    return f"locks for a moment: {', '.join(tables)}" if tables else "locks nothing that is in use"
+
+
+async def _missing(dsn: str) -> tuple[list[str], dict[str, int]]:
+    """The names of the missing migrations; and about how many rows each table has, by PostgreSQL's statistics."""
     async with await psycopg.AsyncConnection.connect(dsn, connect_timeout=5) as connection:
-        return await pending(connection)
+        rows = await connection.execute(
+            "SELECT relname, greatest(reltuples, 0)::bigint FROM pg_class"
+            " WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace"
+        )
+        return await pending(connection), dict(await rows.fetchall())
 
 
 @admin.command()
 @as_json
 def doctor(as_json: bool) -> None:
-    """See whether everything is as it has to be: settings, database, constraints, bookings, clocks, Redis.
+    """See whether everything is as it has to be: settings, database, constraints, bookings, clocks, Redis, mail.
 
     Exits with 1 if there is a fault. Warnings are what a service can live with.
     """

@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from appointments.db.migrate import MigrationFault, pending
+from appointments.mail.relay import NotNow, Relay, Server
 from appointments.server.settings import Settings
 
 OLDEST_POSTGRESQL = 150000
@@ -53,7 +54,12 @@ async def examine(settings: Settings, dsn: str) -> AsyncIterator[Finding]:
             for name, ask, fault in _COUNTS:
                 yield await _count(connection, name, ask, fault)
             yield await _log_of_changes(connection)
-    for url, check_service in ((settings.database_replica_url, _replica), (settings.redis_url, _redis)):
+    services = (
+        (settings.database_replica_url, _replica),
+        (settings.redis_url, _redis),
+        (settings.smtp_url, _mail_server),
+    )
+    for url, check_service in services:
         if url:
             yield await check_service(url.get_secret_value())
 
@@ -65,6 +71,8 @@ def _settings(settings: Settings) -> list[Finding]:
         findings.append(Finding("proxy", "warning", text))
     if settings.production and not settings.metrics_bind:
         findings.append(Finding("metrics", "warning", "METRICS_BIND is not set: nobody can watch this service"))
+    if settings.production and not settings.smtp_url:
+        findings.append(Finding("mail", "warning", "SMTP_URL is not set: no mail is sent"))
     return findings
 
 
@@ -211,3 +219,11 @@ async def _redis(url: str) -> Finding:
     finally:
         await client.aclose()
     return Finding("redis", "ok", "answers")
+
+
+async def _mail_server(url: str) -> Finding:
+    try:
+        await Relay(Server.of(url), step_seconds=5.0).greet()
+    except NotNow as refusal:
+        return Finding("mail", "fault", f"the mail server does not take anything: {refusal}")
+    return Finding("mail", "ok", "the mail server answers and lets this service in")

@@ -36,6 +36,11 @@ HTTP_DURATION = Histogram(
     buckets=_SECONDS,
 )
 STREAMS = Gauge("appointments_streams", "Streams that are open, on all doors", multiprocess_mode="livesum")
+STREAM_LAG = Histogram(
+    "appointments_stream_lag_seconds",
+    "From a change to when the streams that follow it have it, by the database's and this machine's clocks",
+    buckets=_SECONDS,
+)
 RPC_ACTIVE = Gauge("rpc_server_active_requests", "RPCs in flight", multiprocess_mode="livesum")
 
 _POOL = "db_client_connection_pool_name"
