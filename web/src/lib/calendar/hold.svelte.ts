@@ -54,6 +54,9 @@ export class Hold {
   #wanted: Spec | null = null;
   #key = "";
   #held: Booked | null = null;
+  /** What it keeps, and what the one kept that was handed over. */
+  #heldKey = "";
+  #takenKey = "";
   #renewals = 0;
   #isClosed = false;
   #pause: ReturnType<typeof setTimeout> | undefined;
@@ -74,6 +77,8 @@ export class Hold {
     this.#key = key;
     this.#wanted = wanted;
     this.#renewals = 0;
+    // What is held is something else.
+    this.isHeld = false;
     clearTimeout(this.#pause);
     this.#pause = setTimeout(() => this.#settle(), PAUSE);
     return true;
@@ -84,6 +89,7 @@ export class Hold {
     clearTimeout(this.#pause);
     await this.#turn;
     const held = this.#held;
+    this.#takenKey = this.#heldKey;
     this.#lose();
     return held;
   }
@@ -91,7 +97,7 @@ export class Hold {
   /** It was not saved, for a reason that says nothing about the hold. */
   giveBack(held: Booked): void {
     if (this.#isClosed) return void remove(held);
-    this.#keep(held);
+    this.#keep(held, this.#takenKey);
   }
 
   /** What was handed over is not needed. */
@@ -118,7 +124,10 @@ export class Hold {
   #settle(): void {
     this.#turn = this.#turn.then(async () => {
       const held = this.#held;
+      // Somebody who renews it is not told that there is none in between.
+      const isRenewed = this.isHeld && this.#wanted !== null;
       this.#lose();
+      this.isHeld = isRenewed;
       if (held) await remove(held);
       if (this.#wanted) await this.#ask(this.#wanted, this.#key);
     });
@@ -128,17 +137,19 @@ export class Hold {
     try {
       const held = await besidesOwnHolds(spec, () => create(spec));
       if (this.#isClosed) await remove(held);
-      else this.#keep(held);
+      else this.#keep(held, key);
     } catch (error) {
+      this.isHeld = false;
       const fault = faultOf(error);
       const isRefused = fault.kind === "conflict" || fault.reason === "BOOKING_RULE";
       if (isRefused && key === this.#key && !this.#isClosed) this.#onrefused(fault, spec);
     }
   }
 
-  #keep(held: Booked): void {
+  #keep(held: Booked, key: string): void {
     this.#held = held;
-    this.isHeld = true;
+    this.#heldKey = key;
+    this.isHeld = key === this.#key;
     clearTimeout(this.#renewal);
     this.#renewal = setTimeout(() => {
       if (++this.#renewals <= MOST_RENEWALS) this.#settle();
