@@ -42,7 +42,8 @@ def measure(postgres: embedded.Server, *, quick: bool) -> Iterator[Row]:
             yield from cost(main_stage, rounds=3 if quick else 7, calls=300 if quick else 4000)
             yield from throughput(main_stage, rounds=1 if quick else 5, seconds=0.25 if quick else 2)
             yield from storm(main_stage, rounds=2 if quick else 10)
-            yield from memory(main_stage, calls=5_000 if quick else 1_000_000)
+            for engine in ("grpcio", "native"):
+                yield from memory(main_stage, calls=5_000 if quick else 1_000_000, engine=engine)
             yield from start(postgres, main_stage.dsn, rounds=1 if quick else 5, processes=3 if quick else 10)
         sizes = (10_000, 50_000) if quick else (10_000, 1_000_000, 10_000_000)
         yield from growth(postgres, clients, sizes, rounds=3 if quick else 5, calls=30 if quick else 500)

@@ -22,23 +22,24 @@ STREAMS = 500
 MIX = ("get", "create", "list 20", "update")
 
 
-def memory(stage: Stage, *, calls: int) -> Iterator[Row]:
+def memory(stage: Stage, *, calls: int, engine: str) -> Iterator[Row]:
     """The resident set of a new server: at the beginning, after many calls, with open streams."""
-    with serve(stage.dsn) as server:
+    name = f"memory, {engine}"
+    with serve(stage.dsn, engine=engine) as server:
         fresh = replace(stage, server=server)
-        yield Row("memory: idle", _resident(server), "MiB")
+        yield Row(f"{name}: idle", _resident(server), "MiB")
         warm_up, part = calls // 10, min(5000, calls // 4)
         for index in range(warm_up // part + 1):
             fresh.drive(MIX[index % len(MIX)], part, in_flight=64)
         warm = _resident(server)
-        yield Row("memory: warm", warm, "MiB")
+        yield Row(f"{name}: warm", warm, "MiB")
         for index in range(-(-calls // part)):
             fresh.drive(MIX[index % len(MIX)], part, in_flight=64)
         stage.minute = fresh.minute
         full = _resident(server)
-        yield Row(f"memory: {calls:,} calls later", full, "MiB", "memory: warm", full / warm)
+        yield Row(f"{name}: {calls:,} calls later", full, "MiB", f"{name}: warm", full / warm)
         streams = asyncio.run(_with_streams(server))
-        yield Row(f"memory: per open stream, of {STREAMS}", (streams - full) * 1024 / STREAMS, "KiB")
+        yield Row(f"{name}: per open stream, of {STREAMS}", (streams - full) * 1024 / STREAMS, "KiB")
 
 
 def _resident(server: Server) -> float:
