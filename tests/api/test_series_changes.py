@@ -6,8 +6,8 @@ import grpc
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from appointments.v1 import appointments_pb2, series_pb2_grpc
 from appointments.v1 import series_pb2 as pb
-from appointments.v1 import series_pb2_grpc
 from tests.clients import HOUR, Person, details, timestamp
 
 FIRST = datetime.now(UTC).replace(hour=9, minute=0, second=0, microsecond=0) + timedelta(days=7)
@@ -75,3 +75,35 @@ async def test_a_start_that_is_none_is_told_by_its_field(
         await move(ada, series, start, **said)
     assert grpc.StatusCode.INVALID_ARGUMENT == refused.value.code()
     assert field in {each.field for each in details(refused.value)["BadRequest"].field_violations}
+
+
+async def test_what_was_split_off_is_taken_back(ada: Person) -> None:
+    """By its id and both etags; with nothing beside it that would change more."""
+    series = await create(ada, "FREQ=WEEKLY;COUNT=4")
+    stub = series_pb2_grpc.SeriesServiceStub(ada.channel)
+    window = appointments_pb2.ListAppointmentsRequest(series_id=series.id)
+    rows = (await ada.appointments.ListAppointments(window, metadata=ada.metadata)).appointments
+    changed = pb.Series(id=series.id, title="Other")
+    split = pb.UpdateSeriesRequest(series=changed, from_appointment_id=rows[2].id)
+    other = (await stub.UpdateSeries(split, metadata=ada.metadata)).series
+    before = pb.Series(id=series.id, recurrence_rule="FREQ=WEEKLY;COUNT=4")
+    request = pb.UpdateSeriesRequest(series=before, rejoin_series_id=other.id, rejoin_etag=other.etag)
+    for wrong, code in (
+        (pb.UpdateSeriesRequest(from_appointment_id=rows[0].id), grpc.StatusCode.INVALID_ARGUMENT),
+        (pb.UpdateSeriesRequest(include_past=True), grpc.StatusCode.INVALID_ARGUMENT),
+        (pb.UpdateSeriesRequest(rejoin_series_id="x"), grpc.StatusCode.INVALID_ARGUMENT),
+        (pb.UpdateSeriesRequest(rejoin_etag='"99"'), grpc.StatusCode.ABORTED),
+        (pb.UpdateSeriesRequest(series=pb.Series(etag='"99"')), grpc.StatusCode.ABORTED),
+    ):
+        attempt = pb.UpdateSeriesRequest()
+        attempt.CopyFrom(request)
+        attempt.MergeFrom(wrong)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stub.UpdateSeries(attempt, metadata=ada.metadata)
+        assert code == refused.value.code()
+    again = (await stub.UpdateSeries(request, metadata=ada.metadata)).series
+    assert (series.id, "FREQ=WEEKLY;COUNT=4", "Rounds") == (again.id, again.recurrence_rule, again.title)
+    found = (await ada.appointments.ListAppointments(window, metadata=ada.metadata)).appointments
+    assert [(each.id, each.title, each.start_time) for each in rows] == [
+        (each.id, each.title, each.start_time) for each in found
+    ]

@@ -298,6 +298,87 @@ async def test_this_and_following_become_a_series_of_their_own(db: Database, own
     assert "from_appointment_id" == refused.value.violations[0].field
 
 
+def also(old: SeriesSpec) -> SeriesSpec:
+    """Another rule, another title, and later."""
+    return retimed(2 * HOUR)(titled("Other")(replace(old, rule="FREQ=WEEKLY;BYDAY=MO,WE")))
+
+
+@pytest.mark.parametrize("rule", ["FREQ=WEEKLY", "FREQ=WEEKLY;COUNT=9", "FREQ=WEEKLY;UNTIL="])
+@pytest.mark.parametrize("change", [retimed(2 * HOUR), retimed(-DAY), titled("Other"), also])
+async def test_what_was_split_is_one_series_again(
+    db: Database, owner: UUID, stranger: UUID, rule: str, change: Callable[[SeriesSpec], SeriesSpec]
+) -> None:
+    """As if it never was split: ids, the rule, what was left out, and what was changed or deleted by itself."""
+    if "UNTIL" in rule:
+        rule += f"{MONDAY + 9 * WEEK:%Y%m%dT%H%M%SZ}"
+    room = await add_room(db, stranger, units=2)
+    await booking.create(db, stranger, at(MONDAY, room))
+    spec = recurs(rule, MONDAY, room, excluded=(MONDAY + 5 * WEEK,))
+    booked = await series_booking.create(db, owner, spec)
+    rows = await occurrences(db, owner, booked.series.id)
+    await updating.update(db, owner, rows[4].id, lambda old: replace(old, title="By itself"))
+    await updating.update(db, owner, rows[6].id, lambda old: replace(old, start_at=old.start_at - HOUR))
+    await updating.delete(db, owner, rows[3].id)
+    before = [(each.id, each.spec) for each in await occurrences(db, owner, booked.series.id)]
+    whole = (await series_booking.get(db, owner, booked.series.id)).series
+    split = await series_updating.update(db, owner, whole.id, change, from_id=rows[2].id)
+    assert split.series.id != whole.id
+    first = (await series_booking.get(db, owner, whole.id)).series
+
+    def back(old: SeriesSpec) -> SeriesSpec:
+        return replace(old, rule=rule, added=(), excluded=whole.spec.excluded)
+
+    kept = change is not also  # another rule has let go of what was changed by itself, and that is not known any more
+    for etag, other_etag in (('"99"', ""), ("", '"99"')):
+        with pytest.raises(Stale):
+            await series_updating.rejoin(db, owner, whole.id, split.series.id, back, etag=etag, other_etag=other_etag)
+    joined = await series_updating.rejoin(
+        db, owner, whole.id, split.series.id, back, etag=first.etag, other_etag=split.series.etag
+    )
+    assert (whole.id, whole.spec) == (joined.series.id, joined.series.spec)
+    after = [(each.id, each.spec) for each in await occurrences(db, owner, whole.id)]
+    if kept:
+        assert before == after[: len(before)]
+    assert [] == await occurrences(db, owner, split.series.id)
+    assert (await series_booking.get(db, owner, split.series.id)).series.deleted_at is not None
+    assert 0 == await audit(db)
+    if joined.series.endless:
+        with pytest.raises(Conflict):
+            await booking.create(db, owner, at(MONDAY + 100 * WEEK))
+    with pytest.raises(NotFound):
+        await series_updating.rejoin(db, owner, whole.id, split.series.id, back)
+
+
+async def test_only_what_was_split_off_is_taken_back(db: Database, owner: UUID, stranger: UUID) -> None:
+    """Not any other series, not somebody else's, and not to another rule than there was."""
+    one = (await series_booking.create(db, owner, recurs("FREQ=WEEKLY;COUNT=4"))).series
+    other = (await series_booking.create(db, owner, recurs("FREQ=WEEKLY;COUNT=4", MONDAY + 2 * HOUR))).series
+    rows = await occurrences(db, owner, one.id)
+    split = (await series_updating.update(db, owner, one.id, titled("Other"), from_id=rows[2].id)).series
+
+    def back(rule: str) -> Callable[[SeriesSpec], SeriesSpec]:
+        return lambda old: replace(old, rule=rule)
+
+    attempts = [
+        (other.id, back("FREQ=WEEKLY;COUNT=4"), "rejoin_series_id"),
+        (split.id, titled("Mine"), "update_mask"),
+        (split.id, back("FREQ=WEEKLY;COUNT=2"), "series.recurrence_rule"),
+        (split.id, back("FREQ=NEVER"), "series.recurrence_rule"),
+    ]
+    for other_id, change, field in attempts:
+        with pytest.raises(Invalid) as refused:
+            await series_updating.rejoin(db, owner, one.id, other_id, change)
+        assert field == refused.value.violations[0].field
+    with pytest.raises(NotFound):
+        await series_updating.rejoin(db, stranger, one.id, split.id, back("FREQ=WEEKLY;COUNT=4"))
+    seen = await series_updating.rejoin(db, owner, one.id, split.id, back("FREQ=WEEKLY;COUNT=4"), terms=LOOK)
+    assert (one.id, 2, 2) == (
+        seen.series.id,
+        len(await occurrences(db, owner, one.id)),
+        len(await occurrences(db, owner, split.id)),
+    )
+
+
 async def test_an_endless_series_is_split_at_its_frontier_too(db: Database, owner: UUID, room: UUID) -> None:
     """Its first half ends; tails stand for the second half alone, and nothing is bookable that it needs."""
     booked = await series_booking.create(db, owner, recurs("FREQ=WEEKLY", MONDAY, room))

@@ -222,6 +222,31 @@ async def test_a_saved_series_can_be_undone(tab: Tab, scope: str) -> None:
     await expect(tab.appointment("Rounds").or_(tab.appointment("Late rounds"))).to_have_count(0)
 
 
+async def test_an_undone_split_is_one_series_with_its_exceptions(tab: Tab) -> None:
+    """What was moved by itself stays moved, and "all" is about all of them again."""
+    await repeat(tab, "Rounds", "2030-05-16T12:00", 3)
+    await tab.save()
+    await tab.button("Next").click()
+    await tab.drag(await tab.point("2030-05-23", 12.25), await tab.point("2030-05-24", 12.25))
+    await choose_scope(tab, "Only this one")
+    await expect(tab.toast).to_contain_text("Only this one was moved")
+    await tab.open("Rounds")
+    await tab.field("Title").fill("Late rounds")
+    await tab.button("Save").click()
+    await choose_scope(tab, "This and following")
+    assert [1, 1, 0] == await weeks(tab, "Late rounds")
+    await tab.button("Undo").click()
+    await expect(tab.toast).to_contain_text("is as it was before")
+    await expect(tab.appointment("Rounds")).to_contain_text("repeats, moved")
+    await tab.open("Rounds")
+    await tab.field("Location").fill("Ward 3")
+    await tab.button("Save").click()
+    await choose_scope(tab, "All")
+    await tab.button("Previous").click()
+    await tab.open("Rounds")
+    await expect(tab.field("Location")).to_have_value("Ward 3")
+
+
 async def test_an_undo_of_a_series_says_what_is_in_its_way(tab: Tab, ada: Person) -> None:
     """Its old time may be taken by now: then it stays as it was saved."""
     await repeat(tab, "Rounds", "2030-05-16T12:00", 2)

@@ -87,15 +87,38 @@ class SeriesService:
         from_id = convert.optional_identifier(request.from_appointment_id, "from_appointment_id")
         terms = self._terms(request.on_conflict, validate_only=request.validate_only)
         paths = masks.paths(request.update_mask, message, (*_OF_FIRST, *_OF_SERIES))
+        change = _change(message, paths)
+        if request.rejoin_series_id:
+            return await self._rejoin(request, caller, change, terms)
         booked = await series_updating.update(
             self._db,
             caller.user_id,
             series_id,
-            _change(message, paths),
+            change,
             terms,
             from_id=from_id,
             include_past=request.include_past,
             etag=message.etag,
+            cause=cause(caller),
+        )
+        return pb.UpdateSeriesResponse(series=convert.series(booked), conflicts=convert.misses(booked.misses))
+
+    async def _rejoin(
+        self, request: pb.UpdateSeriesRequest, caller: Caller, change: Callable[[SeriesSpec], SeriesSpec], terms: Terms
+    ) -> pb.UpdateSeriesResponse:
+        """Take back a series that was split off."""
+        for field in ("from_appointment_id", "include_past"):
+            if getattr(request, field):
+                raise Invalid.field(field, "must be unset where a series is taken back")
+        booked = await series_updating.rejoin(
+            self._db,
+            caller.user_id,
+            convert.identifier(request.series.id, "series.id"),
+            convert.identifier(request.rejoin_series_id, "rejoin_series_id"),
+            change,
+            terms=terms,
+            etag=request.series.etag,
+            other_etag=request.rejoin_etag,
             cause=cause(caller),
         )
         return pb.UpdateSeriesResponse(series=convert.series(booked), conflicts=convert.misses(booked.misses))

@@ -394,6 +394,17 @@ def divided(spec: SeriesSpec, at: datetime) -> tuple[SeriesSpec, SeriesSpec]:
     )
 
 
+def rejoined_at(part: SeriesSpec, whole: SeriesSpec) -> Slot | None:
+    """The first occurrence of a whole series that its first part does not have. None: the part does not end before."""
+    if part.endless:
+        return None
+    slots = list(part._expanded(None, None))
+    if not slots:
+        return None
+    last = slots[-1]
+    return next((slot for slot in whole.slots(since=last.start_at) if slot.wall > last.wall), None)
+
+
 def _begins(wall: datetime, zone: ZoneInfo, *, all_day: bool) -> datetime:
     return day_begins(wall, zone) if all_day else instant(wall, zone)
 

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import psycopg
 from uuid_utils.compat import uuid7
 
 from appointments.calendar import booking_rules, frontiers, placement, series_booking
@@ -20,6 +21,7 @@ from appointments.calendar.frontiers import LONGEST, Place
 from appointments.calendar.log import BY_OWNER, Cause, of_all
 from appointments.calendar.materializing import (
     FINISH,
+    GET,
     INSERT,
     TERMS,
     AgainError,
@@ -42,6 +44,7 @@ from appointments.calendar.series import (
     Slot,
     divided,
     from_row,
+    rejoined_at,
     to_values,
     violations,
 )
@@ -137,11 +140,18 @@ async def _locked(
     *,
     work: Callable[[Connection, Sequence[UUID]], Awaitable[Booked | None]],
     terms: Terms,
+    other_id: UUID | None = None,
 ) -> Booked:
-    """Run a change under the locks of all resources that it may need. The series is read first to learn which."""
+    """Run a change under the locks of all resources that it may need. The series is read first to learn which.
+
+    ``other_id`` is another series of the owner that takes part.
+    """
     while True:
         current = (await series_booking.get(db, owner_id, series_id)).series.spec
         held = list(dict.fromkeys([*current.first.resources, *_readable(change(current).first)]))
+        if other_id:
+            other = (await series_booking.get(db, owner_id, other_id)).series.spec
+            held = list(dict.fromkeys([*held, *other.first.resources]))
 
         async def once(connection: Connection, held: Sequence[UUID] = held) -> Booked:
             booked = await work(connection, held)
@@ -281,6 +291,112 @@ HAND_OVER = Statement(
     ), {of_all("appointment.updated", "kept")}
     INSERT INTO series_subjects (series_id, subject_id, resource_id)
     SELECT %(new_id)s::uuid, subject_id, resource_id FROM series_subjects WHERE series_id = %(id)s::uuid
+    """
+)
+
+
+async def rejoin(
+    db: Database,
+    owner_id: UUID,
+    series_id: UUID,
+    other_id: UUID,
+    change: Callable[[SeriesSpec], SeriesSpec],
+    *,
+    terms: Terms = TERMS,
+    etag: str = "",
+    other_etag: str = "",
+    cause: Cause = BY_OWNER,
+) -> Booked:
+    """Take back into a series the one that was split off it, so that they are one series again.
+
+    ``change`` gives the series the rule and the dates that it had before the split. The occurrences of the other series
+    keep their ids and what was changed in them individually; in all else they are again what the series says, except
+    those that have begun. The other series is deleted, and has no occurrences any more.
+
+    Raises:
+        NotFound: the owner has no such live series.
+        Stale: an etag is given and not the current one of its series.
+        Invalid: the other series was not split off this one, or ``change`` does not go on where that was.
+        SeriesConflict, Unmet: as for :func:`update`.
+    """
+    now = terms.clock
+
+    async def work(connection: Connection, held: Sequence[UUID]) -> Booked:
+        if (await own(connection, GET, owner_id, other_id)).previous_text != str(series_id):
+            raise Invalid.field("rejoin_series_id", "was not split off this series")
+        # A series that was split off is younger. So the two are locked by id.
+        series = await _lock(connection, owner_id, series_id, held)
+        other = await own(connection, LOCK, owner_id, other_id)
+        if not set(other.spec.first.resources) <= set(held):
+            raise AgainError
+        _check(series, etag)
+        _check(other, other_etag)
+        if series.deleted_at is not None or other.deleted_at is not None:
+            raise NotFound("No such series.")
+        old, new = other.spec, change(series.spec)
+        if new.first != series.spec.first:
+            raise Invalid.field("update_mask", "must name only the rule and the dates where series are rejoined")
+        if found := violations(new, now):
+            raise Invalid(found)
+        slot = rejoined_at(series.spec, new)
+        if slot is None:
+            raise Invalid.field("series.recurrence_rule", "does not go on where the series was split")
+        second = divided(new, slot.wall)[1]
+        await hold(
+            connection, owner_id, held, [each for each in new.first.resources if each not in old.first.resources]
+        )
+        at = [*await frontiers.places(connection, series_id), *await frontiers.places(connection, other_id)]
+        for each in (series_id, other_id):
+            await _reach_rows(connection, each, await frontiers.places(connection, each), now)
+        mine = await connection.fetch(ROWS, {"series_id": series_id, "boundary": now})
+        theirs = await connection.fetch(ROWS, {"series_id": other_id, "boundary": now})
+        retimed = _said(old) != _said(second)
+        values = {"id": other_id, "new_id": series_id, "boundary": now, "retimed": retimed, **cause.values}
+        await connection.fetch(HAND_BACK, values)
+        await connection.fetch(DELETE, {"id": other_id, **cause.values})
+        series = await _rewrite_row(connection, series, new, cause)
+        # All that is to come is booked anew, because the unit of a resource is chosen for all of it.
+        await connection.fetch(FREE, {"ids": [row[0] for row in (*mine, *theirs)]})
+        since = max(slot.start_at, now)
+        until = now + FARTHEST + 2 * LONGEST if new.endless else None
+        slots = list(new.slots(since=since, until=until))
+        matches = _matched(theirs, slots, second.start_wall - old.start_wall)
+        standing = await _check_given_up(
+            connection, series, (old, new), matches=matches, ids=[row[0] for row in theirs], cause=cause
+        )
+        standing |= {matches[row[0]].start_at for row in theirs if row[0] in matches and not (row[4] or row[5])}
+        standing |= {instant(row[2]) for row in mine}
+        await _leave(connection, [row[0] for row in theirs if row[0] not in matches], cause)
+        await _rewrite_rows(connection, series, old, new, matches=matches, cause=cause, retimed=retimed)
+        misses = await _book_apart(connection, series, at, terms, cause)
+        booked = await settle(
+            connection, series, new, terms, cause, made_since=since, booked_since=now, standing=standing
+        )
+        await frontiers.drop_idle(connection, [place.subject_id for place in at])
+        return replace(booked, misses=merged(booked.misses, misses))
+
+    try:
+        return await _locked(db, owner_id, series_id, change, work=work, terms=terms, other_id=other_id)
+    except psycopg.errors.UniqueViolation as error:
+        if error.diag.constraint_name != "appointments_by_series":
+            raise
+        raise Invalid.field("rejoin_series_id", "has occurrences that are past where this series has some") from error
+
+
+HAND_BACK = Statement(
+    f"""
+    WITH rewritten AS (
+        UPDATE appointments SET
+            series_id = %(new_id)s::uuid,
+            occurs_wall = occurs_wall + CASE WHEN %(retimed)s::boolean THEN interval '4000 years' ELSE interval '0' END
+        WHERE series_id = %(id)s::uuid AND original_start_at >= %(boundary)s::timestamptz
+    ), kept AS (
+        UPDATE appointments
+        SET series_id = %(new_id)s::uuid, updated_at = now(), version = version + 1, actor_id = %(actor_id)s::uuid
+        WHERE series_id = %(id)s::uuid AND original_start_at < %(boundary)s::timestamptz
+        RETURNING appointments.*
+    ), {of_all("appointment.updated", "kept")}
+    SELECT count(*) FROM kept
     """
 )
 

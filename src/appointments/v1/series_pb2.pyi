@@ -443,6 +443,8 @@ class UpdateSeriesRequest(_message.Message):
     ON_CONFLICT_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     INCLUDE_PAST_FIELD_NUMBER: _builtins.int
+    REJOIN_SERIES_ID_FIELD_NUMBER: _builtins.int
+    REJOIN_ETAG_FIELD_NUMBER: _builtins.int
     from_appointment_id: _builtins.str
     """The first occurrence that changes: it and all that follow become a series of their own, and keep their ids. Empty: all."""
     on_conflict: Global___OnConflict.ValueType
@@ -451,6 +453,14 @@ class UpdateSeriesRequest(_message.Message):
     """As in CreateSeriesRequest."""
     include_past: _builtins.bool
     """Change also what has begun by now. Unset, that stays as it is."""
+    rejoin_series_id: _builtins.str
+    """A series that was split off this one by `from_appointment_id`, to be taken back: the two are one series again, and the
+    other is deleted. Its occurrences keep their ids, and what was changed in them individually; in all else they are what
+    this series says. Only `recurrence_rule`, `added_times` and `excluded_times` may change with it, to what they were before
+    the split; `from_appointment_id` and `include_past` have to be unset.
+    """
+    rejoin_etag: _builtins.str
+    """The etag of that series, if it is taken back only as it was read (AIP-154)."""
     @_builtins.property
     def series(self) -> Global___Series:
         """Its `id` says which; the fields of the mask are taken from it."""
@@ -468,10 +478,12 @@ class UpdateSeriesRequest(_message.Message):
         on_conflict: Global___OnConflict.ValueType = ...,
         validate_only: _builtins.bool = ...,
         include_past: _builtins.bool = ...,
+        rejoin_series_id: _builtins.str = ...,
+        rejoin_etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["series", b"series", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_appointment_id", b"from_appointment_id", "include_past", b"include_past", "on_conflict", b"on_conflict", "series", b"series", "update_mask", b"update_mask", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_appointment_id", b"from_appointment_id", "include_past", b"include_past", "on_conflict", b"on_conflict", "rejoin_etag", b"rejoin_etag", "rejoin_series_id", b"rejoin_series_id", "series", b"series", "update_mask", b"update_mask", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -85,7 +85,7 @@ class SeriesServiceServicer:
         - ALREADY_EXISTS: occurrences collide (reason TIME_CONFLICT); SeriesConflictInfo names each. Not with ON_CONFLICT_SKIP.
         - NOT_FOUND, PERMISSION_DENIED: a resource that the caller cannot see, or sees but may not book.
         - FAILED_PRECONDITION: a series without end, and its owner or a resource is booked more than ten years ahead (reason
-        BOOKED_TOO_FAR_AHEAD).
+        BOOKED_TOO_FAR_AHEAD), or a rule of booking does not allow an occurrence (reason BOOKING_RULE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -115,11 +115,12 @@ class SeriesServiceServicer:
 
         Times that are changed move every occurrence by as much, its added and left out ones and its end too.
 
-        - INVALID_ARGUMENT: as for CreateSeries and UpdateAppointment, or `from_appointment_id` is none of its occurrences.
+        - INVALID_ARGUMENT: as for CreateSeries and UpdateAppointment, or `from_appointment_id` is none of its occurrences,
+        or `rejoin_series_id` is no series that was split off it.
         - NOT_FOUND: the caller has no such live series, or a resource as for CreateSeries.
         - PERMISSION_DENIED, ALREADY_EXISTS, FAILED_PRECONDITION: as for CreateSeries.
         - FAILED_PRECONDITION: a rule of booking allows an occurrence no more to give up its time (reason BOOKING_RULE).
-        - ABORTED: `series.etag` is given and stale.
+        - ABORTED: `series.etag` or `rejoin_etag` is given and stale.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

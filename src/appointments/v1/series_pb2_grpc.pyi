@@ -45,7 +45,7 @@ class SeriesServiceStub:
     - ALREADY_EXISTS: occurrences collide (reason TIME_CONFLICT); SeriesConflictInfo names each. Not with ON_CONFLICT_SKIP.
     - NOT_FOUND, PERMISSION_DENIED: a resource that the caller cannot see, or sees but may not book.
     - FAILED_PRECONDITION: a series without end, and its owner or a resource is booked more than ten years ahead (reason
-      BOOKED_TOO_FAR_AHEAD).
+      BOOKED_TOO_FAR_AHEAD), or a rule of booking does not allow an occurrence (reason BOOKING_RULE).
     """
     GetSeries: _grpc.UnaryUnaryMultiCallable[_series_pb2.GetSeriesRequest, _series_pb2.GetSeriesResponse]
     """Reads one series, deleted or not.
@@ -63,11 +63,12 @@ class SeriesServiceStub:
 
     Times that are changed move every occurrence by as much, its added and left out ones and its end too.
 
-    - INVALID_ARGUMENT: as for CreateSeries and UpdateAppointment, or `from_appointment_id` is none of its occurrences.
+    - INVALID_ARGUMENT: as for CreateSeries and UpdateAppointment, or `from_appointment_id` is none of its occurrences,
+      or `rejoin_series_id` is no series that was split off it.
     - NOT_FOUND: the caller has no such live series, or a resource as for CreateSeries.
     - PERMISSION_DENIED, ALREADY_EXISTS, FAILED_PRECONDITION: as for CreateSeries.
     - FAILED_PRECONDITION: a rule of booking allows an occurrence no more to give up its time (reason BOOKING_RULE).
-    - ABORTED: `series.etag` is given and stale.
+    - ABORTED: `series.etag` or `rejoin_etag` is given and stale.
     """
     DeleteSeries: _grpc.UnaryUnaryMultiCallable[_series_pb2.DeleteSeriesRequest, _series_pb2.DeleteSeriesResponse]
     """Deletes all occurrences, or one and all that follow, softly.
@@ -104,7 +105,7 @@ class SeriesServiceAsyncStub(SeriesServiceStub):
     - ALREADY_EXISTS: occurrences collide (reason TIME_CONFLICT); SeriesConflictInfo names each. Not with ON_CONFLICT_SKIP.
     - NOT_FOUND, PERMISSION_DENIED: a resource that the caller cannot see, or sees but may not book.
     - FAILED_PRECONDITION: a series without end, and its owner or a resource is booked more than ten years ahead (reason
-      BOOKED_TOO_FAR_AHEAD).
+      BOOKED_TOO_FAR_AHEAD), or a rule of booking does not allow an occurrence (reason BOOKING_RULE).
     """
     GetSeries: _aio.UnaryUnaryMultiCallable[_series_pb2.GetSeriesRequest, _series_pb2.GetSeriesResponse]  # type: ignore[assignment]
     """Reads one series, deleted or not.
@@ -122,11 +123,12 @@ class SeriesServiceAsyncStub(SeriesServiceStub):
 
     Times that are changed move every occurrence by as much, its added and left out ones and its end too.
 
-    - INVALID_ARGUMENT: as for CreateSeries and UpdateAppointment, or `from_appointment_id` is none of its occurrences.
+    - INVALID_ARGUMENT: as for CreateSeries and UpdateAppointment, or `from_appointment_id` is none of its occurrences,
+      or `rejoin_series_id` is no series that was split off it.
     - NOT_FOUND: the caller has no such live series, or a resource as for CreateSeries.
     - PERMISSION_DENIED, ALREADY_EXISTS, FAILED_PRECONDITION: as for CreateSeries.
     - FAILED_PRECONDITION: a rule of booking allows an occurrence no more to give up its time (reason BOOKING_RULE).
-    - ABORTED: `series.etag` is given and stale.
+    - ABORTED: `series.etag` or `rejoin_etag` is given and stale.
     """
     DeleteSeries: _aio.UnaryUnaryMultiCallable[_series_pb2.DeleteSeriesRequest, _series_pb2.DeleteSeriesResponse]  # type: ignore[assignment]
     """Deletes all occurrences, or one and all that follow, softly.
@@ -166,7 +168,7 @@ class SeriesServiceServicer(metaclass=_abc_1.ABCMeta):
         - ALREADY_EXISTS: occurrences collide (reason TIME_CONFLICT); SeriesConflictInfo names each. Not with ON_CONFLICT_SKIP.
         - NOT_FOUND, PERMISSION_DENIED: a resource that the caller cannot see, or sees but may not book.
         - FAILED_PRECONDITION: a series without end, and its owner or a resource is booked more than ten years ahead (reason
-          BOOKED_TOO_FAR_AHEAD).
+          BOOKED_TOO_FAR_AHEAD), or a rule of booking does not allow an occurrence (reason BOOKING_RULE).
         """
 
     @_abc_1.abstractmethod
@@ -202,11 +204,12 @@ class SeriesServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Times that are changed move every occurrence by as much, its added and left out ones and its end too.
 
-        - INVALID_ARGUMENT: as for CreateSeries and UpdateAppointment, or `from_appointment_id` is none of its occurrences.
+        - INVALID_ARGUMENT: as for CreateSeries and UpdateAppointment, or `from_appointment_id` is none of its occurrences,
+          or `rejoin_series_id` is no series that was split off it.
         - NOT_FOUND: the caller has no such live series, or a resource as for CreateSeries.
         - PERMISSION_DENIED, ALREADY_EXISTS, FAILED_PRECONDITION: as for CreateSeries.
         - FAILED_PRECONDITION: a rule of booking allows an occurrence no more to give up its time (reason BOOKING_RULE).
-        - ABORTED: `series.etag` is given and stale.
+        - ABORTED: `series.etag` or `rejoin_etag` is given and stale.
         """
 
     @_abc_1.abstractmethod

@@ -14,7 +14,7 @@ import { Fault, faultOf } from "../net/faults.ts";
 import { seriesService } from "../net/series.ts";
 import { session } from "../net/session.svelte.ts";
 import { dayText, timeText, type TimeStyle } from "../time/format.ts";
-import { DAY, instantOf, MINUTE, moved, wallAt } from "../time/zones.ts";
+import { instantOf, MINUTE, moved, wallAt } from "../time/zones.ts";
 import { FIELDS, toMessage, type Booked, type Spec } from "./appointment.ts";
 import { list, store } from "./store.svelte.ts";
 
@@ -93,26 +93,39 @@ export async function change(
     onConflict: onConflict(skip),
   };
   const now = told(await connection.saved(() => seriesService.updateSeries(request), signal));
-  return { booked: { ...spec }, undo: () => takeBack(series, now, base, paths) };
+  if (now.id === series.id) return { booked: { ...spec }, undo: () => takeBack(series, now, paths) };
+  const kept = (await connection.answered(() => seriesService.getSeries({ id: series.id }))).series;
+  return { booked: { ...spec }, undo: () => rejoin(series, kept?.etag ?? "", now) };
 }
 
 /** Give a series the fields that it had before a change, if nobody has changed it since. */
-async function takeBack(before: Series, now: Series, base: Booked, paths: string[]): Promise<void> {
-  const isSplit = now.id !== before.id;
-  const series = create(SeriesSchema, {
-    ...before,
-    ...(isSplit ? await secondPart(before, base) : {}),
-    id: now.id,
-    etag: now.etag,
-  });
+async function takeBack(before: Series, now: Series, paths: string[]): Promise<void> {
+  const series = create(SeriesSchema, { ...before, etag: now.etag });
+  await giveBack({ series, updateMask: { paths } });
+}
+
+/** Make one series again of what was split, if nobody has changed either part since. */
+async function rejoin(before: Series, etag: string, now: Series): Promise<void> {
+  const series = create(SeriesSchema, { ...before, etag });
+  const updateMask = { paths: ["recurrence_rule", "added_times", "excluded_times"] };
+  await giveBack({ series, updateMask, rejoinSeriesId: now.id, rejoinEtag: now.etag });
+}
+
+async function giveBack(request: {
+  series: Series;
+  updateMask: { paths: string[] };
+  rejoinSeriesId?: string;
+  rejoinEtag?: string;
+}): Promise<void> {
+  const { series, updateMask } = request;
   const send = async (again: boolean): Promise<void> => {
     try {
-      await seriesService.updateSeries({ series, updateMask: { paths } });
+      await seriesService.updateSeries(request);
     } catch (error) {
       // The answer of an earlier try may have got lost: then the series is as we want it.
-      if (!again || faultOf(error).kind !== "stale") throw error;
-      const found = (await seriesService.getSeries({ id: now.id })).series;
-      if (!found || !agree(found, series, paths)) throw error;
+      if (!again || !["stale", "missing"].includes(faultOf(error).kind)) throw error;
+      const found = (await seriesService.getSeries({ id: series.id })).series;
+      if (!found || !agree(found, series, updateMask.paths)) throw error;
     }
   };
   await connection.saved(send);
@@ -124,28 +137,6 @@ function agree(one: Series, other: Series, paths: readonly string[]): boolean {
   const [these, those] = [one, other].map((each) => toJson(SeriesSchema, each) as Record<string, unknown>);
   const names = paths.map((path) => path.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase()));
   return names.every((name) => JSON.stringify(these?.[name]) === JSON.stringify(those?.[name]));
-}
-
-/** What a series was from an occurrence on, before it was split there: it began with that one, and had the count left. */
-async function secondPart(
-  before: Series,
-  base: Booked,
-): Promise<Pick<Series, "startTime" | "endTime" | "recurrenceRule">> {
-  const [first, end] = [before.startTime, before.endTime].map((time) => (time ? timestampMs(time) : 0));
-  const zone = before.timeZone;
-  const length = (end ?? 0) - (first ?? 0);
-  const days = Math.round(length / DAY);
-  const start = base.originalStart;
-  const until = before.allDay ? instantOf(moved(wallAt(start, zone), { days }), zone) : start + length;
-  const count = /COUNT=(\d+)/i;
-  const [all, kept] = count.test(before.recurrenceRule)
-    ? [before.recurrenceRule, await ruleOfSeries(before.id)].map((rule) => Number(count.exec(rule)?.[1] ?? 0))
-    : [];
-  return {
-    startTime: timestampFromMs(start),
-    endTime: timestampFromMs(until),
-    recurrenceRule: before.recurrenceRule.replace(count, `COUNT=${(all ?? 0) - (kept ?? 0)}`),
-  };
 }
 
 /** What a series that begins at `from` has to begin and end at, so that an occurrence gets the wanted times. */

@@ -482,6 +482,23 @@ export declare type UpdateSeriesRequest = Message<"appointments.v1.UpdateSeriesR
    * @generated from field: bool include_past = 6;
    */
   includePast: boolean;
+
+  /**
+   * A series that was split off this one by `from_appointment_id`, to be taken back: the two are one series again, and the
+   * other is deleted. Its occurrences keep their ids, and what was changed in them individually; in all else they are what
+   * this series says. Only `recurrence_rule`, `added_times` and `excluded_times` may change with it, to what they were before
+   * the split; `from_appointment_id` and `include_past` have to be unset.
+   *
+   * @generated from field: string rejoin_series_id = 7;
+   */
+  rejoinSeriesId: string;
+
+  /**
+   * The etag of that series, if it is taken back only as it was read (AIP-154).
+   *
+   * @generated from field: string rejoin_etag = 8;
+   */
+  rejoinEtag: string;
 };
 
 /**
@@ -675,7 +692,7 @@ export declare const SeriesService: GenService<{
    * - ALREADY_EXISTS: occurrences collide (reason TIME_CONFLICT); SeriesConflictInfo names each. Not with ON_CONFLICT_SKIP.
    * - NOT_FOUND, PERMISSION_DENIED: a resource that the caller cannot see, or sees but may not book.
    * - FAILED_PRECONDITION: a series without end, and its owner or a resource is booked more than ten years ahead (reason
-   *   BOOKED_TOO_FAR_AHEAD).
+   *   BOOKED_TOO_FAR_AHEAD), or a rule of booking does not allow an occurrence (reason BOOKING_RULE).
    *
    * @generated from rpc appointments.v1.SeriesService.CreateSeries
    */
@@ -714,11 +731,12 @@ export declare const SeriesService: GenService<{
    *
    * Times that are changed move every occurrence by as much, its added and left out ones and its end too.
    *
-   * - INVALID_ARGUMENT: as for CreateSeries and UpdateAppointment, or `from_appointment_id` is none of its occurrences.
+   * - INVALID_ARGUMENT: as for CreateSeries and UpdateAppointment, or `from_appointment_id` is none of its occurrences,
+   *   or `rejoin_series_id` is no series that was split off it.
    * - NOT_FOUND: the caller has no such live series, or a resource as for CreateSeries.
    * - PERMISSION_DENIED, ALREADY_EXISTS, FAILED_PRECONDITION: as for CreateSeries.
    * - FAILED_PRECONDITION: a rule of booking allows an occurrence no more to give up its time (reason BOOKING_RULE).
-   * - ABORTED: `series.etag` is given and stale.
+   * - ABORTED: `series.etag` or `rejoin_etag` is given and stale.
    *
    * @generated from rpc appointments.v1.SeriesService.UpdateSeries
    */
