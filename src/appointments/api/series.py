@@ -12,6 +12,7 @@ from appointments.calendar.appointment import UNSET
 from appointments.calendar.materializing import Terms
 from appointments.calendar.series import SeriesSpec, shifted, violations
 from appointments.db import Database
+from appointments.icalendar.invitations import Limits
 from appointments.shared.errors import Invalid, Violation
 from appointments.v1 import appointments_pb2
 from appointments.v1 import series_pb2 as pb
@@ -40,8 +41,10 @@ _OF_SERIES = {"recurrence_rule": "rule", "added_times": "added", "excluded_times
 class SeriesService:
     """The caller's own series. Statuses are in proto/appointments/v1/series.proto."""
 
-    def __init__(self, db: Database, *, horizon: timedelta = frontiers.HORIZON) -> None:
+    def __init__(self, db: Database, limits: Limits | None = None, *, horizon: timedelta = frontiers.HORIZON) -> None:
+        """``limits`` say how many people somebody may invite, a series counting once; None: nobody is written to."""
         self._db = db
+        self._limits = limits
         self._horizon = horizon
 
     def _terms(self, on_conflict: int, *, validate_only: bool) -> Terms:
@@ -57,12 +60,18 @@ class SeriesService:
             request_id = convert.optional_identifier(request.request_id, "request_id")
         except Invalid as bad:
             raise Invalid([*bad.violations, *violations(spec, terms.clock)]) from None
+        if not request.validate_only and not violations(spec, terms.clock):
+            await self._count_invitations(caller, spec)
         booked = await series_booking.create(
             self._db, caller.user_id, spec, terms, request_id=request_id, cause=cause(caller)
         )
         return pb.CreateSeriesResponse(
             series=convert.series(booked, is_there=not request.validate_only), conflicts=convert.misses(booked.misses)
         )
+
+    async def _count_invitations(self, caller: Caller, spec: SeriesSpec) -> None:
+        if self._limits and spec.first.attendees:
+            await self._limits.count(self._db, caller.user_id, spec.first.attendees)
 
     async def GetSeries(self, request: pb.GetSeriesRequest, caller: Caller) -> pb.GetSeriesResponse:
         """Read one."""
@@ -87,6 +96,8 @@ class SeriesService:
         from_id = convert.optional_identifier(request.from_appointment_id, "from_appointment_id")
         terms = self._terms(request.on_conflict, validate_only=request.validate_only)
         paths = masks.paths(request.update_mask, message, (*_OF_FIRST, *_OF_SERIES))
+        if "attendees" in paths and not request.validate_only:
+            await self._count_invitations(caller, _spec(message))
         change = _change(message, paths)
         if request.rejoin_series_id:
             return await self._rejoin(request, caller, change, terms)

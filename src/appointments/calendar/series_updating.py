@@ -15,7 +15,7 @@ import psycopg
 from uuid_utils.compat import uuid7
 
 from appointments.calendar import booking_rules, frontiers, placement, series_booking
-from appointments.calendar.appointment import Spec
+from appointments.calendar.appointment import Spec, with_answers
 from appointments.calendar.booking_rules import GivenUp
 from appointments.calendar.frontiers import LONGEST, Place
 from appointments.calendar.log import BY_OWNER, Cause, of_all
@@ -85,7 +85,7 @@ async def update(
     now = terms.clock
 
     def decide(spec: SeriesSpec) -> SeriesSpec:
-        changed = change(spec)
+        changed = _with_answers(change(spec), spec)
         if changed != spec and (found := violations(changed, now)):
             raise Invalid(found)
         return changed
@@ -130,6 +130,12 @@ async def update(
         )  # fmt: skip
 
     return await _locked(db, owner_id, series_id, change, work=work, terms=terms)
+
+
+def _with_answers(changed: SeriesSpec, current: SeriesSpec) -> SeriesSpec:
+    """A changed spec with what the attendees have answered; of other times or another rule nobody has yet."""
+    before = current.first if changed.rule == current.rule else replace(current.first, attendees=())
+    return replace(changed, first=with_answers(changed.first, before))
 
 
 async def _locked(

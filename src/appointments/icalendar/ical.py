@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from itertools import chain
+from typing import cast
 from zoneinfo import ZoneInfo
 
 from icalendar import (
@@ -19,6 +20,8 @@ from icalendar import (
     TimezoneDaylight,
     TimezoneStandard,
     vCalAddress,
+    vDDDLists,
+    vDDDTypes,
     vRecur,
     vText,
 )
@@ -105,6 +108,22 @@ def _add_times(made: Event, appointment: Appointment) -> None:
     else:
         made.add("dtstart", _sayable(start))
         made.add("dtend", _sayable(end))
+
+
+def wall_time(wall: datetime, time_zone: str, *, all_day: bool, name: str) -> vDDDTypes:
+    """A time by a zone's clock as the property ``name`` has it: a DATE for whole days, in UTC or with a TZID."""
+    made = Event()
+    made.add(name, wall.date() if all_day else wall.replace(tzinfo=UTC if time_zone == "UTC" else zone(time_zone)))
+    return cast("vDDDTypes", made[name])
+
+
+def wall_times(walls: Sequence[datetime], time_zone: str, *, all_day: bool) -> vDDDLists:
+    """Such times as RDATE and EXDATE list them."""
+    if all_day:
+        made = vDDDLists([each.date() for each in walls])
+        made.params["VALUE"] = "DATE"
+        return made
+    return vDDDLists([each.replace(tzinfo=UTC if time_zone == "UTC" else zone(time_zone)) for each in walls])
 
 
 def _sayable(local: datetime) -> datetime:

@@ -244,7 +244,7 @@ def _build(
         APPOINTMENTS, AppointmentService(db, limits if mail.carrier else None, horizon=horizon), native, front
     )
     policy.register(RESOURCES, ResourceService(db, creation=settings.resource_creation), native, front)
-    policy.register(SERIES, SeriesService(db, horizon=horizon), native, front)
+    policy.register(SERIES, SeriesService(db, limits if mail.carrier else None, horizon=horizon), native, front)
     policy.register(INVITATIONS, InvitationService(db, limiter), native, front)
     policy.register(AVAILABILITY, AvailabilityService(db, people=settings.free_busy), native, front)
     policy.register(CHANGES, changes, native, front)

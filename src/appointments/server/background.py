@@ -18,7 +18,16 @@ from appointments.changes.webhooks.posting import Poster
 from appointments.changes.webhooks.target import Target
 from appointments.db import Database, embedded
 from appointments.db.migrate import migrate
-from appointments.icalendar.invitations import Answers, Follower, Ignored, Letters, Reception, Telling
+from appointments.icalendar.invitations import (
+    Answers,
+    Follower,
+    Ignored,
+    Letters,
+    Reception,
+    SeriesLetters,
+    SeriesTelling,
+    Telling,
+)
 from appointments.jobs import Counts, Runner
 from appointments.mail import MAIL_OFF, Links, Outbox, Sender, outbox
 from appointments.mail.folder import Folder
@@ -87,7 +96,9 @@ class Background:
         gather = settings.invitation_delay_seconds
         self._follower = Follower(db, gather_seconds=gather, mail_is_on=office.carrier is not None)
         if office.carrier:
-            letters = Letters(office.answers(db), office.sender, reply_to=settings.invitation_reply_to or "")
+            reply_to = settings.invitation_reply_to or ""
+            letters = Letters(office.answers(db), office.sender, reply_to=reply_to)
+            of_series = SeriesLetters(office.answers(db), office.sender, reply_to=reply_to)
             reminding = Reminding(
                 db,
                 office.outbox,
@@ -95,9 +106,11 @@ class Background:
                 unsubscribe_url=office.answers(db).unsubscribe_url,
             )
             writers = office.post.writers() | notices.writers() | letters.writers() | reminding.writers()
+            writers |= of_series.writers()
             kinds += Postman(db, office.carrier, office.sender, writers).kinds()
             kinds += reminding.kinds()
             kinds += Telling(db, office.outbox, per_day=settings.invitations_per_day).kinds()
+            kinds += SeriesTelling(db, office.outbox, per_day=settings.invitations_per_day).kinds()
         self._runner = Runner(db, kinds)
         self._poster = Poster(db, webhook_target(settings), change_as_json, outbox=office.outbox)
 

@@ -86,6 +86,8 @@ class SeriesServiceServicer:
         - NOT_FOUND, PERMISSION_DENIED: a resource that the caller cannot see, or sees but may not book.
         - FAILED_PRECONDITION: a series without end, and its owner or a resource is booked more than ten years ahead (reason
         BOOKED_TOO_FAR_AHEAD), or a rule of booking does not allow an occurrence (reason BOOKING_RULE).
+        - RESOURCE_EXHAUSTED: the caller has invited too many people from outside today (reason INVITATION_LIMIT, as for
+        CreateAppointment). A series counts as one invitation of each attendee. Nothing is booked then.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -121,6 +123,7 @@ class SeriesServiceServicer:
         - PERMISSION_DENIED, ALREADY_EXISTS, FAILED_PRECONDITION: as for CreateSeries.
         - FAILED_PRECONDITION: a rule of booking allows an occurrence no more to give up its time (reason BOOKING_RULE).
         - ABORTED: `series.etag` or `rejoin_etag` is given and stale.
+        - RESOURCE_EXHAUSTED: as for CreateSeries (reason INVITATION_LIMIT), if `attendees` change.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

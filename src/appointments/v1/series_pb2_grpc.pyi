@@ -46,6 +46,8 @@ class SeriesServiceStub:
     - NOT_FOUND, PERMISSION_DENIED: a resource that the caller cannot see, or sees but may not book.
     - FAILED_PRECONDITION: a series without end, and its owner or a resource is booked more than ten years ahead (reason
       BOOKED_TOO_FAR_AHEAD), or a rule of booking does not allow an occurrence (reason BOOKING_RULE).
+    - RESOURCE_EXHAUSTED: the caller has invited too many people from outside today (reason INVITATION_LIMIT, as for
+      CreateAppointment). A series counts as one invitation of each attendee. Nothing is booked then.
     """
     GetSeries: _grpc.UnaryUnaryMultiCallable[_series_pb2.GetSeriesRequest, _series_pb2.GetSeriesResponse]
     """Reads one series, deleted or not.
@@ -69,6 +71,7 @@ class SeriesServiceStub:
     - PERMISSION_DENIED, ALREADY_EXISTS, FAILED_PRECONDITION: as for CreateSeries.
     - FAILED_PRECONDITION: a rule of booking allows an occurrence no more to give up its time (reason BOOKING_RULE).
     - ABORTED: `series.etag` or `rejoin_etag` is given and stale.
+    - RESOURCE_EXHAUSTED: as for CreateSeries (reason INVITATION_LIMIT), if `attendees` change.
     """
     DeleteSeries: _grpc.UnaryUnaryMultiCallable[_series_pb2.DeleteSeriesRequest, _series_pb2.DeleteSeriesResponse]
     """Deletes all occurrences, or one and all that follow, softly.
@@ -106,6 +109,8 @@ class SeriesServiceAsyncStub(SeriesServiceStub):
     - NOT_FOUND, PERMISSION_DENIED: a resource that the caller cannot see, or sees but may not book.
     - FAILED_PRECONDITION: a series without end, and its owner or a resource is booked more than ten years ahead (reason
       BOOKED_TOO_FAR_AHEAD), or a rule of booking does not allow an occurrence (reason BOOKING_RULE).
+    - RESOURCE_EXHAUSTED: the caller has invited too many people from outside today (reason INVITATION_LIMIT, as for
+      CreateAppointment). A series counts as one invitation of each attendee. Nothing is booked then.
     """
     GetSeries: _aio.UnaryUnaryMultiCallable[_series_pb2.GetSeriesRequest, _series_pb2.GetSeriesResponse]  # type: ignore[assignment]
     """Reads one series, deleted or not.
@@ -129,6 +134,7 @@ class SeriesServiceAsyncStub(SeriesServiceStub):
     - PERMISSION_DENIED, ALREADY_EXISTS, FAILED_PRECONDITION: as for CreateSeries.
     - FAILED_PRECONDITION: a rule of booking allows an occurrence no more to give up its time (reason BOOKING_RULE).
     - ABORTED: `series.etag` or `rejoin_etag` is given and stale.
+    - RESOURCE_EXHAUSTED: as for CreateSeries (reason INVITATION_LIMIT), if `attendees` change.
     """
     DeleteSeries: _aio.UnaryUnaryMultiCallable[_series_pb2.DeleteSeriesRequest, _series_pb2.DeleteSeriesResponse]  # type: ignore[assignment]
     """Deletes all occurrences, or one and all that follow, softly.
@@ -169,6 +175,8 @@ class SeriesServiceServicer(metaclass=_abc_1.ABCMeta):
         - NOT_FOUND, PERMISSION_DENIED: a resource that the caller cannot see, or sees but may not book.
         - FAILED_PRECONDITION: a series without end, and its owner or a resource is booked more than ten years ahead (reason
           BOOKED_TOO_FAR_AHEAD), or a rule of booking does not allow an occurrence (reason BOOKING_RULE).
+        - RESOURCE_EXHAUSTED: the caller has invited too many people from outside today (reason INVITATION_LIMIT, as for
+          CreateAppointment). A series counts as one invitation of each attendee. Nothing is booked then.
         """
 
     @_abc_1.abstractmethod
@@ -210,6 +218,7 @@ class SeriesServiceServicer(metaclass=_abc_1.ABCMeta):
         - PERMISSION_DENIED, ALREADY_EXISTS, FAILED_PRECONDITION: as for CreateSeries.
         - FAILED_PRECONDITION: a rule of booking allows an occurrence no more to give up its time (reason BOOKING_RULE).
         - ABORTED: `series.etag` or `rejoin_etag` is given and stale.
+        - RESOURCE_EXHAUSTED: as for CreateSeries (reason INVITATION_LIMIT), if `attendees` change.
         """
 
     @_abc_1.abstractmethod

@@ -12,5 +12,21 @@ from appointments.icalendar.invitations.letters import Letters
 from appointments.icalendar.invitations.limits import Limits
 from appointments.icalendar.invitations.notifying import Telling
 from appointments.icalendar.invitations.receiving import Ignored, Reception
+from appointments.icalendar.invitations.series_answers import SeriesAnswers, SeriesInvitation
+from appointments.icalendar.invitations.series_letters import SeriesLetters
+from appointments.icalendar.invitations.series_notifying import SeriesTelling
 
-__all__ = ["Answers", "Follower", "Ignored", "Invitation", "Letters", "Limits", "Reception", "Telling"]
+__all__ = [
+    "Answers",
+    "Follower",
+    "Ignored",
+    "Invitation",
+    "Letters",
+    "Limits",
+    "Reception",
+    "SeriesAnswers",
+    "SeriesInvitation",
+    "SeriesLetters",
+    "SeriesTelling",
+    "Telling",
+]

@@ -37,7 +37,12 @@ class Invitation:
     @property
     def is_open(self) -> bool:
         """Whether it can be answered."""
-        return self.attendee is not None and self.appointment.deleted_at is None
+        return self.attendee is not None and not self.is_off
+
+    @property
+    def is_off(self) -> bool:
+        """Whether its organizer has cancelled it."""
+        return self.appointment.deleted_at is not None
 
 
 class Answers:
@@ -46,6 +51,11 @@ class Answers:
     def __init__(self, db: Database, links: Links) -> None:
         self._db = db
         self._links = links
+
+    @property
+    def parts(self) -> tuple[Database, Links]:
+        """The database, and what makes the links."""
+        return self._db, self._links
 
     async def look(self, token: str) -> Invitation:
         """The invitation that a link belongs to.

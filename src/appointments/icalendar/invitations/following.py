@@ -16,7 +16,7 @@ BATCH = 1000
 _log = structlog.get_logger("appointments.icalendar.invitations")
 
 # The process that locks the cursor's row reads on, the others find nothing to do. An appointment without attendees, now
-# or earlier, costs one lookup. Occurrences of a series are not mailed one by one.
+# or earlier, costs one lookup. A series is one invitation: what happens to an occurrence defers the job of the series.
 FOLLOW = Statement(
     """
     WITH here AS MATERIALIZED (
@@ -37,10 +37,25 @@ FOLLOW = Statement(
             OR EXISTS (SELECT FROM invitations WHERE invitations.appointment_id = appointments.id)
         )
         GROUP BY appointments.id
+    ), of_series AS (
+        SELECT coalesce(appointments.series_id, entries.item_id) AS series_id, entries.changed_at,
+               appointments.attendees IS DISTINCT FROM '[]' AND appointments.id IS NOT NULL AS has_guests
+        FROM entries LEFT JOIN appointments ON appointments.id = entries.item_id AND entries.kind LIKE 'appointment.%%'
+        WHERE entries.kind LIKE 'series.%%' OR appointments.series_id IS NOT NULL
+    ), recurring AS (
+        SELECT series.id, min(of_series.changed_at) AS changed_at
+        FROM of_series JOIN series ON series.id = of_series.series_id
+        WHERE series.attendees <> '[]' OR has_guests
+           OR EXISTS (SELECT FROM series_invitations WHERE series_invitations.series_id = series.id)
+        GROUP BY series.id
     ), deferred AS (
         INSERT INTO jobs (kind, key, payload, due_at, deferred_at)
-        SELECT 'invitations', id::text, '{}', changed_at + %(gather)s::integer * interval '1 second', now()
-        FROM concerned ORDER BY id
+        SELECT kind, id::text, '{}', changed_at + %(gather)s::integer * interval '1 second', now()
+        FROM (
+            SELECT 'invitations' AS kind, id, changed_at FROM concerned
+            UNION ALL SELECT 'invitations.series', id, changed_at FROM recurring
+        ) AS everything
+        ORDER BY kind, id
         ON CONFLICT ON CONSTRAINT jobs_once DO UPDATE SET
             due_at = CASE WHEN jobs.lease IS NULL THEN least(jobs.due_at, excluded.due_at) ELSE jobs.due_at END,
             again_at = CASE WHEN jobs.lease IS NOT NULL THEN excluded.due_at END,

@@ -215,7 +215,8 @@ PACE = Statement(
     """
     WITH today AS (
         SELECT recipient, count(*) AS times FROM outbox
-        WHERE user_id = %(user_id)s::uuid AND kind = 'invitation.request' AND created_at > now() - interval '1 day'
+        WHERE user_id = %(user_id)s::uuid AND kind IN ('invitation.request', 'invitation.series')
+          AND created_at > now() - interval '1 day'
         GROUP BY recipient
     )
     SELECT (
@@ -229,10 +230,11 @@ PACE = Statement(
 CATCH_UP = Statement(
     """
     INSERT INTO jobs (kind, key, payload, due_at, deferred_at)
-    SELECT 'invitations', id::text, '{}', now(), now() FROM appointments
+    SELECT DISTINCT CASE WHEN series_id IS NULL THEN 'invitations' ELSE 'invitations.series' END,
+           coalesce(series_id, id)::text, '{}'::jsonb, now(), now()
+    FROM appointments
     WHERE owner_id = %(user_id)s::uuid AND start_at > now() AND deleted_at IS NULL AND attendees <> '[]'
-      AND series_id IS NULL
-    ORDER BY id LIMIT 1000
+    ORDER BY 1, 2 LIMIT 1000
     ON CONFLICT ON CONSTRAINT jobs_once DO NOTHING
     """
 )

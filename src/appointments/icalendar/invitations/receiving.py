@@ -7,6 +7,7 @@ that would make loops. Nothing of a message is kept but the answer and its comme
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from email import message_from_bytes
 from email.errors import MessageError
 from email.message import EmailMessage
@@ -19,6 +20,7 @@ from icalendar import Calendar
 
 from appointments.db import Database, Statement
 from appointments.icalendar.invitations.answers import MAX_COMMENT, RESPONSES, Answers
+from appointments.icalendar.invitations.series_answers import SeriesAnswers
 from appointments.shared.errors import Conflict, Fault, Unavailable
 from appointments.shared.validation import fold_email
 
@@ -39,6 +41,8 @@ class Reply:
     """What a calendar answers: about which object, in which state, for whom, and what."""
 
     uid: str
+    recurs_at: datetime | None
+    """Of an occurrence of a series: when the series has it (RECURRENCE-ID)."""
     sequence: int
     address: str
     response: str
@@ -51,6 +55,7 @@ class Reception:
     def __init__(self, db: Database, answers: Answers, reply_to: str) -> None:
         self._db = db
         self._answers = answers
+        self._series = SeriesAnswers.beside(answers)
         self._reply_to = reply_to
 
     async def take(self, content: bytes, recipients: Iterable[str] = ()) -> str:
@@ -70,8 +75,8 @@ class Reception:
             invitation = await self._answers.look(token)
         except Unavailable:
             raise
-        except Fault as fault:
-            raise Ignored(str(fault)) from None
+        except Fault:
+            return await self._take_of_series(token, reply, _addresses(message, "from"))
         if reply.uid != invitation.appointment.id_text:
             raise Ignored("it answers another appointment than the address is for")
         if {invitation.address} != {reply.address, *map(fold_email, _addresses(message, "from"))}:
@@ -89,6 +94,39 @@ class Reception:
             raise Ignored(str(fault)) from None
         return f"{reply.response.lower()}: appointment {reply.uid}"
 
+    async def _take_of_series(self, token: str, reply: Reply, senders: Iterable[str]) -> str:
+        """Apply an answer to a series, or to one of its occurrences."""
+        try:
+            invitation = await self._series.look(token)
+        except Unavailable:
+            raise
+        except Fault as fault:
+            raise Ignored(str(fault)) from None
+        series = invitation.series
+        if reply.uid != series.id_text:
+            raise Ignored("it answers another appointment than the address is for")
+        if {invitation.address} != {reply.address, *map(fold_email, senders)}:
+            raise Ignored("it is not from the address that was invited")
+        values = {"id": series.id, "address": invitation.address, "at": reply.recurs_at or EPOCH}
+        occurrence_id, sequence = (await self._db.fetch(SERIES_SEQUENCE, values) or [(None, 0)])[0]
+        if reply.sequence < sequence:
+            raise Ignored("it answers an invitation that a newer one has replaced")
+        try:
+            if reply.recurs_at is None:
+                await self._series.respond(token, reply.response, reply.comment)
+                return f"{reply.response.lower()}: series {reply.uid}"
+            if occurrence_id is None:
+                raise Ignored("it answers an occurrence that the series does not have")
+            # Answered as by the occurrence's own link.
+            async with self._db.connection() as connection:
+                url = await self._answers.answer_url(connection, occurrence_id, invitation.address)
+            await self._answers.respond(url.rpartition("/")[2], reply.response, reply.comment)
+        except Unavailable:
+            raise
+        except Fault as fault:
+            raise Ignored(str(fault)) from None
+        return f"{reply.response.lower()}: appointment {occurrence_id}"
+
     def _token(self, addresses: Iterable[str]) -> str:
         local, _, domain = self._reply_to.lower().rpartition("@")
         for address in addresses:
@@ -101,6 +139,19 @@ class Reception:
 SEQUENCE = Statement(
     """
     SELECT sequence FROM invitations WHERE appointment_id = %(id)s::uuid AND address = %(address)s::text
+    """
+)
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Which occurrence a series has at a time, if any, and the SEQUENCE of the newest message about it (or about all).
+SERIES_SEQUENCE = Statement(
+    """
+    SELECT occurrence.id, coalesce(
+        (sequences ->> to_char(occurs_wall, 'YYYY-MM-DD"T"HH24:MI:SS'))::integer, full_sequence
+    )
+    FROM series_invitations LEFT JOIN appointments AS occurrence
+        ON occurrence.series_id = series_invitations.series_id AND original_start_at = %(at)s::timestamptz
+    WHERE series_invitations.series_id = %(id)s::uuid AND address = %(address)s::text
     """
 )
 
@@ -168,7 +219,23 @@ def _answer(calendar: Any, method: str) -> Reply:
     comment = "".join(letter for letter in "\n".join(lines) if letter.isprintable() or letter == "\n")
     address = fold_email(str(attendee).partition(":")[2] if str(attendee).lower().startswith("mailto:") else "")
     uid = str(event.get("uid", "")).strip().lower()
-    return Reply(uid, int(event.get("sequence", 0)), address, response, comment[:MAX_COMMENT])
+    at = event.get("recurrence-id")
+    return Reply(
+        uid,
+        None if at is None else _moment(at.dt),
+        int(event.get("sequence", 0)),
+        address,
+        response,
+        comment[:MAX_COMMENT],
+    )
+
+
+def _moment(at: date) -> datetime:
+    if not isinstance(at, datetime):
+        return datetime(at.year, at.month, at.day, tzinfo=UTC)
+    if at.tzinfo is None:
+        raise Ignored("its RECURRENCE-ID says no time zone")
+    return at
 
 
 def _addresses(message: EmailMessage, *names: str) -> list[str]:

@@ -693,6 +693,8 @@ export declare const SeriesService: GenService<{
    * - NOT_FOUND, PERMISSION_DENIED: a resource that the caller cannot see, or sees but may not book.
    * - FAILED_PRECONDITION: a series without end, and its owner or a resource is booked more than ten years ahead (reason
    *   BOOKED_TOO_FAR_AHEAD), or a rule of booking does not allow an occurrence (reason BOOKING_RULE).
+   * - RESOURCE_EXHAUSTED: the caller has invited too many people from outside today (reason INVITATION_LIMIT, as for
+   *   CreateAppointment). A series counts as one invitation of each attendee. Nothing is booked then.
    *
    * @generated from rpc appointments.v1.SeriesService.CreateSeries
    */
@@ -737,6 +739,7 @@ export declare const SeriesService: GenService<{
    * - PERMISSION_DENIED, ALREADY_EXISTS, FAILED_PRECONDITION: as for CreateSeries.
    * - FAILED_PRECONDITION: a rule of booking allows an occurrence no more to give up its time (reason BOOKING_RULE).
    * - ABORTED: `series.etag` or `rejoin_etag` is given and stale.
+   * - RESOURCE_EXHAUSTED: as for CreateSeries (reason INVITATION_LIMIT), if `attendees` change.
    *
    * @generated from rpc appointments.v1.SeriesService.UpdateSeries
    */
