@@ -254,11 +254,12 @@ async def read(connection: Connection, series_id: UUID) -> Shown | None:
     return Shown(series, Organizer(series.owner_id, email, name, is_verified), occurrences, is_over)
 
 
-# A series that ends because another one goes on from it is not over for those who have it in their calendars.
+# A series that ends because another one goes on from it is not over for those who have it in their calendars. Nor is
+# one whose occurrences another one has taken back: it is off.
 READ = Statement(
     f"""
     SELECT coalesce(users.email, ''), users.display_name, users.email_verified_at IS NOT NULL,
-           NOT EXISTS (
+           EXISTS (SELECT FROM appointments WHERE series_id = series.id) AND NOT EXISTS (
                SELECT FROM appointments JOIN series AS part ON part.id = appointments.series_id
                WHERE (part.id = series.id OR part.previous_id = series.id) AND end_at > now()
            ),
