@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from appointments.v1 import appointments_pb2 as pb
+from appointments.v1 import series_pb2, series_pb2_grpc
 from tests import service
 from tests.api.rest import browser
 from tests.clients import TEN, Person, details, new_email, person, timestamp
@@ -97,6 +98,45 @@ async def test_from_a_booking_to_an_answer(client: httpx.AsyncClient, ada: Perso
     await mailed(client, guest, "Cancelled: &lt;Chess&gt;")
     assert "has been cancelled" in (await client.get(link)).text
     assert 400 == (await client.post(link, data=form)).status_code
+
+
+async def test_a_series_is_answered_at_once_and_counts_once(
+    client: httpx.AsyncClient, ada: Person, postal: Server
+) -> None:
+    """One message leads to one page that answers every occurrence; over the limit no series is booked."""
+    guest = new_email()
+    wanted = series_pb2.Series(
+        title="<Chess>", start_time=timestamp(TEN), end_time=timestamp(TEN.replace(hour=11)), time_zone="Europe/Zurich",
+        recurrence_rule="FREQ=WEEKLY;COUNT=5", attendees=[pb.Attendee(email=guest)],
+    )  # fmt: skip
+    async with grpc.aio.insecure_channel(postal.grpc) as channel:
+        calls = series_pb2_grpc.SeriesServiceStub(channel)
+        request = series_pb2.CreateSeriesRequest(series=wanted)
+        booked = (await calls.CreateSeries(request, metadata=ada.metadata)).series
+        link = path(await mailed(client, guest, "Invitation: &lt;Chess&gt;"), "invitation/series")
+        page = await client.get(link, params={"answer": "DECLINED"})
+        assert (200, True) == (page.status_code, "Every week on Wednesday, 12:00 – 13:00" in page.text)
+        assert ("no-store", "no-referrer") == (page.headers["cache-control"], page.headers["referrer-policy"])
+        answered = await client.post(link, data={"response": "ACCEPTED"}, headers={"Origin": "null"})
+        assert (200, True) == (answered.status_code, "You have accepted." in answered.text)
+        seen = await calls.GetSeries(series_pb2.GetSeriesRequest(id=booked.id), metadata=ada.metadata)
+        assert pb.ATTENDEE_RESPONSE_ACCEPTED == seen.series.attendees[0].response
+        window = pb.ListAppointmentsRequest(series_id=booked.id)
+        every = (await ada.appointments.ListAppointments(window, metadata=ada.metadata)).appointments
+        assert [pb.ATTENDEE_RESPONSE_ACCEPTED] * 5 == [each.attendees[0].response for each in every]
+        assert 404 == (await client.get("/invitation/series/" + "x" * 43)).status_code
+        assert link not in postal.log()
+        many = [pb.Attendee(email=new_email()) for _ in range(3)]
+        others = series_pb2.Series(title="Others", attendees=many)
+        others.MergeFrom(series_pb2.Series(
+            start_time=timestamp(TEN.replace(hour=15)), end_time=timestamp(TEN.replace(hour=16)),
+            time_zone="Europe/Zurich", recurrence_rule="FREQ=WEEKLY",
+        ))  # fmt: skip
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await calls.CreateSeries(series_pb2.CreateSeriesRequest(series=others), metadata=ada.metadata)
+        assert Code.RESOURCE_EXHAUSTED == refused.value.code()
+        del others.attendees[2:]
+        await calls.CreateSeries(series_pb2.CreateSeriesRequest(series=others), metadata=ada.metadata)
 
 
 async def test_one_click_ends_it(client: httpx.AsyncClient, ada: Person) -> None:

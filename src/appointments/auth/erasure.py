@@ -31,6 +31,9 @@ async def lock(connection: Connection, user_id: UUID) -> None:
 FAREWELL = "invitation.ended"
 """The kind of the letters that cancel what goes with an account."""
 
+SERIES_FAREWELL = "invitation.series.ended"
+"""The same for series."""
+
 
 async def erase(connection: Connection, user_id: UUID, *, actor_id: UUID, mail_is_on: bool = False) -> list[UUID]:
     """Delete an account that is locked; return its sessions, for the cache to drop after the commit.
@@ -73,6 +76,7 @@ async def _say_farewell(connection: Connection, user_id: UUID) -> None:
         """,
         {"id": user_id},
     )
+    await connection.execute("SELECT FROM series WHERE owner_id = %(id)s ORDER BY id FOR UPDATE", {"id": user_id})
     # The letters hold what nobody can look up any more. The outbox forgets it as soon as they are sent.
     await connection.execute(
         """
@@ -86,11 +90,21 @@ async def _say_farewell(connection: Connection, user_id: UUID) -> None:
             JOIN appointments ON appointments.id = invitations.appointment_id
             JOIN users ON users.id = owner_id
             WHERE owner_id = %(id)s AND end_at > now() AND NOT is_cancelled AND users.email IS NOT NULL
+            UNION ALL
+            SELECT gen_random_uuid(), %(series_kind)s, address, series.id, number + 1, jsonb_build_object(
+                       'sequence', sequence + 1, 'why', 'ended', 'of', NULL, 'was', NULL,
+                       'gone', jsonb_build_object('told', told, 'email', users.email, 'name', users.display_name)
+                   ), 'queued', now(), now()
+            FROM series_invitations
+            JOIN series ON series.id = series_invitations.series_id
+            JOIN users ON users.id = owner_id
+            WHERE owner_id = %(id)s AND NOT is_cancelled AND told -> 'series' <> 'null' AND users.email IS NOT NULL
+              AND EXISTS (SELECT FROM appointments WHERE appointments.series_id = series.id AND end_at > now())
             ON CONFLICT ON CONSTRAINT outbox_once DO NOTHING
             RETURNING id
         )
         INSERT INTO jobs (kind, key, payload, due_at, deferred_at)
         SELECT %(job)s, id::text, '{}', now(), now() FROM letters ORDER BY id
         """,
-        {"id": user_id, "kind": FAREWELL, "job": outbox.JOB},
+        {"id": user_id, "kind": FAREWELL, "series_kind": SERIES_FAREWELL, "job": outbox.JOB},
     )

@@ -10,10 +10,11 @@ import icalendar
 import pytest
 import vobject
 
+from appointments.auth import erasure
 from appointments.calendar import booking, listing, series_booking, series_updating, updating
 from appointments.calendar.appointment import Appointment, Attendee, Spec, with_answers
 from appointments.calendar.series import Series, SeriesSpec
-from appointments.db import Database
+from appointments.db import Connection, Database
 from appointments.icalendar.feeds import content
 from appointments.icalendar.invitations import (
     Ignored,
@@ -230,6 +231,12 @@ async def test_this_and_following_ends_one_series_and_begins_another(club: Club)
     assert start == events[following.id_text]["dtstart"].dt
     assert events[series.id_text]["rrule"]["UNTIL"][0] < start
     assert 4 == len(found)
+    await series_updating.rejoin(club.db, club.house.owner, series.id, following.id, lambda _: series.spec)
+    await club.house._sequencer.settle()
+    await club.house._follower.step()
+    found = await club.house.mail.new(club.house.auth, *club._telling.kinds(), writers=writers)
+    methods = {str(parsed(each)[1][0]["uid"]): parsed(each)[0] for each in found if each["To"] == BOB}
+    assert {series.id_text: "REQUEST", following.id_text: "CANCEL"} == methods
 
 
 async def test_a_cancelled_series_is_cancelled_and_comes_back(club: Club) -> None:
@@ -332,6 +339,23 @@ async def test_who_confirms_their_address_later_tells_once(club: Club) -> None:
     (message,) = await club.house.mail.new(club.house.auth)
     await club.house.auth.mailed_links.verify(link(message).rpartition("/")[2])
     assert {BOB, EVE} == (await club.told()).keys()
+
+
+async def test_what_goes_with_an_account_is_cancelled(club: Club) -> None:
+    """With the UID and a greater SEQUENCE, though nothing of it can be looked up any more."""
+    series = await club.invite()
+    await club.told()
+
+    async def erase(connection: Connection) -> None:
+        await erasure.lock(connection, club.house.owner)
+        await erasure.erase(connection, club.house.owner, actor_id=club.house.owner, mail_is_on=True)
+
+    await club.db.transact(erase)
+    messages = await club.told()
+    method, (event,) = parsed(messages[BOB])
+    assert ("CANCEL", series.id_text, 1, TEN) == (method, event["uid"], event["sequence"], event["dtstart"].dt)
+    assert "no longer has an account here, so this series is cancelled" in text(messages[BOB])
+    assert {BOB, EVE} == messages.keys()
 
 
 async def test_whole_days_are_dates(club: Club) -> None:

@@ -7,18 +7,20 @@ components with a RECURRENCE-ID. So a calendar that has both shows each occurren
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from icalendar import Event, vRecur, vText
 
+from appointments.auth.erasure import SERIES_FAREWELL
 from appointments.calendar.appointment import booked
 from appointments.calendar.series import Series
-from appointments.db import Connection, Statement, instant
+from appointments.db import Connection, Micros, Statement, instant
 from appointments.icalendar import ical
 from appointments.icalendar.ical import Mailbox
 from appointments.icalendar.invitations import wording
 from appointments.icalendar.invitations.answers import Answers
-from appointments.icalendar.invitations.letters import MOST_DESCRIPTION, facts, name_of
-from appointments.icalendar.invitations.notifying import facts_of
+from appointments.icalendar.invitations.letters import MOST_DESCRIPTION, READER, facts, name_of
+from appointments.icalendar.invitations.notifying import Organizer, facts_of
 from appointments.icalendar.invitations.series_answers import SeriesAnswers
 from appointments.icalendar.invitations.series_notifying import CANCEL, REQUEST, Occurrence, Shown, read, series_facts
 from appointments.mail import Action, Calendar, Letter, Mail, Sender
@@ -29,6 +31,7 @@ AHEAD = timedelta(days=10 * 365)
 """How far ahead the zone of a series is described."""
 
 MOST_LISTED = 10
+_NOBODY = UUID(int=0)
 
 
 class SeriesLetters:
@@ -42,7 +45,11 @@ class SeriesLetters:
 
     def writers(self) -> dict[str, Writer]:
         """The writer for each kind of letter."""
-        return {REQUEST: Writer(self._write), CANCEL: Writer(self._write)}
+        return {
+            REQUEST: Writer(self._write),
+            CANCEL: Writer(self._write),
+            SERIES_FAREWELL: Writer(self._farewell),
+        }
 
     async def _write(self, connection: Connection, letter: Letter) -> Mail | None:
         found = await self._current(connection, letter)
@@ -66,6 +73,17 @@ class SeriesLetters:
         else:
             listed = _facts(shown, view if is_request else {"off": [], "changed": {}}, letter.about["was"] or {})
         return await self._mail(connection, letter, shown, title=shown.series.title, listed=listed, events=events)
+
+    async def _farewell(self, connection: Connection, letter: Letter) -> Mail | None:
+        """The cancellation of what went with its organizer's account: all that is known of it is in the letter."""
+        gone = letter.about["gone"]
+        organizer = Organizer(_NOBODY, gone["email"], gone["name"], is_verified=True)
+        rows = await connection.fetch(READER, {"address": letter.recipient, "id": letter.id})
+        put_at = rows[0][1]
+        shown = Shown(_remembered(letter, gone["told"]["series"], put_at), organizer, (), is_over=False)
+        event = self._master(shown, (), letter, sequence=letter.about["sequence"], stamp=instant(put_at))
+        listed = _facts(shown, {"off": [], "changed": {}}, {})
+        return await self._mail(connection, letter, shown, title=shown.series.title, listed=listed, events=[event])
 
     async def _of_one(
         self, connection: Connection, letter: Letter, shown: Shown, one: Occurrence, *, zone: str, told_at: datetime
@@ -135,7 +153,7 @@ class SeriesLetters:
     def _events(
         self, shown: Shown, view: dict[str, Any], letter: Letter, *, sequence: int, stamp: datetime
     ) -> list[Event]:
-        if letter.kind == CANCEL:
+        if letter.kind != REQUEST:
             return [self._master(shown, (), letter, sequence=sequence, stamp=stamp)]
         found = []
         if view["series"]:
@@ -157,7 +175,7 @@ class SeriesLetters:
         )
         made = self._event(shown, appointment, letter, sequence=sequence, stamp=stamp)
         made["DTSTART"] = ical.wall_time(series.start_wall, series.time_zone, all_day=series.all_day, name="dtstart")
-        if letter.kind == CANCEL:
+        if letter.kind != REQUEST:
             return made
         if series.rule:
             made.add("rrule", vRecur.from_ical(ical.recurrence_rule(spec)))
@@ -175,7 +193,7 @@ class SeriesLetters:
         return made
 
     def _event(self, shown: Shown, appointment: Any, letter: Letter, *, sequence: int, stamp: datetime) -> Event:
-        is_cancelled = letter.kind == CANCEL
+        is_cancelled = letter.kind != REQUEST
         return ical.event(
             appointment,
             stamp=stamp.replace(microsecond=0),
@@ -251,9 +269,19 @@ def _said(letter: Letter, who: str, one: Occurrence | None) -> str:
         if why == "changed":
             return f"{who} has changed a series of appointments that you are invited to."
         return f"{who} invites you to a series of appointments."
-    if why == "removed":
-        return f"{who} has taken you off the list of this series."
-    return f"{who} has cancelled this series."
+    return {
+        "removed": f"{who} has taken you off the list of this series.",
+        "ended": f"{who} no longer has an account here, so this series is cancelled.",
+    }.get(why, f"{who} has cancelled this series.")
+
+
+def _remembered(letter: Letter, told: dict[str, Any], at: Micros) -> Series:
+    added, excluded = ([datetime.fromisoformat(each) for each in told[name]] for name in ("added", "excluded"))
+    return Series(
+        str(letter.appointment_id), str(_NOBODY), told["title"], told["description"], told["location"], (), None, 0, 0,
+        False, told["all_day"], datetime.fromisoformat(told["start"]), told["length"], told["zone"], told["rule"],
+        added, excluded, False, None, at, at, at, 1, None,
+    )  # fmt: skip
 
 
 def _planned(series: Series, one: Occurrence) -> Any:
