@@ -1,5 +1,7 @@
 """The invariants of every database, checked after races."""
 
+from collections.abc import Sequence
+
 import psycopg
 
 from appointments.db import Database
@@ -38,8 +40,8 @@ FAULTS = """
     )
     SELECT
         (SELECT count(*) FROM bookings a JOIN bookings b ON a.subject_id = b.subject_id AND a.ctid < b.ctid
-            WHERE a.during && b.during)
-      + (SELECT count(*) FROM bookings LEFT JOIN wanted ON id = appointment_id
+            WHERE a.during && b.during),
+        (SELECT count(*) FROM bookings LEFT JOIN wanted ON id = appointment_id
             WHERE appointment_id IS NOT NULL AND (
                   id IS NULL OR NOT takes_time OR bookings.expires_at IS DISTINCT FROM wanted.expires_at
                OR resource_id IS NULL AND subject_id = owner_id AND during <> span
@@ -54,8 +56,8 @@ FAULTS = """
                        WHERE resource_units.subject_id = bookings.subject_id
                          AND resource_units.resource_id = bookings.resource_id
                    )
-               )))
-      + (SELECT count(*) FROM wanted CROSS JOIN unnest(array_prepend(NULL, resource_ids)) AS taken (resource)
+               ))),
+        (SELECT count(*) FROM wanted CROSS JOIN unnest(array_prepend(NULL, resource_ids)) AS taken (resource)
             CROSS JOIN LATERAL (
                 SELECT count(*) AS times FROM bookings
                 WHERE appointment_id = id AND resource_id IS NOT DISTINCT FROM resource
@@ -66,29 +68,43 @@ FAULTS = """
                 SELECT FROM bookings JOIN series_subjects USING (subject_id)
                 WHERE appointment_id IS NULL AND series_subjects.series_id = wanted.series_id AND during @> span
                   AND series_subjects.resource_id IS NOT DISTINCT FROM resource
-            )))
-      + (SELECT count(*) FROM accepted WHERE NOT EXISTS (
+            ))),
+        (SELECT count(*) FROM accepted WHERE NOT EXISTS (
             SELECT FROM bookings WHERE bookings.appointment_id = accepted.appointment_id AND subject_id = user_id
-        ))
-      + (SELECT count(*) FROM invitations FULL JOIN invitees
+        )),
+        (SELECT count(*) FROM invitations FULL JOIN invitees
             ON id = appointment_id AND invitations.address = invitees.address
                AND (start_at, end_at) = (starts_at, ends_at)
-            WHERE id IS NULL OR appointment_id IS NULL)
-      + (SELECT count(*) FROM invitees JOIN appointments ON id = appointment_id
+            WHERE id IS NULL OR appointment_id IS NULL),
+        (SELECT count(*) FROM invitees JOIN appointments ON id = appointment_id
             WHERE user_id IS NOT NULL AND NOT EXISTS (
                 SELECT FROM logged WHERE item_id = id AND calendar_id = user_id
-            ))
-      + (SELECT count(*) FROM bookings WHERE appointment_id IS NULL AND NOT EXISTS (
+            )),
+        (SELECT count(*) FROM bookings WHERE appointment_id IS NULL AND NOT EXISTS (
             SELECT FROM series_subjects JOIN series ON id = series_id
             WHERE series_subjects.subject_id = bookings.subject_id AND endless
-        ))
-      + (SELECT count(*) FROM series_subjects JOIN series ON id = series_id WHERE endless AND NOT EXISTS (
+        )),
+        (SELECT count(*) FROM series_subjects JOIN series ON id = series_id WHERE endless AND NOT EXISTS (
             SELECT FROM bookings
             WHERE appointment_id IS NULL AND bookings.subject_id = series_subjects.subject_id
-        ))
-      + (SELECT count(*) FROM appointments LEFT JOIN logged ON item_id = id AND calendar_id = owner_id
+        )),
+        (SELECT count(*) FROM appointments LEFT JOIN logged ON item_id = id AND calendar_id = owner_id
             WHERE coalesce(versions, 0) <> version)
 """
+
+
+WHAT = (
+    "overlaps",
+    "bookings that are not their appointment's",
+    "appointments without their bookings",
+    "accepted and not booked",
+    "invitees that differ",
+    "invitees who were not told",
+    "tails that stand for nothing",
+    "tails that lack",
+    "versions that are not in the log",
+)
+"""What the columns of :data:`FAULTS` count."""
 
 
 async def audit(db: Database) -> int:
@@ -96,13 +112,18 @@ async def audit(db: Database) -> int:
     async with db.connection() as connection, connection.transaction():
         await connection.execute("SET LOCAL statement_timeout = 0")  # what a long storm leaves takes long to look at
         row = await (await connection.execute(FAULTS)).fetchone()
-    assert row
-    return int(row[0])
+    return _sum(row)
 
 
 def audit_at(dsn: str) -> int:
     """The same, without the service's own way to the database."""
     with psycopg.connect(dsn) as connection:
         row = connection.execute(FAULTS).fetchone()
+    return _sum(row)
+
+
+def _sum(row: Sequence[int] | None) -> int:
     assert row
-    return int(row[0])
+    if any(row):
+        print({what: count for what, count in zip(WHAT, row, strict=True) if count})  # noqa: T201 - for whoever looks on
+    return sum(row)
