@@ -411,6 +411,27 @@ async def test_the_past_moves_only_when_asked_to(db: Database, owner: UUID) -> N
     )
 
 
+async def test_the_past_keeps_what_it_took_when_it_is_renamed(db: Database, owner: UUID, room: UUID) -> None:
+    """Rooms and buffers were changed for what is to come. A new title, for the past too, books nothing anew."""
+    booked = await series_booking.create(db, owner, recurs("FREQ=WEEKLY;COUNT=8", MONDAY - 4 * WEEK, room))
+    before = await occurrences(db, owner, booked.series.id)
+
+    def roomless(old: SeriesSpec) -> SeriesSpec:
+        return replace(old, first=replace(old.first, resource_ids=(), buffer_before=timedelta(minutes=10)))
+
+    await series_updating.update(db, owner, booked.series.id, roomless)
+    await series_updating.update(db, owner, booked.series.id, titled("Retro"), include_past=True)
+    after = await occurrences(db, owner, booked.series.id)
+    now = micros(datetime.now(UTC))
+    expected = [(each.resource_ids, None) if each.start_at < now else (None, 600) for each in before]
+    assert expected == [(each.resource_ids, each.buffer_before) for each in after]
+    assert ({"Retro"}, {None, 600}, 0) == (
+        {each.title for each in after},
+        {each.buffer_before for each in after},
+        await audit(db),
+    )
+
+
 async def test_what_only_gets_another_series_is_changed_too(db: Database, owner: UUID) -> None:
     """A split in the past leaves its times, but whoever follows changes has to learn whose occurrences they are."""
     booked = await series_booking.create(db, owner, recurs("FREQ=WEEKLY;COUNT=8", MONDAY - 4 * WEEK))

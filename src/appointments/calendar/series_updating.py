@@ -615,11 +615,15 @@ REWRITE_ROWS = Statement(
                 WHEN overrides && '{{start_at,end_at}}' OR NOT %(retimed)s::boolean THEN appointments.end_at
                 ELSE slot.end_at
             END,
+            -- What decides whose time it takes, and when, changes only where bookings change too. An occurrence that had
+            -- begun before an earlier change of the series has not got the series' resources.
             time_zone = CASE
-                WHEN overrides && '{{start_at,end_at,time_zone}}' THEN appointments.time_zone ELSE series.time_zone
+                WHEN NOT %(retimed)s::boolean OR overrides && '{{start_at,end_at,time_zone}}'
+                THEN appointments.time_zone ELSE series.time_zone
             END,
             all_day = CASE
-                WHEN overrides && '{{start_at,end_at,all_day}}' THEN appointments.all_day ELSE series.all_day
+                WHEN NOT %(retimed)s::boolean OR overrides && '{{start_at,end_at,all_day}}'
+                THEN appointments.all_day ELSE series.all_day
             END,
             title = CASE WHEN 'title' = ANY (overrides) THEN appointments.title ELSE series.title END,
             description = CASE
@@ -634,17 +638,24 @@ REWRITE_ROWS = Statement(
                 ELSE appointments.attendees
             END,
             buffer_before = CASE
-                WHEN overrides && '{{buffer_before,transparent}}' THEN appointments.buffer_before
-                ELSE series.buffer_before
+                WHEN NOT %(retimed)s::boolean OR overrides && '{{buffer_before,transparent}}'
+                THEN appointments.buffer_before ELSE series.buffer_before
             END,
             buffer_after = CASE
-                WHEN overrides && '{{buffer_after,transparent}}' THEN appointments.buffer_after ELSE series.buffer_after
+                WHEN NOT %(retimed)s::boolean OR overrides && '{{buffer_after,transparent}}'
+                THEN appointments.buffer_after ELSE series.buffer_after
             END,
             transparent = CASE
-                WHEN overrides && '{{transparent,resource_ids}}' THEN appointments.transparent ELSE series.transparent
+                WHEN NOT %(retimed)s::boolean OR overrides && '{{transparent,resource_ids}}'
+                THEN appointments.transparent ELSE series.transparent
             END,
             resource_ids = CASE
                 WHEN overrides && '{{resource_ids,transparent}}' THEN appointments.resource_ids
+                -- The same ones may come in another order.
+                WHEN NOT %(retimed)s::boolean AND NOT coalesce(
+                    appointments.resource_ids @> series.resource_ids
+                    AND appointments.resource_ids <@ series.resource_ids, false
+                ) THEN appointments.resource_ids
                 ELSE series.resource_ids
             END,
             deleted_at = CASE WHEN skipped AND %(retimed)s::boolean THEN NULL ELSE appointments.deleted_at END,
