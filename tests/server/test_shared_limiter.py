@@ -2,11 +2,12 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
 
+from appointments.auth import ratelimit
 from appointments.auth.ratelimit import AWAY_SECONDS, Limiter
 from appointments.shared.errors import TooMany
 from tests import service
@@ -15,10 +16,20 @@ from tests.programs import Redis, running
 
 
 @pytest.fixture
-def redis() -> Iterator[Redis]:
-    """A Redis."""
+def redis(monkeypatch: pytest.MonkeyPatch) -> Iterator[Redis]:
+    """A Redis, which may take its time on a busy machine: one that is stopped refuses connections at once."""
+    monkeypatch.setattr(ratelimit, "SHARED_SECONDS", 10.0)
     with running() as server:
         yield server
+
+
+@pytest.fixture
+async def limiters(redis: Redis) -> AsyncIterator[tuple[Limiter, Limiter]]:
+    """Two that share it, one attempt a second. They are closed whatever happens: uvloop waits for open connections."""
+    one, other = Limiter(redis_url=redis.url, per_second=1), Limiter(redis_url=redis.url, per_second=1)
+    yield one, other
+    await one.close()
+    await other.close()
 
 
 async def passed(*limiters: Limiter, attempts: int = 20) -> int:
@@ -29,40 +40,37 @@ async def passed(*limiters: Limiter, attempts: int = 20) -> int:
     return results.count(None)
 
 
-async def test_two_limiters_count_together(redis: Redis) -> None:
-    """Of twenty attempts over both, the burst of ten passes."""
-    one, other = Limiter(redis_url=redis.url, per_second=1), Limiter(redis_url=redis.url, per_second=1)
-    assert await passed(one, other) == 10
-    await one.close()
-    await other.close()
+async def test_two_limiters_count_together(limiters: tuple[Limiter, Limiter]) -> None:
+    """Of twenty attempts over both, the burst of ten passes; one more if a second passes meanwhile."""
+    assert 10 <= await passed(*limiters) <= 12
 
 
-async def test_without_redis_each_counts_for_itself(redis: Redis, caplog: pytest.LogCaptureFixture) -> None:
+async def test_without_redis_each_counts_for_itself(
+    redis: Redis, limiters: tuple[Limiter, Limiter], caplog: pytest.LogCaptureFixture
+) -> None:
     """Nobody is kept from signing in, nobody gets more than the burst of each; one warning says so, another its end."""
-    one, other = Limiter(redis_url=redis.url, per_second=1), Limiter(redis_url=redis.url, per_second=1)
     redis.stop()
-    assert 20 <= await passed(one, other, attempts=40) <= 24  # a second may pass meanwhile on a busy machine
+    assert 20 <= await passed(*limiters, attempts=40) <= 24  # a second may pass meanwhile on a busy machine
     assert [record.getMessage().partition(":")[2].partition(",")[0] for record in caplog.records] == [
         " Redis is away",
         " Redis is away",
     ]
     redis.start()
     await asyncio.sleep(AWAY_SECONDS)
-    assert await passed(one, other) == 10
+    assert 10 <= await passed(*limiters) <= 12
     assert caplog.records[-1].getMessage() == "limiter: Redis is back"
-    await one.close()
-    await other.close()
 
 
-async def test_a_restart_of_redis_is_not_noticed(redis: Redis, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_restart_of_redis_is_not_noticed(
+    redis: Redis, limiters: tuple[Limiter, Limiter], caplog: pytest.LogCaptureFixture
+) -> None:
     """A connection that died at rest is replaced within the attempt."""
-    limiter = Limiter(redis_url=redis.url)
+    limiter, _ = limiters
     await limiter.admit("login", "192.0.2.1")
     redis.stop()
     redis.start()
     await limiter.admit("login", "192.0.2.1")
     assert caplog.records == []
-    await limiter.close()
 
 
 async def test_two_instances_share_the_limit(redis: Redis, dsn: str) -> None:

@@ -615,8 +615,8 @@ REWRITE_ROWS = Statement(
                 WHEN overrides && '{{start_at,end_at}}' OR NOT %(retimed)s::boolean THEN appointments.end_at
                 ELSE slot.end_at
             END,
-            -- What decides whose time it takes, and when, changes only where bookings change too. An occurrence that had
-            -- begun before an earlier change of the series has not got the series' resources.
+            -- What decides whose time it takes, and when, changes only where bookings change too. What had begun before
+            -- an earlier change of the series has not got the series' resources.
             time_zone = CASE
                 WHEN NOT %(retimed)s::boolean OR overrides && '{{start_at,end_at,time_zone}}'
                 THEN appointments.time_zone ELSE series.time_zone
