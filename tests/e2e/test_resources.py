@@ -168,6 +168,8 @@ async def test_a_week_shows_each_room_as_a_row_and_works_by_keyboard(tab: Tab, a
     await expect(tab.page.get_by_role("listitem").filter(has_text=hall.display_name)).to_be_visible()
     await tab.expect_time("Start", "2030-05-16T09:00")
     await tab.page.keyboard.press("Escape")
+    await expect(tab.page.get_by_role("dialog")).to_have_count(0)  # it would cover some of what is looked at
+    await tab.settled()
     assert [] == await violations(tab.page)
     await tab.button("Month").click()
     await expect(tab.button("Rooms")).to_have_attribute("aria-pressed", "false")
