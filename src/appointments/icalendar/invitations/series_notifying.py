@@ -20,7 +20,7 @@ from appointments.calendar.series import from_row as series_from_row
 from appointments.db import Connection, Database, Statement
 from appointments.icalendar.invitations import wording
 from appointments.icalendar.invitations.limits import PER_ADDRESS
-from appointments.icalendar.invitations.notifying import Organizer, facts_of
+from appointments.icalendar.invitations.notifying import PACE, Organizer, facts_of
 from appointments.jobs import Job, Kind, Later
 from appointments.mail import Letter, Outbox
 from appointments.shared.validation import fold_email
@@ -294,21 +294,5 @@ TELL = Statement(
         sequence = excluded.sequence, number = excluded.number, full_number = excluded.full_number,
         full_sequence = excluded.full_sequence, sequences = excluded.sequences, told = excluded.told,
         is_cancelled = excluded.is_cancelled, told_at = excluded.told_at
-    """
-)
-PACE = Statement(
-    """
-    WITH today AS (
-        SELECT recipient, count(*) AS times FROM outbox
-        WHERE user_id = %(user_id)s::uuid AND kind IN ('invitation.request', 'invitation.series')
-          AND created_at > now() - interval '1 day'
-        GROUP BY recipient
-    )
-    SELECT (
-        SELECT count(*) FROM (
-            SELECT recipient FROM today UNION SELECT unnest(%(addresses)s::text[])
-        ) AS everybody (address)
-        WHERE NOT EXISTS (SELECT FROM users WHERE users.email = address AND users.email_verified_at IS NOT NULL)
-    ), (SELECT coalesce(max(times), 0) FROM today WHERE recipient = ANY (%(addresses)s::text[]))
     """
 )
