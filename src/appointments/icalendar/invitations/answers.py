@@ -129,13 +129,18 @@ class Answers:
     def reply_token(self, appointment_id: UUID, address: str) -> str:
         """What a reply address has instead of a link: 160 bits, in letters that mail servers may turn to lower case."""
         token = self._links.token("reply", appointment_id, address)
-        return base64.b32encode(digest_of(token)[:20]).decode().lower()
+        return short(token)
 
     async def unsubscribe_url(self, connection: Connection, address: str) -> str:
         """The address at which a recipient unsubscribes. The link works from now on."""
         token = self._links.token("unsubscribe", address)
         await connection.fetch(UNSUBSCRIBE_LINK, {"digest": digest_of(token), "address": address})
         return self._links.url("unsubscribe", token)
+
+
+def short(token: str) -> str:
+    """A token for a mail address: 160 bits of its digest."""
+    return base64.b32encode(digest_of(token)[:20]).decode().lower()
 
 
 async def _find(connection: Connection, token: str) -> Invitation:

@@ -5,12 +5,13 @@ anybody without an account here whose address is confirmed. Until the organizer'
 sent, so nothing is counted.
 """
 
-from collections.abc import Iterable
-from datetime import UTC, datetime
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from appointments.calendar.appointment import Attendee
 from appointments.db import Connection, Database, Statement, instant
+from appointments.jobs import Later
 from appointments.shared.errors import TooMany
 from appointments.shared.validation import email_problem, fold_email
 
@@ -101,3 +102,32 @@ def _too_many(what: str, limit: int, until: int) -> TooMany:
         retry_after=wait,
         metadata={"limit": str(limit), "until": said},
     )
+
+
+async def keep_pace(connection: Connection, user_id: UUID, addresses: Sequence[str], *, per_day: int) -> None:
+    """See that an organizer may write to these addresses now, by what was sent today, of appointments and of series.
+
+    Raises:
+        Later: they have invited too many strangers, or one of these addresses too often.
+    """
+    strangers, busiest = (await connection.fetch(PACE, {"user_id": user_id, "addresses": addresses}))[0]
+    if strangers > per_day or busiest >= PER_ADDRESS:
+        raise Later("the organizer has invited many people today", after=timedelta(hours=1))
+
+
+PACE = Statement(
+    """
+    WITH today AS (
+        SELECT recipient, count(*) AS times FROM outbox
+        WHERE user_id = %(user_id)s::uuid AND kind IN ('invitation.request', 'invitation.series')
+          AND created_at > now() - interval '1 day'
+        GROUP BY recipient
+    )
+    SELECT (
+        SELECT count(*) FROM (
+            SELECT recipient FROM today UNION SELECT unnest(%(addresses)s::text[])
+        ) AS everybody (address)
+        WHERE NOT EXISTS (SELECT FROM users WHERE users.email = address AND users.email_verified_at IS NOT NULL)
+    ), (SELECT coalesce(max(times), 0) FROM today WHERE recipient = ANY (%(addresses)s::text[]))
+    """
+)

@@ -17,8 +17,8 @@ from appointments.calendar import invited
 from appointments.calendar.appointment import COLUMNS, Appointment, from_row
 from appointments.db import Connection, Database, Statement, instant
 from appointments.icalendar.invitations import limits
-from appointments.icalendar.invitations.limits import PER_ADDRESS
-from appointments.jobs import Job, Kind, Later
+from appointments.icalendar.invitations.limits import keep_pace
+from appointments.jobs import Job, Kind
 from appointments.mail import Letter, Outbox
 from appointments.shared.validation import fold_email
 
@@ -100,10 +100,7 @@ class Telling:
         if not news:
             return
         addresses = sorted(each.address for each in news)
-        row = (await connection.fetch(PACE, {"user_id": organizer.user_id, "addresses": addresses}))[0]
-        strangers, busiest = row
-        if strangers > self._per_day or busiest >= PER_ADDRESS:
-            raise Later("the organizer has invited many people today", after=timedelta(hours=1))
+        await keep_pace(connection, organizer.user_id, addresses, per_day=self._per_day)
 
     async def _put(self, connection: Connection, appointment: Appointment, organizer: Organizer, news: News) -> None:
         facts = json.dumps(facts_of(appointment)).encode()
@@ -209,22 +206,6 @@ TELL = Statement(
     ON CONFLICT ON CONSTRAINT invitations_pkey DO UPDATE SET
         sequence = excluded.sequence, version = excluded.version, told = excluded.told,
         is_cancelled = excluded.is_cancelled, told_at = excluded.told_at
-    """
-)
-PACE = Statement(
-    """
-    WITH today AS (
-        SELECT recipient, count(*) AS times FROM outbox
-        WHERE user_id = %(user_id)s::uuid AND kind IN ('invitation.request', 'invitation.series')
-          AND created_at > now() - interval '1 day'
-        GROUP BY recipient
-    )
-    SELECT (
-        SELECT count(*) FROM (
-            SELECT recipient FROM today UNION SELECT unnest(%(addresses)s::text[])
-        ) AS everybody (address)
-        WHERE NOT EXISTS (SELECT FROM users WHERE users.email = address AND users.email_verified_at IS NOT NULL)
-    ), (SELECT coalesce(max(times), 0) FROM today WHERE recipient = ANY (%(addresses)s::text[]))
     """
 )
 CATCH_UP = Statement(

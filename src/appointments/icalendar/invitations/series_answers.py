@@ -4,7 +4,6 @@ An answer to a series is written beside the attendee in the series and in every 
 ones that become rows later have it from the series. It is written down, and takes no time in anybody's calendar.
 """
 
-import base64
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -14,7 +13,7 @@ from appointments.calendar.invited import Answer
 from appointments.calendar.log import BY_OWNER, of_all
 from appointments.calendar.series import Series
 from appointments.db import Connection, Database, Statement
-from appointments.icalendar.invitations.answers import KEPT, Answers
+from appointments.icalendar.invitations.answers import KEPT, Answers, short
 from appointments.icalendar.invitations.notifying import Organizer
 from appointments.icalendar.invitations.series_notifying import read
 from appointments.mail import Links
@@ -113,7 +112,7 @@ class SeriesAnswers:
     def reply_token(self, series_id: UUID, address: str) -> str:
         """What a reply address has instead of a link, as for single appointments."""
         token = self._links.token("series reply", series_id, address)
-        return base64.b32encode(digest_of(token)[:20]).decode().lower()
+        return short(token)
 
 
 async def _find(connection: Connection, token: str) -> SeriesInvitation:

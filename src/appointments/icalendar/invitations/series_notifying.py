@@ -19,9 +19,9 @@ from appointments.calendar.series import Series
 from appointments.calendar.series import from_row as series_from_row
 from appointments.db import Connection, Database, Statement
 from appointments.icalendar.invitations import wording
-from appointments.icalendar.invitations.limits import PER_ADDRESS
-from appointments.icalendar.invitations.notifying import PACE, Organizer, facts_of
-from appointments.jobs import Job, Kind, Later
+from appointments.icalendar.invitations.limits import keep_pace
+from appointments.icalendar.invitations.notifying import Organizer, facts_of
+from appointments.jobs import Job, Kind
 from appointments.mail import Letter, Outbox
 from appointments.shared.validation import fold_email
 
@@ -137,10 +137,7 @@ class SeriesTelling:
                 waiting.add(address)
         news = list(_news(shown, told, waiting))
         if addresses := sorted(each.address for each in news if each.kind == REQUEST):
-            values = {"user_id": shown.organizer.user_id, "addresses": addresses}
-            strangers, busiest = (await connection.fetch(PACE, values))[0]
-            if strangers > self._per_day or busiest >= PER_ADDRESS:
-                raise Later("the organizer has invited many people today", after=timedelta(hours=1))
+            await keep_pace(connection, shown.organizer.user_id, addresses, per_day=self._per_day)
         for each in news:
             await self._put(connection, shown, each, told.get(each.address))
 
