@@ -242,10 +242,11 @@ def test_free_time_is_found_subject_by_subject(full: tuple[str, Person], mode: s
         nodes = list(explained(dsn, statement, values, mode))
         read = {node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan"}
         assert {"users", "resources", "resource_units", "resource_grants", "subjects"} >= read, case
-    nodes = list(explained(dsn, *_looking_for_time(dsn, person)["what is taken of them"], mode))
-    asked = [node["Index Cond"] for node in nodes if node.get("Index Name") == "bookings_no_overlap"]
-    assert asked
-    assert all("subject_id =" in condition and "during &&" in condition for condition in asked)
+    for case, during in (("what is taken of them", "during &&"), ("tails", "during @>")):
+        nodes = list(explained(dsn, *_looking_for_time(dsn, person)[case], mode))
+        asked = [node["Index Cond"] for node in nodes if node.get("Index Name") == "bookings_no_overlap"]
+        assert asked, case
+        assert all("subject_id =" in condition and during in condition for condition in asked), case
 
 
 def test_a_create_with_rooms_is_planned_once(full: tuple[str, Person]) -> None:

@@ -466,16 +466,21 @@ async def _extend_alone(db: Database, subject_id: UUID, until: datetime, now: da
 
 # Only tails contain the last day of 2101.
 _IS_TAIL: LiteralString = "during @> '2101-12-31 00:00:00+00'::timestamptz"
+# A subject has at most one tail, so the limit changes nothing but the plan. Without it PostgreSQL, which does not know
+# how few bookings are tails, may read all of them. The ids come out of subqueries, so it plans once for all calls.
 SHORT = Statement(
     f"""
-    SELECT subject_id, lower(during) FROM (
-        SELECT unnest(%(person_ids)s::uuid[]) AS unit_id
+    SELECT unit_id, frontier FROM (
+        SELECT unnest(ARRAY(SELECT unnest(%(person_ids)s::uuid[]))) AS unit_id
         UNION ALL
-        SELECT resource_units.subject_id FROM resource_units WHERE resource_id = ANY (%(resource_ids)s::uuid[])
+        SELECT resource_units.subject_id FROM resource_units
+        WHERE resource_id = ANY (ARRAY(SELECT unnest(%(resource_ids)s::uuid[])))
     ) AS units
-    JOIN bookings ON subject_id = unit_id AND {_IS_TAIL}
-    WHERE lower(during) < %(until)s::timestamptz
-    ORDER BY subject_id
+    CROSS JOIN LATERAL (
+        SELECT lower(during) AS frontier FROM bookings WHERE subject_id = unit_id AND {_IS_TAIL} LIMIT 1
+    ) AS tail
+    WHERE frontier < %(until)s::timestamptz
+    ORDER BY unit_id
     """
 )
 
