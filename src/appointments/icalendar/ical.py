@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from itertools import chain
-from typing import cast
+from typing import NamedTuple, cast
 from zoneinfo import ZoneInfo
 
 from icalendar import (
@@ -27,8 +27,10 @@ from icalendar import (
 )
 
 from appointments.calendar.appointment import Appointment, Attendee
+from appointments.calendar.recurrence import Rule, happens, walls
 from appointments.calendar.recurrence import instant as wall_to_instant
 from appointments.calendar.series import SeriesSpec
+from appointments.calendar.validation import LATEST
 from appointments.db import instant
 from appointments.shared.validation import fold_email
 
@@ -233,11 +235,41 @@ def _yearly(onsets: Sequence[datetime]) -> str:
     return f"FREQ=YEARLY;BYMONTH={first.month};BYDAY={place}{_WEEKDAYS[first.weekday()]}"
 
 
-def recurrence_rule(spec: SeriesSpec) -> str:
-    """The rule of a series as RFC 5545 wants it beside its start: UNTIL is a DATE as the start is, or else in UTC."""
-    rule = spec.parsed
+class Recurrence(NamedTuple):
+    """What says beside DTSTART when a series takes place: RRULE without its name ("" for none), RDATE as wall times."""
+
+    rule: str
+    added: tuple[datetime, ...]
+
+
+def recurrence(spec: SeriesSpec) -> Recurrence:
+    """When a series takes place, written so that every program shows the same occurrences.
+
+    Programs disagree about a start that the rule does not select, and RFC 5545 §3.8.5.3 calls it undefined: some show
+    it and count it for COUNT, some show it and do not count it, some do not show it. So such a start is an RDATE too,
+    which all of them show, and show once. UNTIL takes the place of COUNT.
+    """
+    rule, start, added = spec.parsed, spec.start_wall, spec.walls_of(spec.added)
     if rule is None:
-        return ""
+        return Recurrence("", tuple(added))
+    others = {each for each in added if each != start}
+    first = next(walls(rule, start, last_year=LATEST.year), None)
+    if first == start:
+        return Recurrence(_rule_text(rule, spec), tuple(sorted(others)))
+    if rule.count is not None:
+        *_, last = walls(rule, start, last_year=LATEST.year, with_start=True)
+        rule = replace(rule, count=None, until=last.date() if spec.first.all_day else wall_to_instant(last, spec.zone))
+    if not happens(rule, start, spec.zone, last_year=LATEST.year):
+        # The start is all that is left of it.
+        return Recurrence(ONCE, tuple(sorted(others)))
+    return Recurrence(_rule_text(rule, spec), tuple(sorted({start, *others})))
+
+
+ONCE = "FREQ=DAILY;COUNT=1"
+
+
+def _rule_text(rule: Rule, spec: SeriesSpec) -> str:
+    """A rule as RFC 5545 wants it beside its start: UNTIL is a DATE as the start is, or else in UTC."""
     until = rule.until
     if spec.first.all_day:
         until = until.date() if isinstance(until, datetime) else until

@@ -78,7 +78,7 @@ async def fill(db: Database, owner: UUID, now: datetime) -> None:
         await updating.delete(db, owner, every[3].id)
         await updating.update(db, owner, every[4].id, later)
         await updating.update(db, owner, every[6].id, lambda one: replace(one, title="Renamed"))
-    # Its first is an occurrence of the rule: RFC 5545 leaves open what a DTSTART beside the rule is.
+    await fill_beside(db, owner, tomorrow)
     days = (tomorrow + timedelta(days=each) for each in range(40))
     friday = next(each for each in days if each.weekday() == 4 and (each + timedelta(weeks=1)).month != each.month)
     last = SeriesSpec(
@@ -89,6 +89,26 @@ async def fill(db: Database, owner: UUID, now: datetime) -> None:
     midnight = datetime.combine(now.date() + timedelta(days=3), datetime.min.time(), ZoneInfo(ZONES[0]))
     day = Spec("Whole days", midnight, midnight + timedelta(days=1), ZONES[0], all_day=True, transparent=True)
     await series_booking.create(db, owner, SeriesSpec(day, "FREQ=MONTHLY;COUNT=12"))
+
+
+async def fill_beside(db: Database, owner: UUID, tomorrow: datetime) -> None:
+    """Series whose start the rule does not select: with COUNT, with UNTIL, without an end, of days."""
+    start = tomorrow + 20 * HOUR
+    day = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")[(start + timedelta(days=3)).weekday()]
+    until = start + timedelta(days=200)
+    rules = ("COUNT=9", f"UNTIL={until:%Y%m%dT%H%M%SZ}", "INTERVAL=2", "COUNT=1", "COUNT=4", "COUNT=5")
+    for number, part in enumerate(rules):
+        first = replace(spec(start + number * LENGTH, LENGTH, f"Beside, {part}"), time_zone=ZONES[number % 3])
+        booked = await series_booking.create(db, owner, SeriesSpec(first, f"FREQ=WEEKLY;{part};BYDAY={day}"))
+        window = listing.Window(owner, None, None, False, booked.series.id)
+        one = (await listing.page(db, window, size=1)).appointments[0]
+        if part == "COUNT=4":
+            await updating.delete(db, owner, one.id)
+        elif part == "COUNT=5":
+            await updating.update(db, owner, one.id, lambda each: replace(each, title="Renamed"))
+    midnight = datetime.combine(tomorrow.date(), datetime.min.time(), ZoneInfo(ZONES[0]))
+    days = Spec("Days beside", midnight, midnight + timedelta(days=1), ZONES[0], all_day=True, transparent=True)
+    await series_booking.create(db, owner, SeriesSpec(days, f"FREQ=WEEKLY;COUNT=6;BYDAY={day}"))
 
 
 def later(one: Spec) -> Spec:

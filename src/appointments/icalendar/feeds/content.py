@@ -166,10 +166,11 @@ def _add_series(lines: list[str], recurring: Recurring, *, is_busy_only: bool, w
     lines.append(f"DTEND;VALUE=DATE:{end:%Y%m%d}" if series.all_day else f"DTEND{_time(end, zone)}")
     if series.all_day:
         lines.append(f"X-APPOINTMENTS-TIME-ZONE:{zone}")
-    if series.rule:
-        lines.append(f"RRULE:{ical.recurrence_rule(spec)}")
-    if series.added:
-        lines.append(f"RDATE{kind}:{dates(series.added)}")
+    rule, added = ical.recurrence(spec)
+    if rule:
+        lines.append(f"RRULE:{rule}")
+    if added:
+        lines.append(f"RDATE{kind}:{dates(added)}")
     if off := sorted({*series.excluded, *recurring.off}):
         lines.append(f"EXDATE{kind}:{dates(off)}")
     _add_rest(lines, series, is_busy_only=is_busy_only, with_reminders=with_reminders)

@@ -411,10 +411,11 @@ class _Import:
                 (skipped if is_skipped else off).add(at)
         if not off <= set(wanted.excluded) <= off | skipped:
             return False
-        now = replace(spec, first=_sayable(spec.first), rule=ical.recurrence_rule(spec), excluded=())
-        wanted = replace(wanted, rule=ical.recurrence_rule(wanted))
-        transparent = replace(wanted, first=_transparent(wanted.first))
-        if now not in (replace(each, excluded=()) for each in ([wanted, transparent] if self._yields else [wanted])):
+        # What the same occurrences can be said with is compared, not how it happens to be said.
+        if ical.recurrence(spec) != ical.recurrence(wanted):
+            return False
+        firsts = [wanted.first, _transparent(wanted.first)] if self._yields else [wanted.first]
+        if _sayable(spec.first) not in firsts:
             return False
         wished = {change.original_at: change.spec for change in changes}
         for at in wished.keys() | live.keys():

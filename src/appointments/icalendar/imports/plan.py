@@ -203,6 +203,9 @@ def _series(
     clock = Clock(first.time_zone)
     rule = _rule(rules[0]) if rules else ""
     added = _dates(event, "RDATE", clock, all_day=first.all_day)
+    if rule:
+        # The start takes place anyway. Files say it twice for programs that show only what the rule selects.
+        added = [each for each in added if each != first.start_at]
     excluded = _dates(event, "EXDATE", clock, all_day=first.all_day)
     changes, dropped = _changes(event, others, clock, all_day=first.all_day)
     excluded += dropped
@@ -442,7 +445,7 @@ def _check(event: _Event, found: Sequence[Violation]) -> None:
 
 def _title(event: _Event, *, quiet: bool = False) -> str:
     line = event.only("SUMMARY")
-    title = " ".join(_clean(line.text).split("\n")).strip() if line else ""
+    title = _clean(line.text).strip() if line else ""
     if len(title) > 200:
         if line and not quiet:
             event.note(line, "SUMMARY has more than 200 characters; it is cut")

@@ -177,9 +177,10 @@ class SeriesLetters:
         made["DTSTART"] = ical.wall_time(series.start_wall, series.time_zone, all_day=series.all_day, name="dtstart")
         if letter.kind != REQUEST:
             return made
-        if series.rule:
-            made.add("rrule", vRecur.from_ical(ical.recurrence_rule(spec)))
-        for name, walls in (("rdate", series.added), ("exdate", sorted({*series.excluded, *off}))):
+        rule, added = ical.recurrence(spec)
+        if rule:
+            made.add("rrule", vRecur.from_ical(rule))
+        for name, walls in (("rdate", added), ("exdate", sorted({*series.excluded, *off}))):
             if walls:
                 made[name.upper()] = ical.wall_times(walls, series.time_zone, all_day=series.all_day)
         return made
