@@ -3,10 +3,13 @@
 import subprocess
 import sys
 
+import pytest
+
 from tests.programs import needed
 from tests.service import ROOT
 
 
+@pytest.mark.timeout(500)
 def test_a_lost_database_is_restored_to_a_moment() -> None:
     """Every row as it was before the mistake; sessions go on, cursors have expired, the doctor finds nothing."""
     needed("pgbackrest")
