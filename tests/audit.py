@@ -29,7 +29,7 @@ FAULTS = """
         SELECT appointments.id, lower(btrim(guest ->> 'email')) AS address, guest ->> 'response' AS response,
                start_at, end_at
         FROM appointments CROSS JOIN jsonb_array_elements(attendees) AS guest
-        WHERE deleted_at IS NULL AND expires_at IS NULL AND series_id IS NULL AND NOT EXISTS (
+        WHERE deleted_at IS NULL AND expires_at IS NULL AND NOT EXISTS (
             SELECT FROM users WHERE users.id = owner_id AND email = lower(btrim(guest ->> 'email'))
         )
     ), accepted AS (

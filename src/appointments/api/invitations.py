@@ -3,7 +3,7 @@
 from appointments.api import convert
 from appointments.api.caller import Caller, cause
 from appointments.auth.ratelimit import Limiter
-from appointments.calendar import booking, invited
+from appointments.calendar import booking, invited, series_guests
 from appointments.calendar.invited import Answer
 from appointments.db import Database
 from appointments.shared.errors import Invalid, NotFound, Unmet
@@ -38,7 +38,8 @@ class InvitationService:
             raise Invalid(bad)
         await self._limiter.admit("respond", str(caller.user_id))
         try:
-            answered = await invited.respond(self._db, caller.user_id, appointment_id, answer, cause=cause(caller))
+            respond = series_guests.respond if request.whole_series else invited.respond
+            answered = await respond(self._db, caller.user_id, appointment_id, answer, cause=cause(caller))
         except NotFound:
             # Whoever may see it all the same is told why it is not theirs to answer.
             await booking.get(self._db, caller.user_id, appointment_id)

@@ -18,6 +18,7 @@ UNSET = datetime.min.replace(tzinfo=UTC)
 
 NO_TIME = timedelta()
 MICROSECOND = timedelta(microseconds=1)
+NOT_ANSWERED = "NEEDS-ACTION"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Attendee:
 
     email: str
     display_name: str = ""
-    response: str = "NEEDS-ACTION"
+    response: str = NOT_ANSWERED
     comment: str = ""
     """What they said with their answer."""
 
@@ -89,6 +90,14 @@ LIVE_COLUMNS: LiteralString = _columns("updated_at", "deleted_at", "version")
 
 # Neither deleted nor a hold that has expired.
 LIVE: LiteralString = "deleted_at IS NULL AND (expires_at IS NULL OR expires_at > now())"
+
+# Whoever had answered is asked anew: what they had accepted was given back.
+UNANSWERED: LiteralString = """
+    CASE WHEN attendees = '[]' THEN attendees ELSE (
+        SELECT jsonb_agg((guest - 'comment') || '{"response": "NEEDS-ACTION"}' ORDER BY number)
+        FROM jsonb_array_elements(attendees) WITH ORDINALITY AS guests (guest, number)
+    ) END
+"""
 
 
 class Appointment(NamedTuple):

@@ -32,6 +32,9 @@ from appointments.shared.errors import Conflict
 HORIZON = timedelta(days=120)
 """How far ahead occurrences are rows to begin with, if a setting does not say otherwise."""
 
+SETTLE_JOB: LiteralString = "invitations.settle"
+"""The job that takes the time of guests for occurrences that became rows after their series was accepted."""
+
 STEP = timedelta(days=90)
 """How far a frontier moves at least. The next booking is likely to be close to this one."""
 
@@ -202,6 +205,7 @@ async def make_rows(connection: Connection, due: Sequence[tuple[Series, Sequence
     return int((await connection.fetch(MAKE_ROWS, values | cause.values))[0][0])
 
 
+# Guests with an account who have accepted the series: a job takes their time, because their subjects are not locked.
 MAKE_ROWS = Statement(
     f"""
     WITH made AS (
@@ -222,6 +226,12 @@ MAKE_ROWS = Statement(
         ORDER BY series.id, wall
         ON CONFLICT (series_id, occurs_wall) WHERE series_id IS NOT NULL DO NOTHING
         RETURNING appointments.*
+    ), deferred AS (
+        INSERT INTO jobs (kind, payload, due_at, deferred_at)
+        SELECT DISTINCT '{SETTLE_JOB}', jsonb_build_object('user_id', users.id), now(), now()
+        FROM made CROSS JOIN LATERAL jsonb_array_elements(attendees) AS guest
+        JOIN users ON email = lower(btrim(guest ->> 'email')) AND email_verified_at IS NOT NULL
+        WHERE attendees <> '[]' AND guest ->> 'response' = 'ACCEPTED' AND NOT transparent
     ), {of_all("appointment.created", "made")}
     SELECT count(*) FROM made
     """

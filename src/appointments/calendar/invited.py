@@ -41,7 +41,7 @@ class Answer(NamedTuple):
         return found
 
 
-async def get(db: Reads, user_id: UUID, appointment_id: UUID) -> Appointment | None:
+async def get(db: Reads | Connection, user_id: UUID, appointment_id: UUID) -> Appointment | None:
     """An appointment as a person sees it who is invited; None if they are not."""
     rows = await db.fetch(SEEN, {"user_id": user_id, "ids": [appointment_id]})
     return as_invited(from_row(rows[0][:-1]), rows[0][-1]) if rows else None
@@ -195,7 +195,7 @@ GUESTS = Statement(
 
 def concerns_guests(current: Appointment, spec: Spec) -> bool:
     """Whether a change may have to give time back that somebody who has accepted has taken."""
-    if not current.attendees or current.series_text:
+    if not current.attendees:
         return False
     return _has_moved(current, spec) or bool(_addresses(current.attendees) - _addresses(spec.attendees))
 

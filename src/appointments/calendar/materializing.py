@@ -368,8 +368,13 @@ LAST_BOOKED = Statement(
 )
 
 
-async def named(connection: Connection, missed: Sequence[UUID], at: Sequence[Place]) -> Misses:
-    """What occurrences collide with. Only the owner's own appointments are named. A resource is only named as taken."""
+async def named(
+    connection: Connection, missed: Sequence[UUID], at: Sequence[Place], *, with_buffers: bool = True
+) -> Misses:
+    """What occurrences collide with. Only the subject's own appointments are named. A resource is only named as taken.
+
+    A guest's time is taken without the buffers of the occurrences.
+    """
     if not missed:
         return Misses()
     values = {
@@ -377,6 +382,7 @@ async def named(connection: Connection, missed: Sequence[UUID], at: Sequence[Pla
         "subject_ids": [place.subject_id for place in at],
         "before": [place.before for place in at],
         "after": [place.after for place in at],
+        "with_buffers": with_buffers,
     }
     return replace(_told(await connection.fetch(IN_THE_WAY, values)), total=len(missed))
 
@@ -405,8 +411,10 @@ IN_THE_WAY = Statement(
     ) AS place (subject_id, before, after)
     JOIN bookings ON bookings.subject_id = place.subject_id
         AND bookings.appointment_id IS DISTINCT FROM missed.id AND bookings.during && tstzrange(
-            missed.start_at - (missed.buffer_before + place.before) * interval '1 second',
-            missed.end_at + (missed.buffer_after + place.after) * interval '1 second'
+            missed.start_at - (missed.buffer_before * %(with_buffers)s::boolean::integer + place.before)
+                * interval '1 second',
+            missed.end_at + (missed.buffer_after * %(with_buffers)s::boolean::integer + place.after)
+                * interval '1 second'
         )
     LEFT JOIN appointments AS other ON other.id = bookings.appointment_id
     WHERE missed.id = ANY (%(ids)s::uuid[])

@@ -8,14 +8,14 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, LiteralString, NamedTuple
 from uuid import UUID
 
 import psycopg
 from uuid_utils.compat import uuid7
 
-from appointments.calendar import booking_rules, frontiers, placement, series_booking
-from appointments.calendar.appointment import Spec, with_answers
+from appointments.calendar import booking_rules, frontiers, placement, series_booking, series_guests
+from appointments.calendar.appointment import NOT_ANSWERED, UNANSWERED, Spec, with_answers
 from appointments.calendar.booking_rules import GivenUp
 from appointments.calendar.frontiers import LONGEST, Place
 from appointments.calendar.log import BY_OWNER, Cause, of_all
@@ -91,7 +91,7 @@ async def update(
         return changed
 
     async def work(connection: Connection, held: Sequence[UUID]) -> Booked | None:
-        series = await _lock(connection, owner_id, series_id, held)
+        series, guest_ids = await _lock(connection, owner_id, series_id, held)
         _check(series, etag)
         if series.deleted_at is not None:
             raise NotFound("No such series.")
@@ -122,12 +122,15 @@ async def update(
         if not retimed:
             matches = {row[0]: Slot(row[1], instant(row[2]), instant(row[3])) for row in rows}
             await _rewrite_rows(connection, series, old, new, matches=matches, cause=cause, retimed=False)
+            await series_guests.follow(connection, series.id, guest_ids, cause)
             finished = await connection.fetch(FINISH, {"id": series.id, "endless": new.endless})
             return await as_it_is(connection, from_row(finished[0]))
-        return await _move(
+        booked = await _move(
             connection, series, old, new, rows=rows, previously=at, terms=terms, cause=cause, boundary=boundary,
             judged=not even_if_same,
         )  # fmt: skip
+        await series_guests.follow(connection, series.id, guest_ids, cause)
+        return booked
 
     return await _locked(db, owner_id, series_id, change, work=work, terms=terms)
 
@@ -136,6 +139,13 @@ def _with_answers(changed: SeriesSpec, current: SeriesSpec) -> SeriesSpec:
     """A changed spec with what the attendees have answered; of other times or another rule nobody has yet."""
     before = current.first if changed.rule == current.rule else replace(current.first, attendees=())
     return replace(changed, first=with_answers(changed.first, before))
+
+
+def _asks_anew(old: SeriesSpec, new: SeriesSpec) -> bool:
+    was, now = old.first, new.first
+    return old.rule != new.rule or (was.start_at, was.end_at, was.transparent) != (
+        now.start_at, now.end_at, now.transparent,
+    )  # fmt: skip
 
 
 async def _locked(
@@ -179,15 +189,36 @@ def _readable(spec: Spec) -> list[UUID]:
         return []  # the rules will name the ones that are not ids
 
 
-async def _lock(connection: Connection, owner_id: UUID, series_id: UUID, resource_ids: Sequence[UUID]) -> Series:
-    """Lock a series in the order that every change of it keeps: its resources, their units and its owner, itself."""
+class _Locked(NamedTuple):
+    """A series that is locked, and its guests with an account, whose subjects are."""
+
+    series: Series
+    guest_ids: list[UUID]
+
+
+async def _lock(
+    connection: Connection,
+    owner_id: UUID,
+    series_id: UUID,
+    resource_ids: Sequence[UUID],
+    *,
+    other_ids: Sequence[UUID] = (),
+) -> _Locked:
+    """Lock a series in the order that every change of it keeps: resources; their units, its owner and guests; itself.
+
+    The guests of ``other_ids``, which are series too, are locked with them.
+    """
+    series_ids = [series_id, *other_ids]
+    guest_ids = await series_guests.of(connection, series_ids)
     if resource_ids:
         await placement.hold(connection, owner_id, resource_ids)
-    await placement.lock(connection, owner_id, resource_ids)
+    await placement.lock(connection, owner_id, resource_ids, guest_ids)
     series = await own(connection, LOCK, owner_id, series_id)
     if not set(series.spec.first.resources) <= set(resource_ids):
         raise AgainError
-    return series
+    if not set(await series_guests.of(connection, series_ids)) <= set(guest_ids):
+        raise AgainError  # somebody was invited meanwhile
+    return _Locked(series, guest_ids)
 
 
 LOCK = Statement(
@@ -331,7 +362,7 @@ async def rejoin(
         if (await own(connection, GET, owner_id, other_id)).previous_text != str(series_id):
             raise Invalid.field("rejoin_series_id", "was not split off this series")
         # A series that was split off is younger. So the two are locked by id.
-        series = await _lock(connection, owner_id, series_id, held)
+        series, guest_ids = await _lock(connection, owner_id, series_id, held, other_ids=[other_id])
         other = await own(connection, LOCK, owner_id, other_id)
         if not set(other.spec.first.resources) <= set(held):
             raise AgainError
@@ -357,8 +388,9 @@ async def rejoin(
         mine = await connection.fetch(ROWS, {"series_id": series_id, "boundary": now})
         theirs = await connection.fetch(ROWS, {"series_id": other_id, "boundary": now})
         retimed = _said(old) != _said(second)
-        values = {"id": other_id, "new_id": series_id, "boundary": now, "retimed": retimed, **cause.values}
-        await connection.fetch(HAND_BACK, values)
+        await connection.fetch(
+            HAND_BACK, {"id": other_id, "new_id": series_id, "boundary": now, "retimed": retimed, **cause.values}
+        )
         await connection.fetch(DELETE, {"id": other_id, **cause.values})
         series = await _rewrite_row(connection, series, new, cause)
         # All that is to come is booked anew, because the unit of a resource is chosen for all of it.
@@ -378,6 +410,7 @@ async def rejoin(
         booked = await settle(
             connection, series, new, terms, cause, made_since=since, booked_since=now, standing=standing
         )
+        await series_guests.follow(connection, series_id, guest_ids, cause)
         await frontiers.drop_idle(connection, [place.subject_id for place in at])
         return replace(booked, misses=merged(booked.misses, misses))
 
@@ -589,6 +622,7 @@ async def _rewrite_rows(
         "left_ids": [each for each in old.first.resources if each not in new.first.resources],
         "series_id": series.id,
         "retimed": retimed,
+        "asks_anew": retimed and _asks_anew(old, new),
         **cause.values,
     }
     if retimed:
@@ -601,6 +635,44 @@ PARK = Statement(
     UPDATE appointments SET occurs_wall = occurs_wall + interval '4000 years' WHERE id = ANY (%(ids)s::uuid[])
     """
 )
+_FOLDED: LiteralString = "lower(btrim(guest ->> 'email'))"
+_ANSWER: LiteralString = (
+    "jsonb_strip_nulls(jsonb_build_object('response', guest -> 'response', 'comment', guest -> 'comment'))"
+)
+# An answer is for the time that was asked about. What has another time, and all that another rule asks about, has the
+# answers of the series; but whoever has accepted and follows stays accepted, as far as their time is free then.
+# Everything else keeps what was answered to it.
+_REWRITTEN_ATTENDEES: LiteralString = f"""
+    CASE WHEN appointments.attendees = '[]' AND series.attendees = '[]' THEN appointments.attendees ELSE (
+        SELECT coalesce(jsonb_agg((guest - 'response' - 'comment') || CASE
+            WHEN own.answer IS NOT NULL AND (NOT asked_anew OR own.answer ->> 'response' = 'ACCEPTED' AND EXISTS (
+                SELECT FROM invitees
+                WHERE invitees.appointment_id = appointments.id AND follows AND invitees.address = {_FOLDED}
+            )) THEN own.answer
+            WHEN own_list AND asked_anew THEN '{{"response": "NEEDS-ACTION"}}'
+            ELSE {_ANSWER}
+        END ORDER BY number), '[]')
+        FROM (SELECT
+            'attendees' = ANY (overrides)
+            OR NOT %(retimed)s::boolean AND NOT 'attendees' = ANY (%(fields)s::text[]) AS own_list,
+            %(asks_anew)s::boolean OR %(retimed)s::boolean AND (
+                NOT overrides && '{{start_at,end_at}}'
+                AND (appointments.start_at, appointments.end_at) <> (slot.start_at, slot.end_at)
+                OR NOT overrides && '{{transparent,resource_ids}}' AND appointments.transparent <> series.transparent
+            ) AS asked_anew
+        ) AS what
+        CROSS JOIN LATERAL jsonb_array_elements(
+            CASE WHEN own_list THEN appointments.attendees ELSE series.attendees END
+        ) WITH ORDINALITY AS listed (guest, number)
+        LEFT JOIN LATERAL (
+            SELECT address, answer FROM (
+                SELECT {_FOLDED} AS address, {_ANSWER} AS answer
+                FROM jsonb_array_elements(appointments.attendees) AS each (guest)
+            ) AS answers
+            WHERE answers.address = lower(btrim(listed.guest ->> 'email')) LIMIT 1
+        ) AS own ON true
+    ) END
+"""
 REWRITE_ROWS = Statement(
     f"""
     WITH amended AS (
@@ -631,12 +703,7 @@ REWRITE_ROWS = Statement(
             END,
             location = CASE WHEN 'location' = ANY (overrides) THEN appointments.location ELSE series.location END,
             reminders = CASE WHEN 'reminders' = ANY (overrides) THEN appointments.reminders ELSE series.reminders END,
-            -- An answer is for the time that was asked about, so a new time drops all answers.
-            attendees = CASE
-                WHEN 'attendees' = ANY (overrides) THEN appointments.attendees
-                WHEN %(retimed)s::boolean OR 'attendees' = ANY (%(fields)s::text[]) THEN series.attendees
-                ELSE appointments.attendees
-            END,
+            attendees = {_REWRITTEN_ATTENDEES},
             buffer_before = CASE
                 WHEN NOT %(retimed)s::boolean OR overrides && '{{buffer_before,transparent}}'
                 THEN appointments.buffer_before ELSE series.buffer_before
@@ -726,7 +793,7 @@ async def delete(
     """
 
     async def work(connection: Connection, held: Sequence[UUID]) -> Booked:
-        series = await _lock(connection, owner_id, series_id, held)
+        series = (await _lock(connection, owner_id, series_id, held)).series
         _check(series, etag)
         if series.deleted_at is not None:
             raise NotFound("No such series.")
@@ -807,11 +874,13 @@ async def undelete(
     """
 
     async def work(connection: Connection, held: Sequence[UUID]) -> Booked:
-        series = await _lock(connection, owner_id, series_id, held)
+        series = (await _lock(connection, owner_id, series_id, held)).series
         if series.deleted_at is None:
             raise Taken("The series is not deleted.", reason="SERIES_NOT_DELETED")
         await hold(connection, owner_id, held)
-        spec = series.spec
+        # Whoever had answered is asked anew: what they had accepted was given back.
+        asked = tuple(replace(each, response=NOT_ANSWERED, comment="") for each in series.attendees)
+        spec = replace(series.spec, first=replace(series.spec.first, attendees=asked))
         restored = await connection.fetch(
             RESTORE_ROWS, {"series_id": series.id, "deleted_at": instant(series.deleted_at), **cause.values}
         )
@@ -831,7 +900,8 @@ RESTORE_ROWS = Statement(
     f"""
     WITH amended AS (
         UPDATE appointments
-        SET deleted_at = NULL, updated_at = now(), version = version + 1, actor_id = %(actor_id)s::uuid
+        SET deleted_at = NULL, updated_at = now(), version = version + 1, actor_id = %(actor_id)s::uuid,
+            attendees = {UNANSWERED}
         WHERE series_id = %(series_id)s::uuid AND deleted_at = %(deleted_at)s::timestamptz AND NOT skipped
         RETURNING appointments.*
     ), {of_all("appointment.undeleted", "amended")}

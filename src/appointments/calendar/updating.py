@@ -15,7 +15,16 @@ from uuid import UUID
 import psycopg
 
 from appointments.calendar import booking, booking_rules, conflicts, frontiers, holds, invited, placement
-from appointments.calendar.appointment import COLUMNS, LIVE, Appointment, Spec, changed_fields, from_row, to_values
+from appointments.calendar.appointment import (
+    COLUMNS,
+    LIVE,
+    UNANSWERED,
+    Appointment,
+    Spec,
+    changed_fields,
+    from_row,
+    to_values,
+)
 from appointments.calendar.log import BY_OWNER, Cause, of_all, of_owner
 from appointments.calendar.validation import violations
 from appointments.db import Connection, Database, Row, Statement, micros
@@ -382,11 +391,11 @@ async def delete(
                 )
                 await booking_rules.record(connection, appointment_id, overridden)
         values = {"id": appointment_id, "owner_id": owner_id, "version": current.version, **cause.values}
-        if current.series_text and current.resource_ids:
-            rows = await db.transact(partial(_delete_locked, values=values, resource_ids=current.spec.resources))
-        elif current.attendees and (guests := await invited.guests(db, appointment_id)):
+        held = current.spec.resources if current.series_text else []
+        guests = await invited.guests(db, appointment_id) if current.attendees else []
+        if held or guests:
             guest_ids = [guest.user_id for guest in guests]
-            rows = await db.transact(partial(_delete_locked, values=values, resource_ids=[], guest_ids=guest_ids))
+            rows = await db.transact(partial(_delete_locked, values=values, resource_ids=held, guest_ids=guest_ids))
         else:
             rows = await db.fetch(DELETE, values)
         if rows:
@@ -487,14 +496,6 @@ async def undelete(
             return from_row(rows[0])
         # What was in the way is gone by now, so try again.
 
-
-# Whoever had answered is asked anew: what they had accepted was given back.
-UNANSWERED: LiteralString = """
-    CASE WHEN attendees = '[]' THEN attendees ELSE (
-        SELECT jsonb_agg((guest - 'comment') || '{"response": "NEEDS-ACTION"}' ORDER BY number)
-        FROM jsonb_array_elements(attendees) WITH ORDINALITY AS guests (guest, number)
-    ) END
-"""
 
 # For an appointment without resources. The booking's foreign key would lock the subject at the end. That lock is taken
 # first here, as it is when an account is erased.

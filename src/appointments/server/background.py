@@ -12,6 +12,7 @@ import structlog
 from appointments import auth, jobs
 from appointments.api.webhooks import change_as_json
 from appointments.auth import Auth, Passwords, Post
+from appointments.calendar import series_guests
 from appointments.calendar.reminding import Reminding
 from appointments.changes.webhooks import notices
 from appointments.changes.webhooks.posting import Poster
@@ -92,7 +93,7 @@ class Background:
     """Runs the jobs, and follows what defers them."""
 
     def __init__(self, settings: Settings, db: Database, office: Office, identities: Auth) -> None:
-        kinds = identities.mailed_links.kinds()
+        kinds = identities.mailed_links.kinds() + series_guests.kinds(db)
         gather = settings.invitation_delay_seconds
         self._follower = Follower(db, gather_seconds=gather, mail_is_on=office.carrier is not None)
         if office.carrier:

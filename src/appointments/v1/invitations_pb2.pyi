@@ -27,6 +27,7 @@ class RespondToInvitationRequest(_message.Message):
     RESPONSE_FIELD_NUMBER: _builtins.int
     COMMENT_FIELD_NUMBER: _builtins.int
     FOLLOW_FIELD_NUMBER: _builtins.int
+    WHOLE_SERIES_FIELD_NUMBER: _builtins.int
     appointment_id: _builtins.str
     """The appointment's id."""
     response: _appointments_pb2.AttendeeResponse.ValueType
@@ -35,6 +36,10 @@ class RespondToInvitationRequest(_message.Message):
     """What to tell the organizer with it, at most 1,000 characters. It replaces what was said before."""
     follow: _builtins.bool
     """With ACCEPTED: stay so when the organizer moves the appointment to a time at which the caller is free."""
+    whole_series: _builtins.bool
+    """Answer the whole series that the appointment is an occurrence of. `follow` is then for the occurrences that are
+    appointments by now.
+    """
     def __init__(
         self,
         *,
@@ -42,10 +47,11 @@ class RespondToInvitationRequest(_message.Message):
         response: _appointments_pb2.AttendeeResponse.ValueType = ...,
         comment: _builtins.str = ...,
         follow: _builtins.bool = ...,
+        whole_series: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["appointment_id", b"appointment_id", "comment", b"comment", "follow", b"follow", "response", b"response"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["appointment_id", b"appointment_id", "comment", b"comment", "follow", b"follow", "response", b"response", "whole_series", b"whole_series"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -60,7 +66,7 @@ class RespondToInvitationResponse(_message.Message):
     APPOINTMENT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def appointment(self) -> _appointments_pb2.Appointment:
-        """The appointment, with the answer."""
+        """The appointment, with the answer. With `whole_series` it has the answer too, unless it is over."""
 
     def __init__(
         self,

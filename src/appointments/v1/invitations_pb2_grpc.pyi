@@ -43,10 +43,17 @@ class InvitationServiceStub:
     take none, and give back what was taken. When the organizer moves the appointment every answer is NEEDS_ACTION again,
     but for those who follow; so it is when they delete and restore it.
 
-    - INVALID_ARGUMENT: `appointment_id` is not a UUID, `response` is none of these three, or `comment` is too long.
+    With `whole_series` one answer is for the series that the appointment is an occurrence of: for every occurrence that is
+    still to come, those that were answered by themselves included, and for those that are appointments only later. ACCEPTED
+    takes the caller's time for all that are appointments by now, or for none. Where it is taken by the time that a later one
+    becomes an appointment, that one is NEEDS_ACTION. Any occurrence may be answered otherwise afterwards.
+
+    - INVALID_ARGUMENT: `appointment_id` is not a UUID, `response` is none of these three, `comment` is too long, or
+      `whole_series` is set and the appointment is of no series.
     - NOT_FOUND: the caller sees no such live appointment.
-    - FAILED_PRECONDITION: the caller sees it, but is not invited (reason NOT_INVITED).
-    - ALREADY_EXISTS: it is to be accepted, and the caller's time is taken then; ConflictInfo names by what.
+    - FAILED_PRECONDITION: the caller sees it, but is not invited (reason NOT_INVITED): with `whole_series`, to the series.
+    - ALREADY_EXISTS: it is to be accepted, and the caller's time is taken then; ConflictInfo names by what, or
+      SeriesConflictInfo with `whole_series`.
     - RESOURCE_EXHAUSTED: too many answers at once; retry after the RetryInfo delay.
     """
 
@@ -65,10 +72,17 @@ class InvitationServiceAsyncStub(InvitationServiceStub):
     take none, and give back what was taken. When the organizer moves the appointment every answer is NEEDS_ACTION again,
     but for those who follow; so it is when they delete and restore it.
 
-    - INVALID_ARGUMENT: `appointment_id` is not a UUID, `response` is none of these three, or `comment` is too long.
+    With `whole_series` one answer is for the series that the appointment is an occurrence of: for every occurrence that is
+    still to come, those that were answered by themselves included, and for those that are appointments only later. ACCEPTED
+    takes the caller's time for all that are appointments by now, or for none. Where it is taken by the time that a later one
+    becomes an appointment, that one is NEEDS_ACTION. Any occurrence may be answered otherwise afterwards.
+
+    - INVALID_ARGUMENT: `appointment_id` is not a UUID, `response` is none of these three, `comment` is too long, or
+      `whole_series` is set and the appointment is of no series.
     - NOT_FOUND: the caller sees no such live appointment.
-    - FAILED_PRECONDITION: the caller sees it, but is not invited (reason NOT_INVITED).
-    - ALREADY_EXISTS: it is to be accepted, and the caller's time is taken then; ConflictInfo names by what.
+    - FAILED_PRECONDITION: the caller sees it, but is not invited (reason NOT_INVITED): with `whole_series`, to the series.
+    - ALREADY_EXISTS: it is to be accepted, and the caller's time is taken then; ConflictInfo names by what, or
+      SeriesConflictInfo with `whole_series`.
     - RESOURCE_EXHAUSTED: too many answers at once; retry after the RetryInfo delay.
     """
 
@@ -90,10 +104,17 @@ class InvitationServiceServicer(metaclass=_abc_1.ABCMeta):
         take none, and give back what was taken. When the organizer moves the appointment every answer is NEEDS_ACTION again,
         but for those who follow; so it is when they delete and restore it.
 
-        - INVALID_ARGUMENT: `appointment_id` is not a UUID, `response` is none of these three, or `comment` is too long.
+        With `whole_series` one answer is for the series that the appointment is an occurrence of: for every occurrence that is
+        still to come, those that were answered by themselves included, and for those that are appointments only later. ACCEPTED
+        takes the caller's time for all that are appointments by now, or for none. Where it is taken by the time that a later one
+        becomes an appointment, that one is NEEDS_ACTION. Any occurrence may be answered otherwise afterwards.
+
+        - INVALID_ARGUMENT: `appointment_id` is not a UUID, `response` is none of these three, `comment` is too long, or
+          `whole_series` is set and the appointment is of no series.
         - NOT_FOUND: the caller sees no such live appointment.
-        - FAILED_PRECONDITION: the caller sees it, but is not invited (reason NOT_INVITED).
-        - ALREADY_EXISTS: it is to be accepted, and the caller's time is taken then; ConflictInfo names by what.
+        - FAILED_PRECONDITION: the caller sees it, but is not invited (reason NOT_INVITED): with `whole_series`, to the series.
+        - ALREADY_EXISTS: it is to be accepted, and the caller's time is taken then; ConflictInfo names by what, or
+          SeriesConflictInfo with `whole_series`.
         - RESOURCE_EXHAUSTED: too many answers at once; retry after the RetryInfo delay.
         """
 

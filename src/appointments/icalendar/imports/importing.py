@@ -25,6 +25,7 @@ from appointments.calendar import (
     materializing,
     placement,
     series_booking,
+    series_guests,
     series_updating,
     updating,
 )
@@ -234,7 +235,10 @@ class _Import:
     async def _guests(self, known: _Known) -> list[UUID]:
         """Whose time may be taken by what is known, because they have accepted it."""
         ids = [each.id for each in known.appointments.values() if each.attendees]
-        return [row[0] for row in await self._connection.fetch(GUESTS, {"ids": ids})] if ids else []
+        found = [row[0] for row in await self._connection.fetch(GUESTS, {"ids": ids})] if ids else []
+        if known.series:
+            found += await series_guests.of(self._connection, [each.id for each in known.series.values()])
+        return found
 
     async def _find(self, uids: Sequence[str]) -> _Known:
         values = {"owner_id": self._owner_id, "uids": uids, "ids": [UUID(uid) for uid in uids if is_uuid(uid)]}

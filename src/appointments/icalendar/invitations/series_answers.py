@@ -1,16 +1,16 @@
 """The link in an invitation to a series: viewing the series and answering all of it.
 
-An answer to a series is written beside the attendee in the series and in every occurrence that is still to come. The
-ones that become rows later have it from the series. It is written down, and takes no time in anybody's calendar.
+What an answer does, and what it takes of the calendar of somebody with an account, is the same as for an answer that is
+given there (:mod:`appointments.calendar.series_guests`).
 """
 
 from dataclasses import dataclass
 from uuid import UUID
 
-from appointments.calendar import placement
+from appointments.calendar import series_guests
 from appointments.calendar.appointment import Attendee
 from appointments.calendar.invited import Answer
-from appointments.calendar.log import BY_OWNER, of_all
+from appointments.calendar.log import Cause
 from appointments.calendar.series import Series
 from appointments.db import Connection, Database, Statement
 from appointments.icalendar.invitations.answers import KEPT, Answers, short
@@ -69,6 +69,7 @@ class SeriesAnswers:
         Raises:
             Invalid: it is no answer, or the comment is too long.
             NotFound: there is no such link, or not any more.
+            SeriesConflict: they have an account, in which something is in the way of accepting.
             Unmet: the series is off, or they are not invited any more (NOT_INVITED).
         """
         answer = Answer(response, comment)
@@ -76,27 +77,16 @@ class SeriesAnswers:
             raise Invalid(found)
 
         async def work(connection: Connection) -> SeriesInvitation:
-            owner_id = (await _find(connection, token)).series.owner_id
-            # In the order of every change of a series: its owner, the series, its occurrences.
-            await placement.lock(connection, owner_id, [])
-            await connection.fetch(LOCK, {"digest": digest_of(token)})
             invitation = await _find(connection, token)
             if not invitation.is_open:
                 raise Unmet("The series is off, or you are not invited any more.", reason="NOT_INVITED")
-            guests = [each.email for each in invitation.series.attendees]
-            values = {
-                "id": invitation.series.id,
-                "address": invitation.address,
-                "spellings": [each for each in guests if fold_email(each) == invitation.address],
-                "response": response,
-                "comment": comment.strip(),
-                **BY_OWNER.values,
-            }
-            await connection.fetch(RESPOND, values)
-            await connection.fetch(RESPOND_ROWS, values)
+            series_id, address = invitation.series.id, invitation.address
+            rows = await connection.fetch(ACCOUNT, {"id": series_id, "address": address})
+            user_id = rows[0][0] if rows else None
+            await series_guests.respond_in(connection, series_id, address, user_id, answer, cause=Cause(user_id))
             return await _find(connection, token)
 
-        return await self._db.transact(work)
+        return await series_guests.again(self._db, work)
 
     async def answer_url(self, connection: Connection, series_id: UUID, address: str) -> str:
         """The address at which an attendee answers a series. The link works from now on."""
@@ -134,67 +124,17 @@ FIND = Statement(
     ))
     """
 )
-LOCK = Statement(
-    """
-    SELECT id FROM series WHERE id = (SELECT series_id FROM series_links WHERE digest = %(digest)s::bytea)
-    FOR NO KEY UPDATE
-    """
-)
 LINK = Statement(
     """
     INSERT INTO series_links (digest, series_id, address) VALUES (%(digest)s::bytea, %(id)s::uuid, %(address)s::text)
     ON CONFLICT ON CONSTRAINT series_links_pkey DO NOTHING
     """
 )
-RESPOND = Statement(
+# Whose calendar has the series by this address: the newest account, if the address has changed hands.
+ACCOUNT = Statement(
     """
-    WITH series AS (
-        UPDATE series
-        SET attendees = (
-                SELECT jsonb_agg(
-                    CASE WHEN guest ->> 'email' = ANY (%(spellings)s::text[])
-                         THEN guest || jsonb_build_object('response', %(response)s::text, 'comment', %(comment)s::text)
-                         ELSE guest END ORDER BY number
-                ) FROM jsonb_array_elements(attendees) WITH ORDINALITY AS guests (guest, number)
-            ),
-            updated_at = now(), version = version + 1, actor_id = %(actor_id)s::uuid
-        WHERE id = %(id)s::uuid AND EXISTS (
-            SELECT FROM jsonb_array_elements(attendees) AS guest
-            WHERE guest ->> 'email' = ANY (%(spellings)s::text[]) AND (
-                guest ->> 'response' <> %(response)s::text OR coalesce(guest ->> 'comment', '') <> %(comment)s::text
-            )
-        )
-        RETURNING series.*
-    )
-    INSERT INTO new_changes (calendar_id, kind, item_id, version, actor_id, request_id, changed_at)
-    SELECT owner_id, 'series.updated', id, version, coalesce(actor_id, owner_id), %(x_request_id)s::text, updated_at
-    FROM series
-    """
-)
-RESPOND_ROWS = Statement(
-    f"""
-    WITH concerned AS MATERIALIZED (
-        SELECT id FROM appointments
-        WHERE series_id = %(id)s::uuid AND deleted_at IS NULL AND end_at > now() AND EXISTS (
-            SELECT FROM jsonb_array_elements(attendees) AS guest
-            WHERE lower(btrim(guest ->> 'email')) = %(address)s::text AND (
-                guest ->> 'response' <> %(response)s::text OR coalesce(guest ->> 'comment', '') <> %(comment)s::text
-            )
-        )
-        ORDER BY occurs_wall FOR NO KEY UPDATE
-    ), amended AS (
-        UPDATE appointments
-        SET attendees = (
-                SELECT jsonb_agg(
-                    CASE WHEN lower(btrim(guest ->> 'email')) = %(address)s::text
-                         THEN guest || jsonb_build_object('response', %(response)s::text, 'comment', %(comment)s::text)
-                         ELSE guest END ORDER BY number
-                ) FROM jsonb_array_elements(attendees) WITH ORDINALITY AS guests (guest, number)
-            ),
-            actor_id = %(actor_id)s::uuid, updated_at = now(), version = version + 1
-        FROM concerned WHERE appointments.id = concerned.id
-        RETURNING appointments.*
-    ), {of_all("appointment.responded", "amended", fields="ARRAY['attendees']")}
-    SELECT count(*) FROM amended
+    SELECT user_id FROM appointments JOIN invitees ON appointment_id = appointments.id
+    WHERE series_id = %(id)s::uuid AND address = %(address)s::text AND user_id IS NOT NULL AND end_at > now()
+    ORDER BY start_at DESC LIMIT 1
     """
 )

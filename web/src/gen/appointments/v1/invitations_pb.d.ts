@@ -46,6 +46,14 @@ export declare type RespondToInvitationRequest = Message<"appointments.v1.Respon
    * @generated from field: bool follow = 4;
    */
   follow: boolean;
+
+  /**
+   * Answer the whole series that the appointment is an occurrence of. `follow` is then for the occurrences that are
+   * appointments by now.
+   *
+   * @generated from field: bool whole_series = 5;
+   */
+  wholeSeries: boolean;
 };
 
 /**
@@ -61,7 +69,7 @@ export declare const RespondToInvitationRequestSchema: GenMessage<RespondToInvit
  */
 export declare type RespondToInvitationResponse = Message<"appointments.v1.RespondToInvitationResponse"> & {
   /**
-   * The appointment, with the answer.
+   * The appointment, with the answer. With `whole_series` it has the answer too, unless it is over.
    *
    * @generated from field: appointments.v1.Appointment appointment = 1;
    */
@@ -89,10 +97,17 @@ export declare const InvitationService: GenService<{
    * take none, and give back what was taken. When the organizer moves the appointment every answer is NEEDS_ACTION again,
    * but for those who follow; so it is when they delete and restore it.
    *
-   * - INVALID_ARGUMENT: `appointment_id` is not a UUID, `response` is none of these three, or `comment` is too long.
+   * With `whole_series` one answer is for the series that the appointment is an occurrence of: for every occurrence that is
+   * still to come, those that were answered by themselves included, and for those that are appointments only later. ACCEPTED
+   * takes the caller's time for all that are appointments by now, or for none. Where it is taken by the time that a later one
+   * becomes an appointment, that one is NEEDS_ACTION. Any occurrence may be answered otherwise afterwards.
+   *
+   * - INVALID_ARGUMENT: `appointment_id` is not a UUID, `response` is none of these three, `comment` is too long, or
+   *   `whole_series` is set and the appointment is of no series.
    * - NOT_FOUND: the caller sees no such live appointment.
-   * - FAILED_PRECONDITION: the caller sees it, but is not invited (reason NOT_INVITED).
-   * - ALREADY_EXISTS: it is to be accepted, and the caller's time is taken then; ConflictInfo names by what.
+   * - FAILED_PRECONDITION: the caller sees it, but is not invited (reason NOT_INVITED): with `whole_series`, to the series.
+   * - ALREADY_EXISTS: it is to be accepted, and the caller's time is taken then; ConflictInfo names by what, or
+   *   SeriesConflictInfo with `whole_series`.
    * - RESOURCE_EXHAUSTED: too many answers at once; retry after the RetryInfo delay.
    *
    * @generated from rpc appointments.v1.InvitationService.RespondToInvitation
