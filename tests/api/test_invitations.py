@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from typing import Any
 
 import grpc
@@ -9,7 +10,14 @@ import psycopg
 import pytest
 
 from appointments.v1 import appointments_pb2 as pb
-from appointments.v1 import changes_pb2, changes_pb2_grpc, invitations_pb2, invitations_pb2_grpc
+from appointments.v1 import (
+    changes_pb2,
+    changes_pb2_grpc,
+    invitations_pb2,
+    invitations_pb2_grpc,
+    series_pb2,
+    series_pb2_grpc,
+)
 from tests.clients import HOUR, TEN, Person, details, person
 from tests.service import Server
 
@@ -105,3 +113,37 @@ async def test_an_address_that_is_confirmed_later_finds_its_invitations(people: 
         connection.execute("UPDATE users SET email_verified_at = now() WHERE email = %s", [eve.email])
     assert await eve.listed() == [(booked.id, pb.ROLE_ATTENDEE)]
     assert (await eve.told(cursor))[0] == [(booked.id, changes_pb2.CHANGE_KIND_CREATED)]
+
+
+async def test_one_answer_for_a_whole_series(people: list[Guest], server: Server) -> None:
+    """All occurrences are in the guest's calendar, and accepted at once unless something is in the way of one."""
+    ada, bob, eve = people
+    async with grpc.aio.insecure_channel(server.grpc) as channel:
+        series = series_pb2.Series(
+            title="Chess", time_zone="Europe/Zurich", recurrence_rule="FREQ=WEEKLY;COUNT=3",
+            attendees=[pb.Attendee(email=bob.email)],
+        )  # fmt: skip
+        series.start_time.FromDatetime(TEN)
+        series.end_time.FromDatetime(TEN + HOUR)
+        stub = series_pb2_grpc.SeriesServiceStub(channel)
+        created = await stub.CreateSeries(series_pb2.CreateSeriesRequest(series=series), metadata=ada.metadata)
+    listed = await bob.listed()
+    assert [pb.ROLE_ATTENDEE] * 3 == [role for _, role in listed]
+    busy = await bob.who.create(TEN + timedelta(weeks=1))
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await bob.answer(listed[0][0], ACCEPTED, whole_series=True)
+    assert Code.ALREADY_EXISTS == refused.value.code()
+    conflict = details(refused.value)["SeriesConflictInfo"]
+    assert (1, [busy.id]) == (conflict.total, [each.id for each in conflict.occurrences[0].appointments])
+    await bob.who.appointments.DeleteAppointment(pb.DeleteAppointmentRequest(id=busy.id), metadata=bob.metadata)
+    answered = await bob.answer(listed[0][0], ACCEPTED, whole_series=True)
+    assert (created.series.id, ACCEPTED) == (answered.series_id, answered.own_response)
+    with pytest.raises(grpc.aio.AioRpcError) as taken:
+        await bob.who.create(TEN + timedelta(weeks=2))
+    assert [listed[2][0]] == [each.id for each in details(taken.value)["ConflictInfo"].appointments]
+    single = await ada.who.create(TEN + 3 * HOUR, attendees=[pb.Attendee(email=bob.email)])
+    attempts = ((bob, single.id, Code.INVALID_ARGUMENT), (eve, listed[0][0], Code.NOT_FOUND))
+    for guest, id_, code in (*attempts, (ada, listed[0][0], Code.FAILED_PRECONDITION)):
+        with pytest.raises(grpc.aio.AioRpcError) as wrong:
+            await guest.answer(id_, ACCEPTED, whole_series=True)
+        assert code == wrong.value.code()

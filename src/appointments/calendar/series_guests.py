@@ -143,7 +143,7 @@ async def _take(connection: Connection, series_id: UUID, user_ids: Sequence[UUID
     """Take the time of what was accepted and is not booked; return the occurrences and addresses that find none."""
     values = {"id": series_id, "user_ids": user_ids}
     edges = await frontiers.tails(connection, user_ids)
-    for user_id, last in await connection.fetch(FARTHEST, values) if edges else []:
+    for user_id, last in await connection.fetch(LAST_DUE, values) if edges else []:
         if user_id in edges:
             await frontiers.extend(connection, user_id, instant(last), datetime.now(UTC))
     await connection.fetch(CLEAR_HOLDS, {"subject_ids": user_ids})
@@ -268,7 +268,7 @@ _DUE: LiteralString = f"""
           SELECT FROM bookings WHERE bookings.appointment_id = appointments.id AND bookings.subject_id = user_id
       )
 """
-FARTHEST = Statement(f"SELECT user_id, max(end_at) {_DUE} GROUP BY user_id ORDER BY user_id")
+LAST_DUE = Statement(f"SELECT user_id, max(end_at) {_DUE} GROUP BY user_id ORDER BY user_id")
 TAKE = Statement(
     f"""
     WITH due AS MATERIALIZED (

@@ -26,10 +26,11 @@ from appointments.icalendar.invitations import (
     wording,
 )
 from appointments.mail import Outbox, Sender
-from appointments.shared.errors import Unmet
+from appointments.shared.errors import Conflict, SeriesConflict, Unmet
+from tests.audit import audit
 from tests.icalendar.invitations.test_invitations import BOB, EVE, TWO, House, house
 from tests.mailroom import PUBLIC_URL, link, text
-from tests.people import HOUR, TEN, spec
+from tests.people import HOUR, TEN, add_user, spec
 
 __all__ = ["house"]
 
@@ -303,6 +304,31 @@ def reply(event: Any, partstat: str, **fields: str) -> bytes:
     ]  # fmt: skip
     message.add_alternative("\r\n".join(lines), subtype="calendar", params={"method": "REPLY"})
     return bytes(message)
+
+
+async def test_the_link_takes_time_of_an_account(club: Club) -> None:
+    """Whoever has an account accepts for their calendar; what is in the way of it is not accepted."""
+    bob, eve = await add_user(club.db), await add_user(club.db)
+
+    async def work(connection: Connection) -> None:
+        for user_id, address in ((bob, BOB), (eve, EVE)):
+            await connection.execute(
+                "UPDATE users SET email = %s, email_verified_at = now() WHERE id = %s", (address, user_id)
+            )
+
+    await club.db.transact(work)
+    series = await club.invite()
+    told = await club.told()
+    rows = await club.rows(series)
+    await booking.create(club.db, eve, rows[2].spec)
+    await club.answers.respond(token_of(told[BOB]), "ACCEPTED", "")
+    with pytest.raises(SeriesConflict):
+        await club.answers.respond(token_of(told[EVE]), "ACCEPTED", "")
+    with pytest.raises(Conflict):
+        await booking.create(club.db, bob, rows[5].spec)
+    rows = await club.rows(series)
+    assert {("ACCEPTED", "NEEDS-ACTION")} == {tuple(each.response for each in row.attendees) for row in rows}
+    assert await audit(club.db) == 0
 
 
 async def test_answers_by_mail_are_of_all_or_of_one(club: Club) -> None:
