@@ -55,6 +55,11 @@ async def change(db: Database, series: Series, by: Callable[[SeriesSpec], Series
     return (await series_updating.update(db, series.owner_id, series.id, by, **options)).series
 
 
+def with_first(**fields: Any) -> Callable[[SeriesSpec], SeriesSpec]:
+    """A change of some fields."""
+    return lambda old: replace(old, first=replace(old.first, **fields))
+
+
 async def answers(db: Database, series: Series, guest: int = 0) -> str:
     """What a guest says to each occurrence, by the first letters."""
     rows = await occurrences(db, series.owner_id, series.id)
@@ -244,7 +249,7 @@ async def test_what_moves_nothing_keeps_what_each_was_answered(db: Database, own
         {"attendees": (of(other), of(guest))},
     ]
     for fields in changes:
-        await change(db, series, lambda spec, fields=fields: replace(spec, first=replace(spec.first, **fields)))
+        await change(db, series, with_first(**fields))
         place = 1 if "attendees" in fields else 0
         assert ("ADTAA", "x--xx") == (await answers(db, series, place), await taken(db, guest, series)), fields
         assert await audit(db) == 0
@@ -395,9 +400,7 @@ async def test_an_organizer_who_changes_a_series_while_everybody_answers(db: Dat
             by = retimed((4 if step % 2 == 0 else -4) * HOUR)
             await change(db, series, by)
             fewer = tuple(map(of, guests[step % 2 :]))
-            await change(
-                db, series, lambda spec, fewer=fewer: replace(spec, first=replace(spec.first, attendees=fewer))
-            )
+            await change(db, series, with_first(attendees=fewer))
 
     async def look_ahead() -> None:
         for days in (200, 300, 400):
