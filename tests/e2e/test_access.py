@@ -20,14 +20,16 @@ RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"
 
 
 async def violations(page: Page) -> list[str]:
-    """What axe finds, one line each."""
+    """What axe finds, and what it says of it."""
     if not await page.evaluate("'axe' in window"):
         # Through the debugger: the page's own policy lets no foreign script in.
         await page.evaluate(Path(AXE).read_text())
     found: list[dict[str, Any]] = await page.evaluate(
         "async (tags) => (await axe.run({ runOnly: tags })).violations", RULES
     )
-    return [f"{each['id']}: {node['html'][:160]}" for each in found for node in each["nodes"]]
+    return [
+        f"{each['id']}: {node['html'][:160]}: {node['failureSummary']}" for each in found for node in each["nodes"]
+    ]
 
 
 async def crowd(ada: Person) -> None:
