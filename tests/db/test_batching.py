@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Awaitable
 from dataclasses import replace
 from uuid import UUID, uuid4
 
@@ -14,7 +15,7 @@ from appointments.calendar.log import BY_OWNER
 from appointments.db import Database, Row, Statement, batching
 from appointments.db.batching import Batcher
 from appointments.db.statement import Values
-from appointments.shared.errors import Conflict, NotFound, Unauthenticated
+from appointments.shared.errors import Conflict, Invalid, NotFound, Unauthenticated
 from tests.people import HOUR, TEN, add_user, spec
 
 PEOPLE = 30
@@ -181,6 +182,45 @@ async def test_a_request_id_sent_twice_at_once_books_once(db: Database, owner: U
     )
     assert 1 == len({answer.id for answer in answers[1:6]})
     assert 3 == len({answer.id for answer in answers})
+
+
+async def test_of_many_who_want_one_slot_one_is_sent(db: Database, owner: UUID, stranger: UUID) -> None:
+    """The others learn from its answer that there is nothing for them; who wants something else is not among them."""
+    sent: list[int] = []
+
+    async def fetch(statement: Statement, values: Values) -> list[Row]:
+        sent.append(1 if statement is booking.CREATE else len(values["id"]))
+        return await db.fetch(statement, values)
+
+    sharing = Batcher(fetch, booking.CREATE, booking.CREATE_MANY)
+
+    def ask(who: UUID, hours: int) -> Awaitable[Row | None]:
+        wanted = spec(TEN + hours * HOUR)
+        values = to_values(wanted) | {"id": uuid4(), "owner_id": who, "request_id": None, "request_digest": None}
+        return sharing.run(values | BY_OWNER.values, (who, wanted.start_at))
+
+    answers = await asyncio.gather(ask(stranger, 1), *(ask(owner, 0) for _ in range(100)), ask(stranger, 0))
+    assert [1, 2] == sent
+    assert [True, True, *[False] * 99, True] == [answer is not None for answer in answers]
+
+
+@pytest.mark.parametrize("others", [0, 1])
+async def test_a_rival_that_fails_leaves_the_slot_to_the_next(
+    db: Database, owner: UUID, stranger: UUID, others: int
+) -> None:
+    """The first of a slot had used its request id for something else: the second is booked, in company or not."""
+    request_id = uuid4()
+    await booking.create(db, owner, spec(), request_id=request_id)
+    answers = await asyncio.gather(
+        booking.create(db, stranger, spec()),
+        booking.create(db, owner, spec(TEN + HOUR), request_id=request_id),
+        *(booking.create(db, owner, spec(TEN + HOUR)) for _ in range(3)),
+        *(booking.create(db, stranger, spec(TEN + HOUR)) for _ in range(others)),
+        return_exceptions=True,
+    )
+    assert [Appointment, Invalid] == [type(answer) for answer in answers[:2]]
+    assert {Appointment: 1, Conflict: 2} == Counter(type(answer) for answer in answers[2:5])
+    assert [Appointment] * others == [type(answer) for answer in answers[5:]]
 
 
 async def test_who_asks_for_much_keeps_nobody_waiting(db: Database, owner: UUID, stranger: UUID) -> None:

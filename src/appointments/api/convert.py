@@ -224,9 +224,10 @@ def transparency(transparent: bool) -> pb.Transparency.ValueType:
 
 def conflicting(collision: Collision) -> pb.ConflictingAppointment:
     """An appointment that is in the way."""
-    return pb.ConflictingAppointment(
-        id=str(collision.id), start_time=timestamp(collision.start_at), end_time=timestamp(collision.end_at)
-    )
+    message = pb.ConflictingAppointment(id=str(collision.id))
+    set_timestamp(message.start_time, micros(collision.start_at))
+    set_timestamp(message.end_time, micros(collision.end_at))
+    return message
 
 
 def misses(found: Misses) -> series_pb2.SeriesConflictInfo:

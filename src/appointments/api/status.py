@@ -6,7 +6,6 @@ import grpc
 from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
-from google.rpc.code_pb2 import Code
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RequestInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
@@ -41,13 +40,12 @@ def status(fault: Fault | None, request_id: str) -> Status:
         details.append(RetryInfo(retry_delay=Duration(seconds=nanos // 10**9, nanos=nanos % 10**9)))
     details.append(RequestInfo(request_id=request_id))
     message = fault.message if fault else "Internal error."
-    return Status(code=Code.Value(status_code(fault).name), message=message, details=map(_packed, details))
+    return Status(code=status_code(fault).value[0], message=message, details=map(_packed, details))
 
 
 def _packed(detail: Message) -> Any:
-    packed = Any()
-    packed.Pack(detail)
-    return packed
+    # As Any.Pack() does, which takes twice as long.
+    return Any(type_url=f"type.googleapis.com/{detail.DESCRIPTOR.full_name}", value=detail.SerializeToString())
 
 
 def _error_info(fault: Fault | None) -> ErrorInfo:

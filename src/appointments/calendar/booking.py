@@ -284,7 +284,7 @@ async def _insert(db: Database, values: Values, spec: Spec, *, under_locks: bool
         elif spec.reminders is not None:
             rows = await db.fetch(CREATE_REMINDED, values)
         else:
-            row = await db.share(CREATE, CREATE_MANY, values)
+            row = await db.share(CREATE, CREATE_MANY, values, (values["owner_id"], spec.start_at, spec.end_at))
             return _Created(row[2]) if row else None
     except psycopg.errors.UniqueViolation as error:
         if error.diag.constraint_name != "appointments_request_id":

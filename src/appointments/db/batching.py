@@ -6,13 +6,15 @@ answer of its own, and none can make another fail:
 - If PostgreSQL refuses a shared statement, that statement is undone. Then each of its requests gets a turn alone.
 - If the connection is lost, nobody knows what was done. All its requests are told so, and nothing is sent again.
 - Everybody's first request goes before anybody's second, so that a person who asks for much keeps nobody else waiting.
+- Of several requests for one slot the first alone is sent, because only one can have it. The others are told that there
+  is no row for them. So a hundred who want one time are one row of a statement.
 
 docs/booking.md draws the states of a request and of a statement, and says why shared statements cannot deadlock.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence, Set
+from collections.abc import Awaitable, Callable, Hashable, Sequence, Set
 from contextvars import Context
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -41,6 +43,7 @@ Fetch = Callable[[Statement, Values], Awaitable[list[Row]]]
 @dataclass(eq=False, slots=True)
 class _Request:
     key: Key
+    slot: Hashable
     values: Values
     answer: asyncio.Future[Row | None]
     turn: "_Turn | None" = None
@@ -87,8 +90,11 @@ class Batcher:
         self._current: _Turn | None = None
         self._overdue: set[UUID] = set()
 
-    async def run(self, values: Values) -> Row | None:
+    async def run(self, values: Values, slot: Hashable = None) -> Row | None:
         """Run the statement for these values, ``id`` and ``owner_id`` among them; None if it has no row for them.
+
+        ``slot`` is what only one request can have. None is also the answer to one that came together with an earlier
+        request for the same slot, whatever became of that: look why, and ask again if nothing is in the way.
 
         Raises:
             psycopg.Error: the statement was refused.
@@ -101,7 +107,8 @@ class Batcher:
                 return await self._run_alone(values)
             finally:
                 self._end(turn)
-        request = _Request((values["id"], owner), values, asyncio.get_running_loop().create_future())
+        key = values["id"], owner
+        request = _Request(key, slot or key, values, asyncio.get_running_loop().create_future())
         self._gathered.append(request)
         try:
             return await request.answer
@@ -150,44 +157,43 @@ class Batcher:
 
     def _next_gathered(self) -> list[_Request]:
         waiting = [request for request in self._gathered if not request.answer.done()]
-        turns: Counter[UUID] = Counter()
-        ready: list[tuple[int, int]] = []
+        rivals: dict[Hashable, list[int]] = {}
         for place, request in enumerate(waiting):
             if request.owner not in self._overdue:
-                ready.append((turns[request.owner], place))
-                turns[request.owner] += 1
-        chosen = {place for _, place in sorted(ready)[:MOST]}
+                rivals.setdefault(request.slot, []).append(place)
+        turns: Counter[UUID] = Counter()
+        ready: list[tuple[int, list[int]]] = []
+        for places in rivals.values():
+            owner = waiting[places[0]].owner
+            ready.append((turns[owner], places))
+            turns[owner] += 1
+        chosen = {place for _, places in sorted(ready)[:MOST] for place in places}
         self._gathered = [request for place, request in enumerate(waiting) if place not in chosen]
         return [waiting[place] for place in sorted(chosen)]
 
     async def _serve(self, requests: Sequence[_Request]) -> None:
         """Give every request its answer, or put it among those that get a turn alone."""
-        if len(requests) == 1:
-            await self._serve_alone(requests[0])
-            return
-        metrics.SHARED_ROWS.observe(len(requests))
+        first_of_slot = {request.slot: request for request in reversed(requests)}
+        sent = [request for request in requests if first_of_slot[request.slot] is request]
         try:
-            with tracing.share(request.span for request in requests):
-                rows = {row[:2]: row for row in await self._run_statement(self._many, self._arrays(requests))}
+            if len(sent) == 1:
+                row = await self._run_alone(sent[0].values)
+                rows = {row[:2]: row} if row else {}
+            else:
+                metrics.SHARED_ROWS.observe(len(sent))
+                with tracing.share(request.span for request in sent):
+                    rows = {row[:2]: row for row in await self._run_statement(self._many, self._arrays(sent))}
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
-            if _undone(error):
-                self._refused += requests
-                return
             for request in requests:
-                _fail(request, error)
+                # What a statement alone is refused for concerns nobody else.
+                if _undone(error) and [request] != sent:
+                    self._refused.append(request)
+                else:
+                    _fail(request, error)
         else:
             for request in requests:
                 if not request.answer.done():
                     request.answer.set_result(rows.get(request.key))
-
-    async def _serve_alone(self, request: _Request) -> None:
-        try:
-            row = await self._run_alone(request.values)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
-            _fail(request, error)
-        else:
-            if not request.answer.done():
-                request.answer.set_result(row)
 
     async def _run_alone(self, values: Values) -> Row | None:
         metrics.SHARED_ROWS.observe(1)

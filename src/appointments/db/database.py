@@ -8,7 +8,7 @@ its text. After a lost connection a statement is never sent again, because it ma
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
@@ -103,11 +103,11 @@ class Database:
         async with Lease(self._pool, self.written) as connection:
             return await connection.fetch(statement, values)
 
-    async def share(self, one: Statement, many: Statement, values: Values) -> Row | None:
+    async def share(self, one: Statement, many: Statement, values: Values, slot: Hashable = None) -> Row | None:
         """Run ``one``, or share ``many`` with concurrent requests: see :class:`~appointments.db.batching.Batcher`."""
         if (batcher := self._batchers.get(one)) is None:
             batcher = self._batchers[one] = Batcher(self.fetch, one, many)
-        return await batcher.run(values)
+        return await batcher.run(values, slot)
 
     async def gather(self, many: Statement, values: Values) -> list[Row]:
         """Run ``many`` for concurrent questions together, and return the rows that answer this one.
