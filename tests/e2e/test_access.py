@@ -27,9 +27,7 @@ async def violations(page: Page) -> list[str]:
     found: list[dict[str, Any]] = await page.evaluate(
         "async (tags) => (await axe.run({ runOnly: tags })).violations", RULES
     )
-    return [
-        f"{each['id']}: {node['html'][:160]}: {node['failureSummary']}" for each in found for node in each["nodes"]
-    ]
+    return [f"{each['id']}: {node['html'][:160]}: {node['failureSummary']}" for each in found for node in each["nodes"]]
 
 
 async def crowd(ada: Person) -> None:
