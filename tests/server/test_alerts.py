@@ -1,8 +1,9 @@
 """Each alert fires because its fault has been caused: a real Prometheus with the real rules, against a real service.
 
-What the rules count in minutes the test counts in seconds: the windows, how long a fault has to last, and the one
-threshold that is a time. Whatever is else compared with is as in production. `promtool` plays the rules at their own
-pace (tests/docs/test_monitoring.py). `make alerts` causes every fault, the suite one of them.
+What the rules count in minutes the test counts in seconds: the windows, how long a fault has to last, and the
+threshold of late jobs. That of late reminders is half a minute. Whatever else is compared with is as in production.
+`promtool` plays the rules at their own pace (tests/docs/test_monitoring.py). `make alerts` causes every fault, the
+suite one of them.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,9 @@ from tests.service import Server
 ALL = bool(os.environ.get("ALERTS"))
 PROMETHEUS = shutil.which("prometheus")
 MOST_SECONDS = 90.0
+LATE_SECONDS = 30.0
+"""How late a reminder has to be here: longer than the pause between two looks for them."""
+REMINDER_RATE = "rate(appointments_reminder_delay_seconds_bucket[15s])"
 
 
 @dataclass
@@ -109,6 +114,17 @@ async def refuse_mail(place: Place) -> None:
         await asyncio.sleep(0.2)
 
 
+async def hold_reminders_up(place: Place) -> None:
+    """Somebody locks what the search for reminders begins with, while one becomes due."""
+    with psycopg.connect(place.postgres.dsn, autocommit=True) as connection:
+        connection.execute("UPDATE users SET email_verified_at = now()")
+    await place.ada.create(datetime.now(UTC) + timedelta(seconds=62), reminders=[1])
+    async with await psycopg.AsyncConnection.connect(place.postgres.dsn) as connection:
+        await connection.execute("LOCK TABLE reminder_scan IN ACCESS EXCLUSIVE MODE")
+        await asyncio.sleep(LATE_SECONDS + 5)
+    await asyncio.Event().wait()
+
+
 async def end_a_receiver(place: Place) -> None:
     """The receiver of a webhook says that it is gone."""
     async with receiving() as receiver:
@@ -168,6 +184,7 @@ FAULTS = {
     "AppointmentsPasswordGuessing": Fault(guess_passwords),
     "AppointmentsStolenSession": Fault(steal_a_session),
     "AppointmentsJobsLate": Fault(run_no_jobs, {"JOBS": "off"}),
+    "AppointmentsRemindersLate": Fault(hold_reminders_up),
     "AppointmentsMailRefused": Fault(refuse_mail),
     "AppointmentsWebhookDisabled": Fault(end_a_receiver, {"WEBHOOK_ALLOW_PRIVATE": "true"}),
 }
@@ -177,7 +194,13 @@ def in_seconds(rules: str) -> str:
     """The rules with a minute as a second."""
     rules = re.sub(r"\[(\d+)m\]|\[1h\]", lambda found: f"[{found[1] or 60}s]", rules)
     rules = re.sub(r"for: (\d+)m", r"for: \1s", rules)
-    return rules.replace("appointments_jobs_oldest_seconds) > 300", "appointments_jobs_oldest_seconds) > 5")
+    for threshold, ours in (
+        ("appointments_jobs_oldest_seconds) > 300", "appointments_jobs_oldest_seconds) > 5"),
+        (f"{REMINDER_RATE}\n          )) > 60", f"{REMINDER_RATE}\n          )) > {LATE_SECONDS:.0f}"),
+    ):
+        assert threshold in rules
+        rules = rules.replace(threshold, ours)
+    return rules
 
 
 @contextmanager
