@@ -1,6 +1,6 @@
 """For every RPC of both ports: good and bad calls, and the status that each of them must have."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -161,11 +161,24 @@ async def _rooms(scene: Scene) -> None:
 
 
 async def confirm(scene: Scene) -> None:
-    """A hold is confirmed, also twice, but not after it has gone, nor with a stale etag."""
+    """A hold is prolonged and confirmed, also twice, but not after it has gone, nor with a stale etag."""
     held, others = await scene.book(ttl=Duration(seconds=600)), await scene.others()
     await scene.do(pb.ConfirmAppointmentRequest(id=held.id, etag="stale"), Code.ABORTED)
+
+    def prolong(paths: Sequence[str] = ("ttl",), **fields: Any) -> pb.UpdateAppointmentRequest:
+        return pb.UpdateAppointmentRequest(
+            appointment=pb.Appointment(id=held.id, **fields), update_mask=FieldMask(paths=paths)
+        )
+
+    for seconds in (0, -1, 3601):
+        await scene.do(prolong(ttl=Duration(seconds=seconds)), INVALID)
+    await scene.do(prolong(), INVALID)
+    await scene.do(prolong(ttl=Duration(seconds=900)))
+    await scene.do(prolong((), ttl=Duration(seconds=900)))
+    held = (await scene.do(prolong(["title", "ttl"], title="Longer", ttl=Duration(seconds=3600)))).appointment
     await scene.do(pb.ConfirmAppointmentRequest(id=held.id, etag=held.etag))
     await scene.do(pb.ConfirmAppointmentRequest(id=held.id))
+    await scene.do(prolong(ttl=Duration(seconds=900)), INVALID)
     await scene.do(pb.DeleteAppointmentRequest(id=held.id))
     await scene.do(pb.ConfirmAppointmentRequest(id=held.id), NOT_FOUND)
     await _not_mine(scene, lambda id_: pb.ConfirmAppointmentRequest(id=id_), others.id)

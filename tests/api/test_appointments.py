@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -93,6 +94,33 @@ async def test_every_bad_field_is_named_at_once(ada: Person) -> None:
         "appointment.attendees[0].email",
         "appointment.attendees[0].response",
     ] == violations(refused.value)
+
+
+async def test_what_is_wrong_with_a_new_ttl_is_named(ada: Person) -> None:
+    """It is missing, it is out of bounds, or the appointment is no hold; "*" takes it only if it is set."""
+
+    async def prolong(*paths: str, **fields: Any) -> pb.Appointment:
+        request = pb.UpdateAppointmentRequest(appointment=pb.Appointment(**fields), update_mask=FieldMask(paths=paths))
+        return (await ada.appointments.UpdateAppointment(request, metadata=ada.metadata)).appointment
+
+    held = await ada.create(ttl=Duration(seconds=60))
+    plain = await ada.create(TEN + 2 * HOUR)
+    for fields in (
+        {"id": held.id},
+        {"id": held.id, "ttl": Duration(seconds=3601)},
+        {"id": held.id, "ttl": Duration()},
+        {"id": plain.id, "ttl": Duration(seconds=60)},
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await prolong("ttl", **fields)
+        assert ["appointment.ttl"] == violations(refused.value)
+    longer = await prolong("ttl", id=held.id, ttl=Duration(seconds=3600))
+    assert longer.expire_time.ToDatetime() > held.expire_time.ToDatetime() + timedelta(minutes=50)
+    held.title, held.etag = "As it was", ""
+    whole = await ada.appointments.UpdateAppointment(
+        pb.UpdateAppointmentRequest(appointment=held, update_mask=FieldMask(paths=["*"])), metadata=ada.metadata
+    )
+    assert ("As it was", longer.expire_time) == (whole.appointment.title, whole.appointment.expire_time)
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,13 @@ import asyncio
 import math
 import os
 import random
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from time import monotonic
 from uuid import UUID, uuid4
 
 import pytest
@@ -177,6 +179,93 @@ async def test_a_hold_moves_and_stays_a_hold(db: Database, owner: UUID, stranger
     assert 0 == await audit(db)
 
 
+async def expiries(db: Database, held: Appointment) -> set[int | None]:
+    """When the bookings of a hold end."""
+    async with db.connection() as connection:
+        values = {"id": held.id}
+        rows = await connection.execute("SELECT expires_at FROM bookings WHERE appointment_id = %(id)s", values)
+        return {micros(row[0]) if row[0] else None for row in await rows.fetchall()}
+
+
+async def test_a_hold_is_prolonged_without_a_gap(db: Database, owner: UUID, stranger: UUID) -> None:
+    """Its bookings stay where they are and end with it; its version tells that it has changed."""
+    room = await add_room(db, stranger)
+    held = await booking.create(db, owner, shared(room), ttl=TTL)
+    before = clock()
+    prolonged = await updating.update(db, owner, held.id, lambda old: old, ttl=HOUR, etag=held.etag)
+    assert prolonged == await booking.get(db, owner, held.id)
+    assert before + 3_600_000_000 <= (prolonged.expires_at or 0) <= clock() + 3_600_000_000
+    assert ({prolonged.expires_at}, 2, held.spec) == (await expiries(db, held), prolonged.version, prolonged.spec)
+    with pytest.raises(Stale):
+        await updating.update(db, owner, held.id, lambda old: old, ttl=TTL, etag=held.etag)
+    with pytest.raises(Conflict):
+        await booking.create(db, stranger, shared(room))
+    confirmed = await updating.confirm(db, owner, held.id, etag=prolonged.etag)
+    assert (None, 0) == (confirmed.expires_at, await audit(db))
+
+
+async def test_a_hold_that_is_shortened_ends_sooner(db: Database, owner: UUID, stranger: UUID) -> None:
+    """Whatever its end was, the new one counts, and then it is in nobody's way."""
+    room = await add_room(db, stranger)
+    held = await booking.create(db, owner, shared(room), ttl=HOUR)
+    await updating.update(db, owner, held.id, lambda old: old, ttl=timedelta(microseconds=1))
+    await booking.create(db, stranger, shared(room))
+    with pytest.raises(NotFound):
+        await updating.update(db, owner, held.id, lambda old: old, ttl=TTL)
+    assert 0 == await audit(db)
+
+
+async def test_a_hold_is_moved_and_prolonged_at_once(db: Database, owner: UUID, stranger: UUID) -> None:
+    """To another time and another room, all of it until the new end; where these are taken it stays as it was."""
+    room, other = await add_room(db, stranger), await add_room(db, stranger)
+    held = await booking.create(db, owner, shared(room), ttl=TTL)
+
+    def elsewhere(old: Spec) -> Spec:
+        return replace(_at(old, 2), resource_ids=(str(other),))
+
+    taken = await booking.create(db, stranger, shared(other, start=TEN + 2 * DAY))
+    with pytest.raises(Conflict):
+        await updating.update(db, owner, held.id, elsewhere, ttl=HOUR)
+    assert (held, {held.expires_at}) == (await booking.get(db, owner, held.id), await expiries(db, held))
+    await updating.delete(db, stranger, taken.id)
+    moved = await updating.update(db, owner, held.id, elsewhere, ttl=HOUR)
+    assert (moved.expires_at or 0) > (held.expires_at or 0)
+    assert ({moved.expires_at}, 2, 0) == (await expiries(db, held), moved.version, await audit(db))
+
+
+@pytest.mark.parametrize("ttl", [timedelta(), -TTL, HOUR + timedelta(microseconds=1)])
+async def test_a_new_length_that_is_none_is_named(db: Database, owner: UUID, ttl: timedelta) -> None:
+    """Beside the other bad fields, and nothing changes."""
+    held = await booking.create(db, owner, spec(), ttl=TTL)
+    with pytest.raises(Invalid) as refused:
+        await updating.update(db, owner, held.id, lambda old: replace(old, title=""), ttl=ttl)
+    assert ["appointment.title", "appointment.ttl"] == [each.field for each in refused.value.violations]
+    assert held == await booking.get(db, owner, held.id)
+
+
+async def test_only_a_hold_is_prolonged(db: Database, owner: UUID, stranger: UUID) -> None:
+    """An appointment does not become one, what is confirmed is none any more, and somebody else's is not there."""
+    mine = await booking.create(db, owner, spec())
+    held = await booking.create(db, owner, spec(TEN + DAY), ttl=TTL)
+    with pytest.raises(NotFound):
+        await updating.update(db, stranger, held.id, lambda old: old, ttl=TTL)
+    await updating.confirm(db, owner, held.id)
+    for each in (mine, held):
+        with pytest.raises(Invalid) as refused:
+            await updating.update(db, owner, each.id, lambda old: old, ttl=TTL)
+        assert ["appointment.ttl"] == [bad.field for bad in refused.value.violations]
+
+
+async def test_an_expired_hold_is_not_prolonged(db: Database, owner: UUID) -> None:
+    """It has gone, swept or not."""
+    held = await booking.create(db, owner, spec(), ttl=TTL)
+    await expire(db, held)
+    for _ in range(2):
+        with pytest.raises(NotFound):
+            await updating.update(db, owner, held.id, lambda old: old, ttl=TTL)
+        await holds.sweep(db)
+
+
 async def test_a_deleted_hold_frees_its_time_for_good(db: Database, owner: UUID) -> None:
     """It cannot come back as an appointment that nobody has confirmed."""
     held = await booking.create(db, owner, spec(), ttl=TTL)
@@ -267,21 +356,21 @@ async def test_one_of_many_gets_a_hold(db: Database, stranger: UUID) -> None:
     assert 0 == await audit(db)
 
 
-async def test_a_confirmation_and_a_collider_never_both_win(db: Database, owner: UUID, stranger: UUID) -> None:
-    """Around the very end of a hold: either the owner has confirmed it, or somebody else has the room."""
+async def prolong(db: Database, owner: UUID, held: UUID) -> Appointment:
+    """Let a hold live on for longer than a test takes."""
+    return await updating.update(db, owner, held, lambda old: old, ttl=TTL)
+
+
+@pytest.mark.parametrize("keep", [updating.confirm, prolong])
+async def test_who_keeps_a_hold_and_a_collider_never_both_win(
+    db: Database, owner: UUID, stranger: UUID, keep: Callable[[Database, UUID, UUID], Awaitable[Appointment]]
+) -> None:
+    """Around the very end of a hold: either the owner has confirmed or prolonged it, or somebody else has the room."""
     room = await add_room(db, stranger)
     outcomes = set()
     for day in range(40):
         wanted = shared(room, start=TEN + day * DAY)
         held = await booking.create(db, owner, wanted, ttl=timedelta(milliseconds=10 + day % 8))
-
-        async def confirm(held: Appointment = held) -> bool:
-            while True:
-                try:
-                    await updating.confirm(db, owner, held.id)
-                except NotFound:
-                    return False
-                return True
 
         async def collide(day: int = day) -> bool:
             for _ in range(50):
@@ -295,7 +384,13 @@ async def test_a_confirmation_and_a_collider_never_both_win(db: Database, owner:
 
         async def late(held: Appointment = held, after: float = (day % 10) * 0.002) -> bool:
             await asyncio.sleep(after)
-            return await confirm(held)
+            try:
+                kept = await keep(db, owner, held.id)
+            except NotFound:
+                return False
+            if kept.expires_at is not None:
+                await updating.confirm(db, owner, held.id)
+            return True
 
         outcomes.add(tuple(await asyncio.gather(late(), collide())))
         assert (True, True) not in outcomes
@@ -324,36 +419,53 @@ def clock() -> int:
 
 
 async def test_holds_that_expire_under_load_never_let_two_in(db: Database, stranger: UUID) -> None:
-    """People hold, confirm and delete for milliseconds each, while it is swept: while one surely holds no other does.
+    """People hold, prolong, confirm and delete for moments, while it is swept: while one surely holds no other does.
 
     ``HOLDS`` is how many attempts there are. A hold is surely there from its answer on, until it expires, or until its
-    deletion is asked for; for good once it is confirmed.
+    deletion is asked for; for good once it is confirmed. How long a moment is depends on how fast the machine is just
+    now: a part of what a hold takes, as much, or some times as much.
     """
     attempts = int(os.environ.get("HOLDS", "500"))
     room = await add_room(db, stranger)
     people = [await add_user(db) for _ in range(12)]
-    surely: list[tuple[int, int, float]] = []  # which slot, from, until
+    surely: defaultdict[int, list[tuple[int, float]]] = defaultdict(list)  # of each slot: from, until
+    done: Counter[str] = Counter()
     numbers = iter(range(attempts))
 
     async def act(person: UUID, dice: random.Random) -> None:
-        for _ in numbers:
-            slot = dice.randrange(8)
-            ttl = timedelta(milliseconds=dice.choice([1, 10, 50]))
+        pace = 0.005
+        for number in numbers:
+            # What is confirmed is taken for good, so there are new slots from time to time.
+            slot = 8 * (number // 200) + dice.randrange(8)
+            moment = max(0.001, pace * dice.choice([0.1, 1, 4]))
+            asked = monotonic()
             try:
-                mine = await booking.create(db, person, shared(room, start=TEN + slot * DAY), ttl=ttl)
+                mine = await booking.create(
+                    db, person, shared(room, start=TEN + slot * HOUR), ttl=timedelta(seconds=moment)
+                )
             except (Conflict, Unmet):
                 continue
+            finally:
+                pace = monotonic() - asked
             begin, end = clock(), float(mine.expires_at or 0)
-            await asyncio.sleep(dice.choice([0, 0.004, 0.02]))
+            await asyncio.sleep(moment * dice.choice([0, 0.4, 1]))
+            what = dice.choices(["confirm", "prolong", "delete", "nothing"], [2, 30, 15, 53])[0]
             with suppress(NotFound):
-                if dice.random() < 0.01:
+                if what == "confirm":
                     await updating.confirm(db, person, mine.id)
                     end = math.inf
-                elif dice.random() < 0.2:
-                    end = min(end, clock())
+                elif what == "prolong":
+                    longer = await updating.update(
+                        db, person, mine.id, lambda old: old, ttl=timedelta(seconds=max(0.001, 2 * pace))
+                    )
+                    end = float(longer.expires_at or 0)
+                elif what == "delete":
+                    before = clock()
                     await updating.delete(db, person, mine.id)
+                    end = min(end, before)
+                done[what] += 1
             if begin < end:
-                surely.append((slot, begin, end))
+                surely[slot].append((begin, end))
 
     async def keep_sweeping() -> None:
         while True:
@@ -364,8 +476,9 @@ async def test_holds_that_expire_under_load_never_let_two_in(db: Database, stran
     await asyncio.gather(*(act(person, random.Random(number)) for number, person in enumerate(people)))
     sweeping.cancel()
     await asyncio.gather(sweeping, return_exceptions=True)
-    for slot in range(8):
-        spans = sorted((begin, end) for at, begin, end in surely if at == slot)
-        assert [] == [pair for pair in pairwise(spans) if pair[1][0] < pair[0][1]]
-    assert len(surely) > attempts / 100
+    for spans in surely.values():
+        assert [] == [pair for pair in pairwise(sorted(spans)) if pair[1][0] < pair[0][1]]
+    print(attempts, "attempts,", sum(map(len, surely.values())), "surely held,", dict(done))  # noqa: T201
+    assert sum(map(len, surely.values())) > attempts / 100
+    assert {"prolong", "delete", "nothing"} <= set(done)
     assert 0 == await audit(db)

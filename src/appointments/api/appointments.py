@@ -147,7 +147,11 @@ class AppointmentService:
         message = request.appointment
         appointment_id = convert.identifier(message.id, "appointment.id")
         wanted = convert.spec(message)
-        fields = [CHANGEABLE[path] for path in masks.paths(request.update_mask, message, tuple(CHANGEABLE))]
+        paths = masks.paths(request.update_mask, message, (*CHANGEABLE, "ttl"))
+        ttl = convert.ttl(message) if "ttl" in paths else None
+        if ttl is None and "ttl" in request.update_mask.paths:
+            raise Invalid.field("appointment.ttl", "is required where update_mask names it")
+        fields = [CHANGEABLE[path] for path in paths - {"ttl"}]
 
         def change(current: Spec) -> Spec:
             return with_answers(replace(current, **{field: getattr(wanted, field) for field in fields}), current)
@@ -162,7 +166,8 @@ class AppointmentService:
             etag=message.etag,
             cause=cause(caller),
             override=request.override_rules,
-            retime=(wanted.start_at, wanted.end_at) if set(fields) == {"start_at", "end_at"} else None,
+            retime=(wanted.start_at, wanted.end_at) if set(fields) == {"start_at", "end_at"} and ttl is None else None,
+            ttl=ttl,
         )
         _UPDATED.inc()
         return pb.UpdateAppointmentResponse(appointment=convert.appointment(changed))

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from appointments.calendar.appointment import COLUMNS, NO_TIME, Spec, from_row
+from appointments.calendar.appointment import COLUMNS, MICROSECOND, NO_TIME, Appointment, Spec, from_row
 from appointments.calendar.log import of_all
 from appointments.calendar.placement import span_values
 from appointments.db import Connection, Database, Row, Statement
@@ -28,10 +28,12 @@ _BATCH = 100
 BY_ITSELF = {"x_request_id": None}
 
 
-def violations(ttl: timedelta | None, spec: Spec) -> list[Violation]:
-    """List what is wrong with a hold's time to live. None: the appointment is not a hold."""
+def violations(ttl: timedelta | None, spec: Spec, *, is_hold: bool = True) -> list[Violation]:
+    """List what is wrong with a hold's time to live. None: there is none to judge."""
     if ttl is None:
         return []
+    if not is_hold:
+        return [Violation("appointment.ttl", "must be unset, because the appointment is not a hold")]
     if not NO_TIME < ttl <= LONGEST:
         return [Violation("appointment.ttl", "must be more than nothing and at most an hour")]
     if spec.transparent:
@@ -104,6 +106,36 @@ CONFIRM = Statement(
     """
 )
 KEEP = Statement("UPDATE bookings SET expires_at = NULL WHERE appointment_id = %(id)s::uuid RETURNING subject_id")
+
+
+async def prolong(connection: Connection, current: Appointment, ttl: timedelta) -> Appointment:
+    """Let a hold expire so long from now, under the locks of all its subjects; the version is its changer's to raise.
+
+    Raises:
+        NotFound: it has expired.
+    """
+    rows = await connection.fetch(PROLONG, {"id": current.id, "ttl": ttl // MICROSECOND})
+    # Fewer bookings take a clock that was set back, as in :func:`confirm`.
+    if len(rows) != 1 + len(current.resource_ids or ()):
+        raise NotFound("No such appointment.")
+    return current._replace(expires_at=rows[0][0])
+
+
+# The clock is read under the locks, as CONFIRM does. The end counts from then too: what waited longer than its time to
+# live is no hold that has expired already.
+PROLONG = Statement(
+    """
+    WITH moment AS MATERIALIZED (
+        SELECT clock_timestamp() AS at
+    ), prolonged AS (
+        UPDATE appointments SET expires_at = at + %(ttl)s::bigint * interval '1 microsecond'
+        FROM moment WHERE id = %(id)s::uuid AND deleted_at IS NULL AND expires_at > at
+        RETURNING id AS prolonged_id, expires_at AS until
+    )
+    UPDATE bookings SET expires_at = until FROM prolonged WHERE appointment_id = prolonged_id
+    RETURNING until
+    """
+)
 
 
 async def clear(connection: Connection, owner_id: UUID, spec: Spec) -> None:

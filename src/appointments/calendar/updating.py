@@ -7,7 +7,7 @@ for the owner, if it is not the owner, and by which request.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, LiteralString, NamedTuple
 from uuid import UUID
@@ -41,8 +41,11 @@ async def update(
     cause: Cause = BY_OWNER,
     override: bool = False,
     retime: tuple[datetime, datetime] | None = None,
+    ttl: timedelta | None = None,
 ) -> Appointment:
     """Replace the spec by what ``change`` makes of it. ``change`` must be pure: it may run again.
+
+    With ``ttl`` it is a hold, which then expires so long from now.
 
     ``retime`` is the new start and end where ``change`` sets these two and nothing else. It saves a round trip.
 
@@ -50,7 +53,7 @@ async def update(
         NotFound: the owner has no such live appointment, or sees no such resource.
         Denied: it is somebody else's on a resource that the owner manages, or a resource may not be booked.
         Stale: ``etag`` is given and not the current one.
-        Invalid: the new spec breaks a rule.
+        Invalid: the new spec breaks a rule, or ``ttl`` is out of bounds or given for what is no hold.
         Conflict: the new time overlaps other appointments of the owner (its own old time does not count), or a resource
             is taken then.
         Unmet: a booking rule does not allow it, unless the owner may ``override`` it and does.
@@ -60,7 +63,8 @@ async def update(
     def decide(current: Appointment) -> Spec:
         _check_etag(etag, current)
         spec = change(current.spec)
-        if spec != current.spec and (found := violations(spec)):
+        found = violations(spec) if spec != current.spec else []
+        if found := found + holds.violations(ttl, spec, is_hold=current.expires_at is not None):
             raise Invalid(found)
         return spec
 
@@ -71,16 +75,16 @@ async def update(
     while True:
         current = await _live(db, owner_id, appointment_id)
         spec = decide(current)
-        if spec == current.spec:
+        if spec == current.spec and ttl is None:
             return current
         bound = _is_retimed(spec, current) and await booking_rules.binds_owner(db, owner_id, acted=acted)
         guests = await invited.guests(db, appointment_id) if invited.concerns_guests(current, spec) else None
-        if not bound and guests is None and (rows := await _amend_at_once(db, current, spec, cause)):
+        if not bound and guests is None and ttl is None and (rows := await _amend_at_once(db, current, spec, cause)):
             return from_row(rows[0])
         held = spec.resources
-        if current.series_text:
+        if current.series_text or ttl is not None:
             # An occurrence may be booked for one of its subjects while the tail of another still covers it. So the
-            # resources that it leaves have to be locked, too.
+            # resources that it leaves have to be locked, too; and all of a hold's that gets another end.
             held = list(dict.fromkeys([*held, *current.spec.resources]))
 
         async def work(
@@ -90,7 +94,9 @@ async def update(
             guest_ids = [guest.user_id for guest in guests]
             await placement.lock(connection, owner_id, held, guest_ids)
             locked = Locked(held, roles, guest_ids)
-            return await amend(connection, owner_id, appointment_id, decide, locked, cause=cause, override=override)
+            return await amend(
+                connection, owner_id, appointment_id, decide, locked, cause=cause, override=override, ttl=ttl
+            )
 
         if amended := await db.transact(work):
             return amended
@@ -113,6 +119,7 @@ async def amend(
     *,
     cause: Cause,
     override: bool = False,
+    ttl: timedelta | None = None,
 ) -> Appointment | None:
     """The same, in a transaction that has locked the owner and others.
 
@@ -123,19 +130,26 @@ async def amend(
     """
     current = _found(await connection.fetch(LOCK, {"id": appointment_id, "owner_id": owner_id}))
     spec = decide(current)
-    if not set(spec.resources) <= set(locked.resource_ids):
+    concerned_ids = {*spec.resources, *(current.spec.resources if ttl is not None else ())}
+    if not concerned_ids <= set(locked.resource_ids):
         return None
     guests: list[invited.Guest] = []
     if concerned := invited.concerns_guests(current, spec):
         guests = await invited.guests(connection, appointment_id)
         if not {guest.user_id for guest in guests} <= set(locked.guest_ids):
             return None
-    if spec == current.spec:
+    if spec == current.spec and ttl is None:
         return current
-    await _rebook(connection, current, spec, locked.roles, acted=cause.actor_id is not None, override=override)
+    if ttl is not None:
+        current = await holds.prolong(connection, current, ttl)
+    if spec != current.spec:
+        await _rebook(connection, current, spec, locked.roles, acted=cause.actor_id is not None, override=override)
     if concerned:
         spec = await invited.rebook(connection, current, spec, guests)
-    return _found(await connection.fetch(REWRITE, _rewriting(current, spec, cause)))
+    values = _rewriting(current, spec, cause)
+    if ttl is not None:
+        values["fields"] = [*values["fields"], "expire_time"]
+    return _found(await connection.fetch(REWRITE, values))
 
 
 async def _retime_at_once(db: Database, values: dict[str, Any], start: datetime, end: datetime, etag: str) -> list[Row]:

@@ -282,7 +282,10 @@ class Appointment(_message.Message):
 
     @_builtins.property
     def ttl(self) -> _duration_pb2.Duration:
-        """In a create: make it a hold for so long, more than nothing and at most an hour. Input only."""
+        """In a create: make it a hold for so long, more than nothing and at most an hour. In an update of a hold that has not
+        expired: let it expire so long from now, whatever `expire_time` was; what is no hold cannot become one. "*" in the mask
+        takes it only if it is set. Input only.
+        """
 
     @_builtins.property
     def overridden_rules(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

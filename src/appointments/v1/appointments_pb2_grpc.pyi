@@ -94,10 +94,12 @@ class AppointmentServiceStub:
     - NOT_FOUND: the caller sees no live resource with `resource_id`.
     """
     UpdateAppointment: _grpc.UnaryUnaryMultiCallable[_appointments_pb2.UpdateAppointmentRequest, _appointments_pb2.UpdateAppointmentResponse]
-    """Changes the fields that `update_mask` names.
+    """Changes the fields that `update_mask` names. With `ttl` it prolongs a hold, whose time nobody else can get in between.
 
-    - INVALID_ARGUMENT: a field is out of bounds, or the mask has an unknown or output-only path.
-    - NOT_FOUND: the caller has no such live appointment, or a resource as for CreateAppointment.
+    - INVALID_ARGUMENT: a field is out of bounds, the mask has an unknown or output-only path, or `ttl` is for what is no
+      hold.
+    - NOT_FOUND: the caller has no such live appointment (a hold that has expired is none), or a resource as for
+      CreateAppointment.
     - PERMISSION_DENIED: the appointment is somebody else's, and the caller is invited to it or manages a resource of it
       (reason NOT_THE_OWNER), or a newly asked for resource as for CreateAppointment.
     - ABORTED: `appointment.etag` is given and stale.
@@ -205,10 +207,12 @@ class AppointmentServiceAsyncStub(AppointmentServiceStub):
     - NOT_FOUND: the caller sees no live resource with `resource_id`.
     """
     UpdateAppointment: _aio.UnaryUnaryMultiCallable[_appointments_pb2.UpdateAppointmentRequest, _appointments_pb2.UpdateAppointmentResponse]  # type: ignore[assignment]
-    """Changes the fields that `update_mask` names.
+    """Changes the fields that `update_mask` names. With `ttl` it prolongs a hold, whose time nobody else can get in between.
 
-    - INVALID_ARGUMENT: a field is out of bounds, or the mask has an unknown or output-only path.
-    - NOT_FOUND: the caller has no such live appointment, or a resource as for CreateAppointment.
+    - INVALID_ARGUMENT: a field is out of bounds, the mask has an unknown or output-only path, or `ttl` is for what is no
+      hold.
+    - NOT_FOUND: the caller has no such live appointment (a hold that has expired is none), or a resource as for
+      CreateAppointment.
     - PERMISSION_DENIED: the appointment is somebody else's, and the caller is invited to it or manages a resource of it
       (reason NOT_THE_OWNER), or a newly asked for resource as for CreateAppointment.
     - ABORTED: `appointment.etag` is given and stale.
@@ -343,10 +347,12 @@ class AppointmentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _appointments_pb2.UpdateAppointmentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_appointments_pb2.UpdateAppointmentResponse, _abc.Awaitable[_appointments_pb2.UpdateAppointmentResponse]]:
-        """Changes the fields that `update_mask` names.
+        """Changes the fields that `update_mask` names. With `ttl` it prolongs a hold, whose time nobody else can get in between.
 
-        - INVALID_ARGUMENT: a field is out of bounds, or the mask has an unknown or output-only path.
-        - NOT_FOUND: the caller has no such live appointment, or a resource as for CreateAppointment.
+        - INVALID_ARGUMENT: a field is out of bounds, the mask has an unknown or output-only path, or `ttl` is for what is no
+          hold.
+        - NOT_FOUND: the caller has no such live appointment (a hold that has expired is none), or a resource as for
+          CreateAppointment.
         - PERMISSION_DENIED: the appointment is somebody else's, and the caller is invited to it or manages a resource of it
           (reason NOT_THE_OWNER), or a newly asked for resource as for CreateAppointment.
         - ABORTED: `appointment.etag` is given and stale.

@@ -124,12 +124,20 @@ export class Hold {
   #settle(): void {
     this.#turn = this.#turn.then(async () => {
       const held = this.#held;
-      // Somebody who renews it is not told that there is none in between.
-      const isRenewed = this.isHeld && this.#wanted !== null;
       this.#lose();
-      this.isHeld = isRenewed;
       if (held) await remove(held);
       if (this.#wanted) await this.#ask(this.#wanted, this.#key);
+    });
+  }
+
+  /** Let it live on. Where it has gone, such as while the computer slept, it is asked for anew. */
+  #renew(): void {
+    this.#turn = this.#turn.then(async () => {
+      const held = this.#held;
+      if (!held) return;
+      const prolonged = await prolong(held).catch(() => null);
+      if (prolonged) this.#keep(prolonged, this.#heldKey);
+      else this.#settle();
     });
   }
 
@@ -152,7 +160,7 @@ export class Hold {
     this.isHeld = key === this.#key;
     clearTimeout(this.#renewal);
     this.#renewal = setTimeout(() => {
-      if (++this.#renewals <= MOST_RENEWALS) this.#settle();
+      if (++this.#renewals <= MOST_RENEWALS) this.#renew();
       else this.#renewal = setTimeout(() => this.#lose(), TTL - RENEWED_AFTER);
     }, RENEWED_AFTER);
   }
@@ -172,6 +180,15 @@ async function create(spec: Spec): Promise<Booked> {
   });
   if (!appointment) throw new Fault("other", "The server sent no appointment.");
   holdsOfThisPage.add(appointment.id);
+  return fromMessage(appointment);
+}
+
+async function prolong({ id }: Booked): Promise<Booked> {
+  const { appointment } = await appointmentService.updateAppointment({
+    appointment: { id, ttl: durationFromMs(TTL) },
+    updateMask: { paths: ["ttl"] },
+  });
+  if (!appointment) throw new Fault("other", "The server sent no appointment.");
   return fromMessage(appointment);
 }
 

@@ -155,7 +155,9 @@ export declare type Appointment = Message<"appointments.v1.Appointment"> & {
   expireTime?: Timestamp | undefined;
 
   /**
-   * In a create: make it a hold for so long, more than nothing and at most an hour. Input only.
+   * In a create: make it a hold for so long, more than nothing and at most an hour. In an update of a hold that has not
+   * expired: let it expire so long from now, whatever `expire_time` was; what is no hold cannot become one. "*" in the mask
+   * takes it only if it is set. Input only.
    *
    * @generated from field: google.protobuf.Duration ttl = 20;
    */
@@ -1181,10 +1183,12 @@ export declare const AppointmentService: GenService<{
     output: typeof ListAppointmentsResponseSchema;
   },
   /**
-   * Changes the fields that `update_mask` names.
+   * Changes the fields that `update_mask` names. With `ttl` it prolongs a hold, whose time nobody else can get in between.
    *
-   * - INVALID_ARGUMENT: a field is out of bounds, or the mask has an unknown or output-only path.
-   * - NOT_FOUND: the caller has no such live appointment, or a resource as for CreateAppointment.
+   * - INVALID_ARGUMENT: a field is out of bounds, the mask has an unknown or output-only path, or `ttl` is for what is no
+   *   hold.
+   * - NOT_FOUND: the caller has no such live appointment (a hold that has expired is none), or a resource as for
+   *   CreateAppointment.
    * - PERMISSION_DENIED: the appointment is somebody else's, and the caller is invited to it or manages a resource of it
    *   (reason NOT_THE_OWNER), or a newly asked for resource as for CreateAppointment.
    * - ABORTED: `appointment.etag` is given and stale.
