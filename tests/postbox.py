@@ -25,6 +25,10 @@ class Postbox:
     decide: Callable[[str, int], Outcome] = lambda recipient, attempt: "take"
     stall_seconds: float = 5.0
     taken: list[tuple[str, Any]] = field(default_factory=list)
+    senders: list[str] = field(default_factory=list)
+    """The senders of what was taken (MAIL FROM), in the same order."""
+    accepts: Callable[[str], bool] = lambda sender: True
+    """Whether the server takes messages from a sender."""
     attempts: Counter[str] = field(default_factory=Counter)
     unanswered: Counter[str] = field(default_factory=Counter)
     """Message ids that were taken without an answer: their sender cannot know."""
@@ -38,6 +42,16 @@ class Postbox:
     def to(self, recipient: str) -> list[Any]:
         """The messages (:class:`EmailMessage`) that were taken for somebody."""
         return [message for known, message in self.taken if known == recipient]
+
+    async def handle_MAIL(
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        """MAIL FROM."""
+        if not self.accepts(address):
+            return "553 5.7.1 not your address"
+        envelope.mail_from = address
+        envelope.mail_options.extend(options)
+        return "250 OK"
 
     async def handle_RCPT(
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
@@ -69,6 +83,7 @@ class Postbox:
         content: Any = envelope.content
         message: Any = BytesParser(policy=policy.default).parsebytes(content)
         self.taken.append((recipient, message))
+        self.senders.append(str(envelope.mail_from))
         if outcome == "take and drop":
             self.unanswered[message["Message-ID"]] += 1
             return self._drop(server)

@@ -32,6 +32,7 @@ _FROM_RESPONSE = {
     "DECLINED": pb.ATTENDEE_RESPONSE_DECLINED,
     "TENTATIVE": pb.ATTENDEE_RESPONSE_TENTATIVE,
 }
+_FAILED, _UNKNOWN = pb.ATTENDEE_DELIVERY_FAILED, pb.ATTENDEE_DELIVERY_UNSPECIFIED
 _UNANSWERED = dict.fromkeys(pb.AttendeeResponse.values(), "NEEDS-ACTION")
 _TRANSPARENCIES = frozenset(pb.Transparency.values())
 _UNSAID, _ORGANIZER, _ATTENDEE = pb.ROLE_UNSPECIFIED, pb.ROLE_ORGANIZER, pb.ROLE_ATTENDEE
@@ -181,7 +182,11 @@ def _add_what_is_rare(message: pb.Appointment, value: Appointment) -> None:
     for guest in value.attendees:
         response = _FROM_RESPONSE[guest.response]
         message.attendees.add(
-            email=guest.email, display_name=guest.display_name, response=response, comment=guest.comment
+            email=guest.email,
+            display_name=guest.display_name,
+            response=response,
+            comment=guest.comment,
+            delivery=_FAILED if guest.undelivered else _UNKNOWN,
         )
     if value.series_text and value.original_start_at is not None:
         message.series_id = value.series_text
@@ -214,7 +219,12 @@ def taken(value: Taken, make: Callable[..., pb.Appointment]) -> pb.Appointment:
 
 def attendee(guest: Attendee) -> pb.Attendee:
     """Somebody invited, as the contract has them."""
-    return pb.Attendee(email=guest.email, display_name=guest.display_name, response=_FROM_RESPONSE[guest.response])
+    return pb.Attendee(
+        email=guest.email,
+        display_name=guest.display_name,
+        response=_FROM_RESPONSE[guest.response],
+        delivery=_FAILED if guest.undelivered else _UNKNOWN,
+    )
 
 
 def transparency(transparent: bool) -> pb.Transparency.ValueType:

@@ -30,6 +30,8 @@ class Attendee:
     response: str = NOT_ANSWERED
     comment: str = ""
     """What they said with their answer."""
+    undelivered: bool = False
+    """Whether the last message about it did not reach them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,10 +196,12 @@ def as_invited(appointment: Appointment, address: str) -> Appointment:
     """An appointment as somebody sees it who is invited by this address.
 
     They see what it is and who answers what. What it takes of its organizer besides is not theirs to see, nor what
-    others have said with their answers.
+    others have said with their answers, nor whom mail does not reach.
     """
     attendees = tuple(
-        each if not each.comment or fold_email(each.email) == address else replace(each, comment="")
+        replace(each, comment=each.comment if fold_email(each.email) == address else "", undelivered=False)
+        if each.comment or each.undelivered
+        else each
         for each in appointment.attendees
     )
     return appointment._replace(
@@ -254,18 +258,21 @@ def with_answers(changed: Spec, current: Spec) -> Spec:
     has_moved = (changed.start_at, changed.end_at, changed.transparent) != (
         current.start_at, current.end_at, current.transparent,
     )  # fmt: skip
-    answers = {} if has_moved else {fold_email(each.email): each for each in current.attendees}
+    before = {fold_email(each.email): each for each in current.attendees}
     attendees = []
     for each in changed.attendees:
-        known = answers.get(fold_email(each.email), Attendee(each.email))
-        attendees.append(replace(each, response=known.response, comment=known.comment))
+        nothing = Attendee(each.email)
+        known = before.get(fold_email(each.email), nothing)
+        answer = nothing if has_moved else known
+        attendees.append(replace(each, response=answer.response, comment=answer.comment, undelivered=known.undelivered))
     return replace(changed, attendees=tuple(attendees))
 
 
-def _guest(attendee: Attendee) -> dict[str, str]:
+def _guest(attendee: Attendee) -> dict[str, Any]:
     stored = asdict(attendee)
-    if not attendee.comment:
-        del stored["comment"]
+    for rare in ("comment", "undelivered"):
+        if not stored[rare]:
+            del stored[rare]
     return stored
 
 

@@ -22,6 +22,10 @@ class Links:
         """The token for a purpose and what it is about: 256 bits that only this server can compute."""
         return _token(self._keys[0], purpose, ids)
 
+    def tokens(self, purpose: str, *ids: UUID | str) -> list[str]:
+        """The tokens for that under the current secret and the previous one."""
+        return [_token(key, purpose, ids) for key in self._keys]
+
     def token_with(self, digest: bytes, purpose: str, *ids: UUID | str) -> str | None:
         """The token that has this digest, under either secret; None if neither secret gives it."""
         candidates = (_token(key, purpose, ids) for key in self._keys)

@@ -117,6 +117,7 @@ class Outbox:
 
 
 MAIL_OFF = Outbox(is_on=False)
+BOUNCED = "three messages to the address have bounced"
 
 READ = Statement(
     """
@@ -138,6 +139,7 @@ END = Statement(
     UPDATE outbox SET state = %(state)s::text, response = %(response)s::text, changed_at = now(),
         about = CASE WHEN %(state)s::text = 'queued' THEN about ELSE about - 'gone' END
     WHERE id = %(id)s::uuid AND state IN ('queued', 'sending')
+    RETURNING id
     """
 )
 COUNT_BOUNCE = Statement(
@@ -148,12 +150,35 @@ COUNT_BOUNCE = Statement(
     """
 )
 FORGET_BOUNCES = Statement(
-    "UPDATE mail_addresses SET hard_bounces = 0, bounced_at = NULL WHERE address = lower(%(address)s::text)"
-    " AND hard_bounces > 0"
+    """
+    UPDATE mail_addresses SET hard_bounces = 0, bounced_at = CASE WHEN reported_bounces > 0 THEN bounced_at END
+    WHERE address = lower(%(address)s::text) AND hard_bounces > 0
+    """
+)
+# The relay has taken this letter, and another server has refused it later, perhaps before the relay's answer is written
+# down here. Of several reports the first counts.
+REPORT = Statement(
+    """
+    UPDATE outbox SET state = 'bounced', response = %(response)s::text, changed_at = now()
+    WHERE id = %(id)s::uuid AND state IN ('sending', 'sent') RETURNING id
+    """
+)
+COUNT_REPORT = Statement(
+    """
+    INSERT INTO mail_addresses (address, reported_bounces, bounced_at) VALUES (lower(%(address)s::text), 1, now())
+    ON CONFLICT ON CONSTRAINT mail_addresses_pkey
+    DO UPDATE SET reported_bounces = mail_addresses.reported_bounces + 1, bounced_at = now()
+    """
+)
+FORGET_REPORTS = Statement(
+    """
+    UPDATE mail_addresses SET reported_bounces = 0
+    WHERE address = lower(%(address)s::text) AND reported_bounces > 0
+    """
 )
 WANTS = Statement(
     """
-    SELECT unsubscribed_at IS NULL OR %(is_own)s::boolean, hard_bounces < 3
+    SELECT unsubscribed_at IS NULL OR %(is_own)s::boolean, hard_bounces + reported_bounces < 3
     FROM mail_addresses WHERE address = lower(%(address)s::text)
     """
 )
@@ -174,19 +199,38 @@ async def begin(db: Database, letter_id: UUID) -> None:
     await db.fetch(BEGIN, {"id": letter_id})
 
 
-async def end(db: Database, letter_id: UUID, state: str, response: str | None = None) -> None:
-    """Record the outcome of an attempt. The state ``queued`` means that there will be another one."""
-    await db.fetch(END, {"id": letter_id, "state": state, "response": response[:500] if response else None})
+async def end(db: Database | Connection, letter_id: UUID, state: str, response: str | None = None) -> bool:
+    """Record the outcome of an attempt. The state ``queued`` means that there will be another one.
+
+    Returns:
+        Whether that is news: it may have been reported already that the letter did not arrive.
+    """
+    rows = await db.fetch(END, {"id": letter_id, "state": state, "response": response[:500] if response else None})
+    return bool(rows)
 
 
-async def count_bounce(db: Database, address: str) -> None:
+async def count_bounce(db: Database | Connection, address: str) -> None:
     """Count a permanent refusal of mail to an address."""
     await db.fetch(COUNT_BOUNCE, {"address": address})
 
 
-async def forget_bounces(db: Database, address: str) -> None:
-    """Reset the bounces of an address that accepts mail after all."""
+async def forget_bounces(db: Database | Connection, address: str) -> None:
+    """Reset the refusals of an address to which mail is accepted after all. What was reported of it later stays."""
     await db.fetch(FORGET_BOUNCES, {"address": address})
+
+
+async def report(connection: Connection, letter: Letter, reason: str, *, address_is_bad: bool) -> bool:
+    """Record that a letter which was sent did not arrive. Return whether that is news."""
+    if not await connection.fetch(REPORT, {"id": letter.id, "response": reason[:500]}):
+        return False
+    if address_is_bad:
+        await connection.fetch(COUNT_REPORT, {"address": letter.recipient})
+    return True
+
+
+async def forget_reports(connection: Connection, address: str) -> None:
+    """Reset what was reported of an address that has answered: mail does reach it."""
+    await connection.fetch(FORGET_REPORTS, {"address": address})
 
 
 async def objection(db: Database, address: str, *, is_own: bool) -> str | None:
@@ -195,7 +239,7 @@ async def objection(db: Database, address: str, *, is_own: bool) -> str | None:
     wants, works = rows[0] if rows else (True, True)
     if not wants:
         return "the address asked not to be written to"
-    return None if works else "three messages to the address have bounced"
+    return None if works else BOUNCED
 
 
 async def counts(db: Database) -> list[tuple[str, str, int]]:

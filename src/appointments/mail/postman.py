@@ -8,6 +8,7 @@ recognisable.
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from email.message import EmailMessage
 from uuid import UUID
 
 import structlog
@@ -17,7 +18,8 @@ from appointments.jobs import Job, Kind, Later
 from appointments.mail import outbox
 from appointments.mail.message import Mail, Sender, compose, on_the_wire
 from appointments.mail.outbox import JOB, Letter
-from appointments.mail.relay import Carrier, Never, NotNow
+from appointments.mail.relay import Carrier, Never, NotNow, SenderRefused
+from appointments.mail.returns import Returns
 from appointments.shared import metrics
 
 PAUSE = timedelta(seconds=15)
@@ -31,10 +33,13 @@ class Writer:
     """Composes the letters of one kind. ``write`` returns None if there is no longer anything to say.
 
     ``is_own``: the letters are about the recipient's own account, so they are sent even after an "unsubscribe".
+    ``told`` is called, in the transaction that records it, when it is known whether a letter ``arrived``: when the
+    relay has taken it, and when it was refused or given up.
     """
 
     write: Callable[[Connection, Letter], Awaitable[Mail | None]]
     is_own: bool = False
+    told: Callable[..., Awaitable[None]] | None = None
 
 
 class Postman:
@@ -48,12 +53,15 @@ class Postman:
         writers: Mapping[str, Writer],
         *,
         pause: timedelta = PAUSE,
+        returns: Returns | None = None,
     ) -> None:
+        """``returns`` are the addresses that undeliverable letters are reported to. None: to the sender's."""
         self._db = db
         self._carrier = carrier
         self._sender = sender
         self._writers = writers
         self._pause = pause
+        self._returns = returns
 
     def kinds(self) -> list[Kind]:
         """The kinds of jobs that do this."""
@@ -68,8 +76,8 @@ class Postman:
         letter = posted.letter
         writer = self._writers[letter.kind]
         if reason := await outbox.objection(self._db, letter.recipient, is_own=writer.is_own):
-            await outbox.end(self._db, letter.id, "dropped", reason)
             metrics.MAIL.labels("dropped").inc()
+            await self._end(letter, "dropped", reason, arrived=False if reason is outbox.BOUNCED else None)
             return
         async with self._db.connection() as connection:
             mail = await writer.write(connection, letter)
@@ -80,19 +88,39 @@ class Postman:
         message = compose(mail, self._sender, id=letter.id, recipient=recipient, date=posted.created_at)
         await outbox.begin(self._db, letter.id)
         try:
-            said = await self._carrier.deliver(message, self._sender.address, recipient)
+            said = await self._deliver(message, letter, recipient)
         except Never as refusal:
             await self._bounced(letter, refusal)
         except NotNow as error:
             await self._not_now(job, letter, str(error))
         else:
             metrics.MAIL.labels("sent").inc()
-            await outbox.end(self._db, letter.id, "sent", said)
+            await self._end(letter, "sent", said, arrived=True)
             await outbox.forget_bounces(self._db, letter.recipient)
+
+    async def _deliver(self, message: EmailMessage, letter: Letter, recipient: str) -> str:
+        own = self._returns.address(letter.id) if self._returns else None
+        if own is not None:
+            try:
+                return await self._carrier.deliver(message, own, recipient)
+            except SenderRefused as refusal:
+                # Some relays take mail from one address only. Better without reports than not at all.
+                _log.warning("the relay refuses return addresses of INVITATION_REPLY_TO", reason=str(refusal))
+        return await self._carrier.deliver(message, self._sender.address, recipient)
+
+    async def _end(self, letter: Letter, state: str, response: str, *, arrived: bool | None) -> None:
+        """Record what became of a letter, and tell whoever wants to know whether it arrived."""
+        told = self._writers[letter.kind].told
+
+        async def work(connection: Connection) -> None:
+            if await outbox.end(connection, letter.id, state, response) and told is not None and arrived is not None:
+                await told(connection, letter, arrived=arrived)
+
+        await self._db.transact(work)
 
     async def _bounced(self, letter: Letter, refusal: Never) -> None:
         metrics.MAIL.labels("bounced").inc()
-        await outbox.end(self._db, letter.id, "bounced", str(refusal))
+        await self._end(letter, "bounced", str(refusal), arrived=False)
         if refusal.address_is_bad:
             await outbox.count_bounce(self._db, letter.recipient)
         _log.warning("mail bounced", id=str(letter.id), kind=letter.kind, reason=str(refusal))
@@ -100,7 +128,7 @@ class Postman:
     async def _not_now(self, job: Job, letter: Letter, reason: str) -> None:
         if job.waited > PATIENCE:
             metrics.MAIL.labels("failed").inc()
-            await outbox.end(self._db, letter.id, "failed", reason)
+            await self._end(letter, "failed", reason, arrived=False)
             _log.error("mail was given up", id=str(letter.id), kind=letter.kind, reason=reason)
             return
         metrics.MAIL.labels("postponed").inc()

@@ -34,6 +34,10 @@ class Never(Exception):
         self.address_is_bad = address_is_bad
 
 
+class SenderRefused(Never):
+    """The server does not take messages from this sender."""
+
+
 class Carrier(Protocol):
     """Accepts messages for delivery."""
 
@@ -153,7 +157,12 @@ class Relay:
         except aiosmtplib.SMTPRecipientsRefused as error:
             refusal = error.recipients[0]
             raise _refused(refusal.code, refusal.message, address_is_bad=True) from error
-        except (aiosmtplib.SMTPSenderRefused, aiosmtplib.SMTPDataError) as error:
+        except aiosmtplib.SMTPSenderRefused as error:
+            refused = _refused(error.code, error.message, address_is_bad=False)
+            raise (
+                SenderRefused(str(refused), address_is_bad=False) if isinstance(refused, Never) else refused
+            ) from error
+        except aiosmtplib.SMTPDataError as error:
             raise _refused(error.code, error.message, address_is_bad=False) from error
         return said
 

@@ -34,6 +34,7 @@ from appointments.mail import MAIL_OFF, Links, Outbox, Sender, outbox
 from appointments.mail.folder import Folder
 from appointments.mail.postman import Postman
 from appointments.mail.relay import Carrier, Relay, Server
+from appointments.mail.returns import Returns
 from appointments.server import metrics_endpoint
 from appointments.server.settings import Settings, secret_of
 from appointments.shared import metrics
@@ -108,7 +109,8 @@ class Background:
             )
             writers = office.post.writers() | notices.writers() | letters.writers() | reminding.writers()
             writers |= of_series.writers()
-            kinds += Postman(db, office.carrier, office.sender, writers).kinds()
+            returns = Returns(office.links, reply_to)
+            kinds += Postman(db, office.carrier, office.sender, writers, returns=returns).kinds()
             kinds += reminding.kinds()
             kinds += Telling(db, office.outbox, per_day=settings.invitations_per_day).kinds()
             kinds += SeriesTelling(db, office.outbox, per_day=settings.invitations_per_day).kinds()

@@ -99,8 +99,8 @@ class Settings(BaseSettings):
     invitations_per_day_new: int = Field(20, ge=0, description="the same for accounts that are younger than a day")
     invitation_reply_to: str | None = Field(
         None,
-        description="an address whose subaddresses (name+…@) `appointments receive-mail` gets: calendars answer there;"
-        " unset, to the organizer",
+        description="an address whose subaddresses (name+…@) `appointments receive-mail` gets: calendars answer there,"
+        " and mail servers report there what cannot be delivered; unset, to the organizer and to MAIL_FROM",
     )
     invitation_delay_seconds: int = Field(
         30, ge=0, le=3600, description="how long changes of an appointment are gathered into one message"

@@ -74,6 +74,30 @@ TRANSPARENCY_TRANSPARENT: Transparency.ValueType  # 2
 """It takes no time at all: it may overlap anything, and has no resources and no buffers."""
 Global___Transparency: _TypeAlias = Transparency  # noqa: Y015
 
+class _AttendeeDelivery:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AttendeeDeliveryEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AttendeeDelivery.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ATTENDEE_DELIVERY_UNSPECIFIED: _AttendeeDelivery.ValueType  # 0
+    """Nothing is known against it: it was taken by a mail server, or is still to be sent, or there was none."""
+    ATTENDEE_DELIVERY_FAILED: _AttendeeDelivery.ValueType  # 1
+    """It did not arrive: a mail server refused it, at once or in a report, or could not be reached for a day; or nothing is
+    sent to the address any more because three messages to it were refused.
+    """
+
+class AttendeeDelivery(_AttendeeDelivery, metaclass=_AttendeeDeliveryEnumTypeWrapper):
+    """What is known of the last message about an appointment to one of its attendees."""
+
+ATTENDEE_DELIVERY_UNSPECIFIED: AttendeeDelivery.ValueType  # 0
+"""Nothing is known against it: it was taken by a mail server, or is still to be sent, or there was none."""
+ATTENDEE_DELIVERY_FAILED: AttendeeDelivery.ValueType  # 1
+"""It did not arrive: a mail server refused it, at once or in a report, or could not be reached for a day; or nothing is
+sent to the address any more because three messages to it were refused.
+"""
+Global___AttendeeDelivery: _TypeAlias = AttendeeDelivery  # noqa: Y015
+
 class _AttendeeResponse:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -351,6 +375,7 @@ class Attendee(_message.Message):
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     RESPONSE_FIELD_NUMBER: _builtins.int
     COMMENT_FIELD_NUMBER: _builtins.int
+    DELIVERY_FIELD_NUMBER: _builtins.int
     email: _builtins.str
     """A valid e-mail address. Required."""
     display_name: _builtins.str
@@ -359,6 +384,8 @@ class Attendee(_message.Message):
     """What they answered; NEEDS_ACTION again once the appointment has another time. Output only."""
     comment: _builtins.str
     """What they said with their answer, at most 1,000 characters. Output only."""
+    delivery: Global___AttendeeDelivery.ValueType
+    """Whether mail about the appointment reaches them, as far as that is known. Only its organizer sees it. Output only."""
     def __init__(
         self,
         *,
@@ -366,10 +393,11 @@ class Attendee(_message.Message):
         display_name: _builtins.str = ...,
         response: Global___AttendeeResponse.ValueType = ...,
         comment: _builtins.str = ...,
+        delivery: Global___AttendeeDelivery.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "display_name", b"display_name", "email", b"email", "response", b"response"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "delivery", b"delivery", "display_name", b"display_name", "email", b"email", "response", b"response"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -15,7 +15,7 @@ from appointments.calendar.invited import MAX_COMMENT, RESPONSES
 from appointments.calendar.log import BY_OWNER, Cause
 from appointments.db import Connection, Database, Statement
 from appointments.icalendar.invitations.notifying import Organizer, read
-from appointments.mail import Links
+from appointments.mail import Links, outbox
 from appointments.mail.links import digest_of
 from appointments.shared.errors import Invalid, NotFound, Unmet
 from appointments.shared.validation import fold_email
@@ -90,6 +90,7 @@ class Answers:
                 await invited.respond_in(connection, user_id, appointment.id, answer, cause=cause)
             else:
                 await invited.write(connection, appointment, address, answer, cause=BY_OWNER)
+            await outbox.forget_reports(connection, address)
             return await _find(connection, token)
 
         return await self._db.transact(work)

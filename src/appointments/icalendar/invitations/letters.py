@@ -11,6 +11,7 @@ from appointments.calendar.appointment import Appointment, Spec, booked
 from appointments.db import Connection, Statement, instant
 from appointments.icalendar import ical
 from appointments.icalendar.ical import Mailbox
+from appointments.icalendar.invitations import undelivered
 from appointments.icalendar.invitations.answers import Answers
 from appointments.icalendar.invitations.notifying import CANCEL, REQUEST, Organizer, facts_of, read
 from appointments.mail import Action, Calendar, Letter, Mail, Sender
@@ -34,7 +35,11 @@ class Letters:
 
     def writers(self) -> dict[str, Writer]:
         """The writer for each kind of letter."""
-        return {REQUEST: Writer(self._request), CANCEL: Writer(self._cancel), FAREWELL: Writer(self._farewell)}
+        return {
+            REQUEST: Writer(self._request, told=undelivered.mark),
+            CANCEL: Writer(self._cancel),
+            FAREWELL: Writer(self._farewell),
+        }
 
     async def _request(self, connection: Connection, letter: Letter) -> Mail | None:
         found = await self._current(connection, letter)

@@ -1,4 +1,5 @@
-"""Answers that come by mail: a REPLY or COUNTER of iTIP (RFC 5546) that somebody's calendar sends to an invitation.
+"""What comes by mail: a REPLY or COUNTER of iTIP (RFC 5546) that somebody's calendar sends to an invitation, and a
+report of a mail server that a letter could not be delivered (RFC 3464).
 
 Invitations name an address with a token to answer to. Like a link it is of one appointment and one attendee, so a
 forged sender alone does nothing. A message that is no such answer is ignored, and nobody is written to because of it:
@@ -18,9 +19,12 @@ from uuid import UUID
 
 from icalendar import Calendar
 
-from appointments.db import Database, Statement
+from appointments.db import Connection, Database, Statement
+from appointments.icalendar.invitations import notifying, series_notifying, undelivered
 from appointments.icalendar.invitations.answers import MAX_COMMENT, RESPONSES, Answers
 from appointments.icalendar.invitations.series_answers import SeriesAnswers
+from appointments.mail import outbox, returns
+from appointments.mail.returns import Returns
 from appointments.shared.errors import Conflict, Fault, Unavailable
 from appointments.shared.validation import fold_email
 
@@ -29,6 +33,7 @@ MOST_BYTES = 1_000_000
 
 MOST_PARTS = 50
 
+_TOLD = {notifying.REQUEST: undelivered.mark, series_notifying.REQUEST: undelivered.mark_series}
 _RECIPIENTS = ("delivered-to", "x-original-to", "envelope-to", "to", "cc")
 
 
@@ -50,13 +55,14 @@ class Reply:
 
 
 class Reception:
-    """Takes answers. ``reply_to`` is the address whose subaddresses (``local+token@domain``) invitations name."""
+    """Takes answers and reports. They come to subaddresses of ``reply_to`` (``local+token@domain``)."""
 
     def __init__(self, db: Database, answers: Answers, reply_to: str) -> None:
         self._db = db
         self._answers = answers
         self._series = SeriesAnswers.beside(answers)
         self._reply_to = reply_to
+        self._returns = Returns(answers.parts[1], reply_to)
 
     async def take(self, content: bytes, recipients: Iterable[str] = ()) -> str:
         """Apply a message, as a mail server hands it over; return what was done, in words.
@@ -64,12 +70,16 @@ class Reception:
         ``recipients`` are the addresses of its envelope; without any its own headers say whom it is to.
 
         Raises:
-            Ignored: it is no answer to an invitation, or not any more, or not from whom was invited.
+            Ignored: it is no answer to an invitation, or not any more, or not from whom was invited; or no report of a
+                letter that was sent.
             Unavailable: the database cannot be reached; the message is to be handed over again.
         """
         message = _parsed(content)
+        addressed = [*recipients] or _addresses(message, *_RECIPIENTS)
+        if (letter_id := self._returns.letter(addressed)) is not None:
+            return await self._take_report(letter_id, message)
         _refuse_machines(message)
-        token = self._token([*recipients] or _addresses(message, *_RECIPIENTS))
+        token = self._token(addressed)
         reply = _reply(message)
         try:
             invitation = await self._answers.look(token)
@@ -93,6 +103,27 @@ class Reception:
         except Fault as fault:
             raise Ignored(str(fault)) from None
         return f"{reply.response.lower()}: appointment {reply.uid}"
+
+    async def _take_report(self, letter_id: UUID, message: EmailMessage) -> str:
+        """Note that a letter did not arrive, where its organizer sees it, and count it for its recipient's address."""
+        report = returns.read(message)
+        if report is None:
+            raise Ignored("it does not report that a letter could not be delivered")
+        posted = await outbox.read(self._db, letter_id)
+        if posted is None:
+            raise Ignored("the letter that it reports is not known any more")
+        letter = posted.letter
+        told = _TOLD.get(letter.kind)
+
+        async def work(connection: Connection) -> bool:
+            is_news = await outbox.report(connection, letter, report.reason, address_is_bad=report.address_is_bad)
+            if is_news and told is not None:
+                await told(connection, letter, arrived=False)
+            return is_news
+
+        if not await self._db.transact(work):
+            raise Ignored("the letter that it reports has bounced already, or was not sent")
+        return f"bounced: letter {letter_id}"
 
     async def _take_of_series(self, token: str, reply: Reply, senders: Iterable[str]) -> str:
         """Apply an answer to a series, or to one of its occurrences."""

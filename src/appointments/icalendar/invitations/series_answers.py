@@ -16,7 +16,7 @@ from appointments.db import Connection, Database, Statement
 from appointments.icalendar.invitations.answers import KEPT, Answers, short
 from appointments.icalendar.invitations.notifying import Organizer
 from appointments.icalendar.invitations.series_notifying import read
-from appointments.mail import Links
+from appointments.mail import Links, outbox
 from appointments.mail.links import digest_of
 from appointments.shared.errors import Invalid, NotFound, Unmet
 from appointments.shared.validation import fold_email
@@ -84,6 +84,7 @@ class SeriesAnswers:
             rows = await connection.fetch(ACCOUNT, {"id": series_id, "address": address})
             user_id = rows[0][0] if rows else None
             await series_guests.respond_in(connection, series_id, address, user_id, answer, cause=Cause(user_id))
+            await outbox.forget_reports(connection, address)
             return await _find(connection, token)
 
         return await series_guests.again(self._db, work)

@@ -17,7 +17,7 @@ from appointments.calendar.series import Series
 from appointments.db import Connection, Micros, Statement, instant
 from appointments.icalendar import ical
 from appointments.icalendar.ical import Mailbox
-from appointments.icalendar.invitations import wording
+from appointments.icalendar.invitations import undelivered, wording
 from appointments.icalendar.invitations.answers import Answers
 from appointments.icalendar.invitations.letters import MOST_DESCRIPTION, READER, facts, name_of
 from appointments.icalendar.invitations.notifying import Organizer, facts_of
@@ -46,7 +46,7 @@ class SeriesLetters:
     def writers(self) -> dict[str, Writer]:
         """The writer for each kind of letter."""
         return {
-            REQUEST: Writer(self._write),
+            REQUEST: Writer(self._write, told=undelivered.mark_series),
             CANCEL: Writer(self._write),
             SERIES_FAREWELL: Writer(self._farewell),
         }

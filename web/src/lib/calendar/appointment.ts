@@ -4,6 +4,7 @@ import { durationFromMs, durationMs, timestampFromMs, timestampMs } from "@bufbu
 
 import {
   AppointmentSchema,
+  AttendeeDelivery,
   AttendeeResponse,
   AttendeeSchema,
   Role,
@@ -83,11 +84,12 @@ export function fromMessage(message: Appointment): Booked {
     timeZone: message.timeZone,
     location: message.location,
     description: message.description,
-    attendees: message.attendees.map(({ email, displayName, response, comment }) => ({
+    attendees: message.attendees.map(({ email, displayName, response, comment, delivery }) => ({
       email,
       displayName,
       response,
       ...(comment ? { comment } : {}),
+      ...(delivery === AttendeeDelivery.FAILED ? { undelivered: true as const } : {}),
     })),
     resourceIds: message.resourceIds,
     bufferBefore: message.bufferBefore ? durationMs(message.bufferBefore) : 0,

@@ -7,6 +7,8 @@ export interface Person {
   readonly response: number;
   /** What they said with it. */
   readonly comment?: string;
+  /** Mail about it did not reach them. */
+  readonly undelivered?: true;
 }
 
 /** One person a line. */
@@ -28,6 +30,7 @@ export function parsePeople(text: string, before: readonly Person[]): Person[] {
       const displayName = (named?.[1] ?? "").replace(/^"(.*)"$/, "$1");
       const known = before.find((person) => person.email.toLowerCase() === email.toLowerCase());
       const comment = known?.comment ? { comment: known.comment } : {};
-      return { email, displayName, response: known?.response ?? 0, ...comment };
+      const undelivered = known?.undelivered ? { undelivered: known.undelivered } : {};
+      return { email, displayName, response: known?.response ?? 0, ...comment, ...undelivered };
     });
 }

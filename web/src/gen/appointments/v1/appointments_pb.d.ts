@@ -264,6 +264,13 @@ export declare type Attendee = Message<"appointments.v1.Attendee"> & {
    * @generated from field: string comment = 4;
    */
   comment: string;
+
+  /**
+   * Whether mail about the appointment reaches them, as far as that is known. Only its organizer sees it. Output only.
+   *
+   * @generated from field: appointments.v1.AttendeeDelivery delivery = 5;
+   */
+  delivery: AttendeeDelivery;
 };
 
 /**
@@ -947,6 +954,33 @@ export enum Transparency {
  * Describes the enum appointments.v1.Transparency.
  */
 export declare const TransparencySchema: GenEnum<Transparency>;
+
+/**
+ * What is known of the last message about an appointment to one of its attendees.
+ *
+ * @generated from enum appointments.v1.AttendeeDelivery
+ */
+export enum AttendeeDelivery {
+  /**
+   * Nothing is known against it: it was taken by a mail server, or is still to be sent, or there was none.
+   *
+   * @generated from enum value: ATTENDEE_DELIVERY_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * It did not arrive: a mail server refused it, at once or in a report, or could not be reached for a day; or nothing is
+   * sent to the address any more because three messages to it were refused.
+   *
+   * @generated from enum value: ATTENDEE_DELIVERY_FAILED = 1;
+   */
+  FAILED = 1,
+}
+
+/**
+ * Describes the enum appointments.v1.AttendeeDelivery.
+ */
+export declare const AttendeeDeliverySchema: GenEnum<AttendeeDelivery>;
 
 /**
  * An invitation's answer: PARTSTAT of RFC 5545.
