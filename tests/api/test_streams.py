@@ -1,6 +1,7 @@
-"""Streams that stay open: an identity that has ended elsewhere ends them, however fresh what is remembered of it is."""
+"""Streams that stay open: how many there may be, for how long, and that they end with the identity that opened them."""
 
 import asyncio
+from collections.abc import Sequence
 from uuid import UUID
 
 import pytest
@@ -8,10 +9,11 @@ import pytest
 from appointments.api import streams
 from appointments.api.rpc import RENEWED_SECONDS, Policy, Proof
 from appointments.api.scopes import Rule
+from appointments.api.streams import Stream, Streams
 from appointments.auth import lookups
 from appointments.auth.keys import READ, KeySpec
 from appointments.db import Database
-from appointments.shared.errors import Unauthenticated
+from appointments.shared.errors import STATUSES, Fault, Unauthenticated, Unavailable
 from tests.auth.signing_in import login, process, register, session_of
 
 CALENDAR = Rule((READ,))
@@ -85,3 +87,74 @@ async def test_a_key_that_another_process_revokes_ends_its_stream(db: Database) 
 def test_the_checks_fit_into_five_seconds() -> None:
     """The pause, how old an answer about an identity may be then, and half a second for the question itself."""
     assert streams.CHECK_SECONDS + RENEWED_SECONDS <= 4.5
+
+
+async def nobody_asks(_: Sequence[Stream[None]]) -> None:
+    """These tests are not about identities."""
+
+
+async def held(open_streams: Streams[None], user_id: UUID) -> str:
+    """Hold a stream open until it ends, and return how: "" for by itself."""
+    try:
+        with open_streams.admitted(user_id, None):
+            await asyncio.Event().wait()
+    except Fault as fault:
+        return fault.reason
+    return ""
+
+
+async def test_streams_end_by_themselves_after_fifteen_to_thirty_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Silently, so that the client goes on from its cursor, and not all at once. The loop's clock is put forward."""
+    loop = asyncio.get_running_loop()
+    real, ahead = loop.time, 0.0
+    monkeypatch.setattr(loop, "time", lambda: real() + ahead)
+    monkeypatch.setattr(streams, "CHECK_SECONDS", 0.01)
+    many: Streams[None] = Streams(nobody_asks)
+    holding = [asyncio.create_task(held(many, UUID(int=number))) for number in range(200)]
+    checking = asyncio.create_task(many.keep_checking())
+
+    try:
+        await asyncio.sleep(0.1)  # ten looks at them all
+        assert 200 == len(many)
+        # Half a minute less than the least: a busy machine may have taken some of it by now.
+        ahead = 14.5 * 60
+        await asyncio.sleep(0.1)
+        assert 200 == len(many)
+        ahead = 22.5 * 60
+        async with asyncio.timeout(20):
+            while len(many) == 200:  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.01)
+        assert 0 < len(many)
+        ahead = 30 * 60
+        async with asyncio.timeout(20):
+            ended = await asyncio.gather(*holding)
+    finally:
+        checking.cancel()
+        for task in holding:
+            task.cancel()
+    assert [""] * 200 == ended
+
+
+async def test_a_process_refuses_the_stream_after_ten_thousand() -> None:
+    """UNAVAILABLE, with when to come back; as soon as one has ended there is room."""
+    many: Streams[None] = Streams(nobody_asks)
+    holding = [asyncio.create_task(held(many, UUID(int=number % 500))) for number in range(streams.MOST)]
+    try:
+        await asyncio.sleep(0)
+        assert 10_000 == len(many)
+        with pytest.raises(Unavailable) as refused:
+            many.admitted(UUID(int=1000), None)
+        assert ("Too many streams are open here.", "TOO_MANY_STREAMS", 5.0) == (
+            str(refused.value), refused.value.reason, refused.value.retry_after,
+        )  # fmt: skip
+        status = STATUSES[type(refused.value)]
+        assert ("UNAVAILABLE", 503) == (status.grpc, status.http)
+        holding[0].cancel()
+        await asyncio.gather(holding[0], return_exceptions=True)
+        with many.admitted(UUID(int=1000), None):
+            assert 10_000 == len(many)
+    finally:
+        for task in holding:
+            task.cancel()
+        await asyncio.gather(*holding, return_exceptions=True)
+    assert 0 == len(many)
