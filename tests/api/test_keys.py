@@ -1,6 +1,7 @@
 """Keys at both doors: what a program can do with one, and what it is told when it cannot."""
 
 import asyncio
+from collections import Counter
 from typing import Any
 from uuid import uuid4
 
@@ -11,10 +12,11 @@ from appointments.auth import secret
 from appointments.v1 import account_pb2, appointments_pb2, keys_pb2, keys_pb2_grpc, resources_pb2
 from tests.api.calling import call, reason
 from tests.api.doors import Call
-from tests.clients import Person, appointment
+from tests.clients import Person, appointment, new_address
 from tests.service import Target
 
 Code = grpc.StatusCode
+GET_CURRENT_USER = "/appointments.v1.AccountService/GetCurrentUser"
 
 
 async def new_key(person: Person, *scopes: str) -> keys_pb2.CreateKeyResponse:
@@ -93,13 +95,28 @@ async def test_a_key_that_is_none_says_why(doors: list[Call], ada: Person) -> No
     ]
     for door in doors:
         for key, expected in cases:
-            assert ("UNAUTHENTICATED", expected, {}) == reason(await call(door, key, who))
+            answered = await door(GET_CURRENT_USER, b"", key, new_address())
+            assert ("UNAUTHENTICATED", expected, {}) == reason(answered)
         for credential in (made.secret, ada.tokens.access_token):
             acting = await call(door, credential, who, ada.user_id)
             assert ("PERMISSION_DENIED", "ACT_AS_DENIED", {}) == reason(acting)
     twice = (("authorization", f"Bearer {ada.tokens.access_token}"),)
-    answered = await doors[0]("/appointments.v1.AccountService/GetCurrentUser", b"", made.secret, twice)
+    answered = await doors[0](GET_CURRENT_USER, b"", made.secret, twice)
     assert ("UNAUTHENTICATED", "SEVERAL_IDENTITIES", {}) == reason(answered)
+
+
+async def test_keys_are_not_tried_out_at_will(doors: list[Call], ada: Person) -> None:
+    """Of bad keys from one network ten at once are told why, and few after that; its good keys are none the worse."""
+    made = await new_key(ada, "appointments.read")
+    for door in doors:
+        here = new_address()
+        answers = await asyncio.gather(*(door(GET_CURRENT_USER, b"", secret.new(), here) for _ in range(100)))
+        counts = Counter(reason(each)[:2] for each in answers)
+        assert {("UNAUTHENTICATED", "UNKNOWN_KEY"), ("RESOURCE_EXHAUSTED", "RATE_LIMITED")} == set(counts)
+        assert counts["UNAUTHENTICATED", "UNKNOWN_KEY"] >= 10
+        assert Code.OK is (await door(GET_CURRENT_USER, b"", made.secret, here)).code
+        elsewhere = await door(GET_CURRENT_USER, b"", secret.new(), new_address())
+        assert ("UNAUTHENTICATED", "UNKNOWN_KEY", {}) == reason(elsewhere)
 
 
 async def test_a_revoked_key_is_refused_at_both_doors(doors: list[Call], ada: Person) -> None:

@@ -28,8 +28,9 @@ from appointments.api.gate import Gate
 from appointments.api.scopes import Rule, rule_of
 from appointments.api.status import DETAILS_KEY, status, status_code
 from appointments.api.streams import Stream, Streams
-from appointments.auth import audit
+from appointments.auth import audit, secret
 from appointments.auth.identity import Identity
+from appointments.auth.ratelimit import Limiter, network
 from appointments.shared import metrics, tracing
 from appointments.shared.errors import (
     Conflict,
@@ -112,11 +113,16 @@ class Policy:
     """Wraps handlers.
 
     ``trusted_proxy_hops`` is the number of proxies in front of the server. ``note_write`` is told who has written, and
-    returns what the answer carries as ``x-read-after``, "" for nothing.
+    returns what the answer carries as ``x-read-after``, "" for nothing. ``limiter`` counts keys that are refused.
     """
 
     def __init__(
-        self, authenticator: Authenticator, *, trusted_proxy_hops: int = 0, note_write: NoteWrite | None = None
+        self,
+        authenticator: Authenticator,
+        *,
+        trusted_proxy_hops: int = 0,
+        note_write: NoteWrite | None = None,
+        limiter: Limiter | None = None,
     ) -> None:
         self.gate = Gate()
         self.streams: Streams[Proof] = Streams(self._look_again)
@@ -125,6 +131,7 @@ class Policy:
         self._authenticator = authenticator
         self._hops = trusted_proxy_hops
         self._note_write = note_write
+        self._limiter = limiter
 
     def register(
         self,
@@ -273,6 +280,7 @@ class Policy:
 
         Raises:
             Unauthenticated: nobody, or nobody any more.
+            TooMany: a key is refused, as were many from the same network before.
             Denied: they may not.
             NotFound, Unmet: there is nobody to act for.
         """
@@ -309,7 +317,13 @@ class Policy:
         return await self._acting(caller, headers["x-act-as"], rule) if "x-act-as" in headers else caller
 
     async def _caller(self, credential: str, headers: dict[str, str], visitor: Visitor) -> Caller:
-        identity = await self._authenticator.identify(credential)
+        try:
+            identity = await self._authenticator.identify(credential)
+        except Unauthenticated:
+            if self._limiter and credential.startswith(secret.PREFIX):
+                # Counted only now, so that a good key is never refused because of a neighbour's bad ones.
+                await self._limiter.admit("key", network(visitor.address))
+            raise
         return Caller(
             visitor.request_id,
             visitor.address,

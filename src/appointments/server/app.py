@@ -219,6 +219,7 @@ def _build(
         identities.authenticator,
         trusted_proxy_hops=settings.trusted_proxy_hops,
         note_write=db.note_write if settings.database_replica_url else None,
+        limiter=limiter,
     )
     changes = ChangeService(db, hub)
     feeds = Feeds(db, mail.links)

@@ -1131,7 +1131,8 @@ export declare const ImportStateSchema: GenEnum<ImportState>;
  *   UNKNOWN_KEY (revoked, or another deployment's), KEY_EXPIRED, USER_DISABLED; two at once are SEVERAL_IDENTITIES.
  * - PERMISSION_DENIED: the caller's key lacks a scope (reason MISSING_SCOPE; ErrorInfo metadata `scope` names it).
  * - INVALID_ARGUMENT, NOT_FOUND, PERMISSION_DENIED, FAILED_PRECONDITION: `x-act-as` is given; see AdminService.
- * - RESOURCE_EXHAUSTED: the request is larger than the server accepts.
+ * - RESOURCE_EXHAUSTED: the request is larger than the server accepts; or a key is refused as many of the caller's network
+ *   were just before (reason RATE_LIMITED): ten at once and five a second are told why.
  * - DEADLINE_EXCEEDED, CANCELLED: the caller's deadline passed or the caller went away; the query behind is ended.
  * - UNAVAILABLE: the database is away or the server is draining; retry after the RetryInfo delay.
  *
