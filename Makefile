@@ -50,6 +50,10 @@ test: $(VENV)/dev.stamp page ## Set everything up and run all tests (on DATABASE
 storm: $(VENV)/dev.stamp ## Storm series for two hours, the second with kills, and hold every one against its rule; SECONDS=60 for less
 	@SERIES_STORM_SECONDS=$(or $(SECONDS),3600) $(PY) -m pytest -q -s tests/calendar/test_series_storm.py
 
+.PHONY: storm-mail
+storm-mail: $(VENV)/dev.stamp ## Invite 10,000 people through a mail server that fails, with kills of workers and PostgreSQL; INVITATIONS=500 for less
+	@INVITATIONS=$(or $(INVITATIONS),10000) $(PY) -m pytest -q -s --timeout=0 tests/icalendar/invitations/test_storm.py
+
 .PHONY: bench
 bench: $(VENV)/dev.stamp ## Measure the service beside what bounds it; QUICK=1 for under a minute
 	@$(PY) -m bench $(if $(QUICK),--quick)
