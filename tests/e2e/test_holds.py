@@ -311,3 +311,43 @@ async def test_what_the_rules_of_a_room_refuse_is_said_early(tab: Tab, ada: Pers
     await tab.field("Title").click()
     await kept(tab)
     await expect(tab.alert).to_have_count(0)
+
+
+async def test_a_manager_books_against_a_rule(tab: Tab, ada: Person) -> None:
+    """The editor names the room and the rule; a tick is for that time only; it is recorded, as is a later change."""
+    limit = resources_pb2.BookingRules(max_duration=Duration(seconds=3600))
+    place = await room(ada, f"Studio {uuid.uuid4().hex[:6]}", booking_rules=limit)
+    anyway = tab.page.get_by_label("Book anyway")
+    await tab.write("Long talk", f"{TODAY}T14:00", f"{TODAY}T16:00")
+    await add(tab, place.display_name)
+    await expect(tab.alert).to_contain_text(place.display_name)
+    await expect(tab.alert).not_to_contain_text(place.id)
+    await anyway.check()
+    await tab.set_time("End", f"{TODAY}T17:00")
+    await tab.button("Save").click()
+    await expect(anyway).to_be_visible()
+    await expect(anyway).not_to_be_checked()
+    assert [] == await listed(ada)
+    await anyway.check()
+    await tab.save()
+    await expect(tab.appointment("Long talk")).to_have_count(1)
+    (booked,) = await listed(ada)
+    assert (["max_duration"], False) == (list(booked.overridden_rules), booked.HasField("expire_time"))
+    await tab.open("Long talk")
+    await tab.set_time("End", f"{TODAY}T18:00")
+    await tab.button("Save").click()
+    await anyway.check()
+    await tab.save()
+    (booked,) = await listed(ada)
+    assert (at(15, 18), ["max_duration"]) == (booked.end_time.ToDatetime(UTC), list(booked.overridden_rules))
+
+
+async def test_who_does_not_manage_the_room_is_not_asked(tab: Tab, ada: Person, grace: Person) -> None:
+    """They read which rule it is, and nothing is booked."""
+    limit = resources_pb2.BookingRules(max_duration=Duration(seconds=3600))
+    place = await room(grace, f"Studio {uuid.uuid4().hex[:6]}", booking_rules=limit)
+    await tab.write("Too long", f"{TODAY}T14:00", f"{TODAY}T16:00")
+    await add(tab, place.display_name)
+    await expect(tab.alert).to_contain_text(place.display_name)
+    await expect(tab.page.get_by_label("Book anyway")).to_have_count(0)
+    assert [] == await listed(ada)

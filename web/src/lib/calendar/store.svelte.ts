@@ -122,9 +122,9 @@ class Store {
     if (this.#window) await this.show(this.#window);
   }
 
-  /** Book a time; the same request id makes a retry safe. */
-  async create(spec: Spec, requestId: string, signal: AbortSignal): Promise<Booked> {
-    const request = { appointment: toMessage(spec), requestId };
+  /** Book a time, if need be against the rules of its rooms; the same request id makes a retry safe. */
+  async create(spec: Spec, requestId: string, signal: AbortSignal, overrideRules = false): Promise<Booked> {
+    const request = { appointment: toMessage(spec), requestId, overrideRules };
     return this.told(await connection.saved(() => appointmentService.createAppointment(request), signal));
   }
 
@@ -137,9 +137,14 @@ class Store {
   }
 
   /** Change some fields of what was read with this etag. */
-  async change(booked: Booked, change: Partial<Spec>, signal?: AbortSignal): Promise<Booked> {
+  async change(
+    booked: Booked,
+    change: Partial<Spec>,
+    signal?: AbortSignal,
+    overrideRules = false,
+  ): Promise<Booked> {
     const paths = (Object.keys(change) as (keyof Spec)[]).map((name) => FIELDS[name]);
-    const request = { appointment: toMessage(change, booked), updateMask: { paths } };
+    const request = { appointment: toMessage(change, booked), updateMask: { paths }, overrideRules };
     const send = async (again: boolean): Promise<Booked> => {
       try {
         return this.told(await appointmentService.updateAppointment(request));

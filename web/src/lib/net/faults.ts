@@ -26,6 +26,7 @@ export interface BadField {
 
 interface Details {
   reason?: string;
+  metadata?: Readonly<Record<string, string>>;
   fields?: readonly BadField[];
   collisions?: readonly (Span & { readonly id: string })[];
   resourceIds?: readonly string[];
@@ -37,6 +38,8 @@ interface Details {
 export class Fault extends Error {
   readonly kind: Kind;
   readonly reason: string;
+  /** What the reason is about, by the names of the contract. */
+  readonly metadata: Readonly<Record<string, string>>;
   readonly fields: readonly BadField[];
   readonly collisions: readonly (Span & { readonly id: string })[];
   /** The rooms and equipment that are taken, in a conflict. */
@@ -50,6 +53,7 @@ export class Fault extends Error {
     super(message);
     this.kind = kind;
     this.reason = details.reason ?? "";
+    this.metadata = details.metadata ?? {};
     this.fields = details.fields ?? [];
     this.collisions = details.collisions ?? [];
     this.resourceIds = details.resourceIds ?? [];
@@ -81,7 +85,7 @@ export function faultOf(error: unknown): Fault {
   if (status.cause instanceof Fault) return status.cause;
   // fetch() says TypeError for every failure of the network.
   if (status.cause instanceof TypeError) return unreachable();
-  const reason = status.findDetails(ErrorInfoSchema)[0]?.reason ?? "";
+  const { reason = "", metadata = {} } = status.findDetails(ErrorInfoSchema)[0] ?? {};
   const conflict = status.findDetails(ConflictInfoSchema)[0];
   const delay = status.findDetails(RetryInfoSchema)[0]?.retryDelay;
   let kind = conflict ? "conflict" : (KINDS[status.code] ?? "other");
@@ -90,6 +94,7 @@ export function faultOf(error: unknown): Fault {
   if (kind === "throttled" && !delay) kind = "other";
   return new Fault(kind, sentence(status.rawMessage), {
     reason,
+    metadata,
     fields: status.findDetails(BadRequestSchema).flatMap((detail) => detail.fieldViolations),
     collisions: (conflict?.appointments ?? []).map(({ id, startTime, endTime }) => ({
       id,

@@ -25,6 +25,8 @@ export type Problem =
   | { kind: "stale"; theirs: Booked; base: Booked }
   /** Occurrences of a series find no place. */
   | { kind: "series"; collisions: Collisions }
+  /** A rule of a room does not allow it; whoever manages the room may decide otherwise. */
+  | { kind: "rule"; text: string; mayOverride: boolean }
   /** Somebody else has deleted it. */
   | { kind: "deleted" }
   | { kind: "failure"; text: string };
@@ -49,6 +51,9 @@ async function blocked(resourceIds: readonly string[], day: Span, besides?: stri
   return (await Promise.all(known.map((resource) => resources.blocked(resource, wide(day), besides)))).flat();
 }
 
+/** What rules of booking judge, so that leave to break one is for nothing else. */
+const judged = ({ start, end, resourceIds }: Spec): string => JSON.stringify([start, end, resourceIds]);
+
 /** What the changed fields were. */
 const pick = (base: Spec, changed: Partial<Spec>): Partial<Spec> =>
   Object.fromEntries((Object.keys(changed) as (keyof Spec)[]).map((name) => [name, base[name]]));
@@ -57,6 +62,8 @@ export class Saving {
   busy = $state(false);
   errors = $state<Partial<Record<FieldName | "other", string>>>({});
   problem = $state.raw<Problem | null>(null);
+  /** Whether the person wants it against the rule that `problem` is about. */
+  overrides = $state(false);
   /** What keeps the rooms of something new while it is written. */
   readonly hold = new Hold((fault, spec) => void this.#refused(fault, spec));
   #draft: Draft;
@@ -69,6 +76,8 @@ export class Saving {
   #rule: string | null = null;
   /** What the hold's refusal said; it is forgotten once something else is wanted. */
   #early: Problem | null = null;
+  /** What the rule was about. */
+  #ruled = "";
   /** Counts what was wanted of the hold. */
   #wanted = 0;
   /** Whether occurrences that find no place are left out. */
@@ -188,6 +197,7 @@ export class Saving {
   async #send(spec: Spec): Promise<Saved> {
     this.#abort = new AbortController();
     const { base } = this.#draft;
+    const overrides = this.overrides && this.#ruled === judged(spec);
     if (base) {
       const changed = changes(spec, base);
       const rule = this.#isRuleChanged ? this.#draft.rule : null;
@@ -198,24 +208,26 @@ export class Saving {
         const done = await change(base, changed, rule, scope, this.#skip, this.#abort.signal);
         return { ...done, scope };
       }
-      const booked = await besidesOwnHolds(spec, () => store.change(base, changed, this.#abort.signal));
-      const undo = (): Promise<Booked> => store.change(booked, pick(base, changed));
+      const { signal } = this.#abort;
+      const booked = await besidesOwnHolds(spec, () => store.change(base, changed, signal, overrides));
+      const undo = (): Promise<Booked> => store.change(booked, pick(base, changed), undefined, overrides);
       return { booked, scope: "this", undo };
     }
     const { rule } = this.#draft;
-    const body = JSON.stringify([spec, rule, this.#skip]);
+    const body = JSON.stringify([spec, rule, this.#skip, overrides]);
     // One id for one body: a retry books once, another body is another booking.
     if (this.#attempt.body !== body) this.#attempt = { body, id: uuid() };
-    return { booked: await this.#book(spec, rule, this.#attempt.id), scope: "this", undo: null };
+    const booked = await this.#book(spec, rule, this.#attempt.id, overrides);
+    return { booked, scope: "this", undo: null };
   }
 
   /** Book something new: where there is a hold of it, the hold becomes the appointment. */
-  async #book(spec: Spec, rule: string, requestId: string): Promise<Booked> {
+  async #book(spec: Spec, rule: string, requestId: string, overrides: boolean): Promise<Booked> {
     const { signal } = this.#abort;
     const held = await this.hold.take();
     if (held && !rule) {
       try {
-        const change = (): Promise<Booked> => store.change(held, changes(spec, held), signal);
+        const change = (): Promise<Booked> => store.change(held, changes(spec, held), signal, overrides);
         return await store.confirm(await besidesOwnHolds(spec, change, held.id), signal);
       } catch (error) {
         // Where it has expired, the appointment is booked as if it had never been there.
@@ -227,7 +239,9 @@ export class Saving {
     }
     if (held && rule) await this.hold.drop(held);
     return besidesOwnHolds(spec, () =>
-      rule ? book(spec, rule, requestId, this.#skip, signal) : store.create(spec, requestId, signal),
+      rule
+        ? book(spec, rule, requestId, this.#skip, signal)
+        : store.create(spec, requestId, signal, overrides),
     );
   }
 
@@ -248,6 +262,7 @@ export class Saving {
       this.problem = { kind: "series", collisions };
       return;
     }
+    if (fault.reason === "BOOKING_RULE") return this.#reportRule(fault, spec);
     if (fault.kind === "stale") return this.#reportStale();
     if (fault.kind === "missing") {
       this.problem = { kind: "deleted" };
@@ -256,6 +271,20 @@ export class Saving {
     this.errors = serverErrors(fault.fields);
     const text = this.errors.other ?? (fault.fields.length > 0 ? "" : fault.message);
     if (text) this.problem = { kind: "failure", text };
+  }
+
+  async #reportRule(fault: Fault, spec: Spec): Promise<void> {
+    const { canManage, resources } = await import("../../lib/calendar/resources.svelte.ts");
+    const id = fault.metadata["subject_id"] ?? "";
+    const resource = resources.find(id);
+    const isSeries = !!this.#draft.rule && (!this.#draft.base || this.#scope !== "this");
+    this.overrides = false;
+    this.#ruled = judged(spec);
+    this.problem = {
+      kind: "rule",
+      text: resource ? fault.message.replace(`the resource ${id}`, resource.name) : fault.message,
+      mayOverride: !isSeries && !!resource && canManage(resource),
+    };
   }
 
   async #reportConflict(fault: Fault, { start, end }: Spec): Promise<void> {
