@@ -280,6 +280,26 @@ async def test_one_occurrence_is_changed_by_itself(db: Database, owner: UUID, ro
     assert 0 == await audit(db)
 
 
+@pytest.mark.parametrize("rule", ["", "FREQ=WEEKLY;COUNT=2"])
+@pytest.mark.parametrize("change", [titled("Last"), retimed(HOUR)], ids=["renamed", "moved"])
+async def test_a_single_occurrence_is_split_off(
+    db: Database, owner: UUID, rule: str, change: Callable[[SeriesSpec], SeriesSpec]
+) -> None:
+    """The last one is an added date. What follows has no rule, and perhaps what comes before has none either."""
+    extra = MONDAY + 5 * DAY if not rule else MONDAY + 5 * WEEK
+    wanted = replace(recurs(rule, MONDAY), added=(extra,))
+    booked = await series_booking.create(db, owner, wanted)
+    rows = await occurrences(db, owner, booked.series.id)
+    split = (await series_updating.update(db, owner, booked.series.id, change, from_id=rows[-1].id)).series
+    first = (await series_booking.get(db, owner, booked.series.id)).series
+    assert [each.id for each in rows[:-1]] == [each.id for each in await occurrences(db, owner, first.id)]
+    assert [rows[-1].id] == [each.id for each in await occurrences(db, owner, split.id)]
+    assert (first.rule, "") == (rule, split.rule)
+    again = await series_updating.update(db, owner, split.id, retimed(HOUR))
+    assert [split.spec.first.start_at + HOUR] == await starts(db, owner, again.series.id)
+    assert 0 == await audit(db)
+
+
 async def test_this_and_following_become_a_series_of_their_own(db: Database, owner: UUID, room: UUID) -> None:
     """With the ids that they have; the one before ends, the rest of COUNT goes along."""
     booked = await series_booking.create(db, owner, recurs("FREQ=WEEKLY;COUNT=6", MONDAY, room))
@@ -430,6 +450,50 @@ async def test_the_past_keeps_what_it_took_when_it_is_renamed(db: Database, owne
         {each.buffer_before for each in after},
         await audit(db),
     )
+
+
+@pytest.mark.parametrize("decided", [{"resource_ids": ()}, {"rooms": 1}, {"transparent": True}], ids=str)
+async def test_what_is_restored_takes_what_it_took(
+    db: Database, owner: UUID, room: UUID, decided: dict[str, Any]
+) -> None:
+    """A series took another room, or none, from some time on. What was before is restored with its own."""
+    booked = await series_booking.create(db, owner, recurs("FREQ=WEEKLY;COUNT=8", MONDAY - 4 * WEEK, room))
+    if decided.pop("rooms", 0):
+        decided = {"resource_ids": (str(await add_room(db, owner)),)}
+    elif decided.get("transparent"):
+        decided = {"resource_ids": (), "transparent": True}
+
+    def change(old: SeriesSpec) -> SeriesSpec:
+        return replace(old, first=replace(old.first, **decided))
+
+    await series_updating.update(db, owner, booked.series.id, change)
+    before = await occurrences(db, owner, booked.series.id)
+    assert 2 == len({(tuple(each.resource_ids or ()), each.transparent) for each in before})
+    assert 0 == await audit(db)
+    await series_updating.delete(db, owner, booked.series.id)
+    back = await series_updating.undelete(db, owner, booked.series.id)
+    after = await occurrences(db, owner, booked.series.id)
+    assert [(each.id, each.resource_ids, each.transparent) for each in before] == [
+        (each.id, each.resource_ids, each.transparent) for each in after
+    ]
+    assert (0, 0) == (back.misses.total, await audit(db))
+
+
+async def test_what_has_just_begun_keeps_its_room_when_the_rest_moves(db: Database, owner: UUID, room: UUID) -> None:
+    """Another room, and then an hour earlier, while one is under way: it is booked in the room that it says."""
+    booked = await series_booking.create(db, owner, recurs("FREQ=WEEKLY;COUNT=8", MONDAY, room))
+    begun = Terms(now=MONDAY + 3 * WEEK + HOUR / 2)
+    other = await add_room(db, owner)
+
+    def moved_out(old: SeriesSpec) -> SeriesSpec:
+        return replace(old, first=replace(old.first, resource_ids=(str(other),)))
+
+    await series_updating.update(db, owner, booked.series.id, moved_out, begun)
+    assert 0 == await audit(db)
+    await series_updating.update(db, owner, booked.series.id, retimed(-HOUR), begun)
+    after = await occurrences(db, owner, booked.series.id)
+    assert [[str(room)]] * 4 + [[str(other)]] * 4 == [each.resource_ids for each in after]
+    assert 0 == await audit(db)
 
 
 async def test_what_only_gets_another_series_is_changed_too(db: Database, owner: UUID) -> None:

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import LiteralString
 from uuid import UUID
 
 from appointments.calendar import booking_rules, frontiers, placement
@@ -242,14 +243,22 @@ LOOK = Statement(
 )
 
 FINISH = Statement(f"UPDATE series SET endless = %(endless)s::boolean WHERE id = %(id)s::uuid RETURNING {COLUMNS}")
-# The rows that are booked at the times of the series. Occurrences that were changed individually are booked where they
-# are now.
+LIKE_THE_SERIES: LiteralString = """
+    (NOT overrides && '{start_at,end_at,resource_ids,transparent,all_day}'
+     AND appointments.transparent = series.transparent
+     AND coalesce(appointments.resource_ids, '{}') @> coalesce(series.resource_ids, '{}')
+     AND coalesce(appointments.resource_ids, '{}') <@ coalesce(series.resource_ids, '{}'))
+"""
+"""Which rows are booked where and when the series is. Others are booked for themselves.
+
+Those are the ones that were changed individually, and those that had begun before the series got other resources.
+"""
+
 UNBOOKED = Statement(
-    """
-    SELECT id, original_start_at FROM appointments
-    WHERE series_id = %(series_id)s::uuid AND deleted_at IS NULL AND NOT transparent
-      AND original_start_at >= %(since)s::timestamptz
-      AND NOT overrides && '{start_at,end_at,resource_ids,transparent,all_day}'
+    f"""
+    SELECT appointments.id, original_start_at FROM appointments JOIN series ON series.id = series_id
+    WHERE series_id = %(series_id)s::uuid AND appointments.deleted_at IS NULL AND NOT appointments.transparent
+      AND original_start_at >= %(since)s::timestamptz AND {LIKE_THE_SERIES}
     ORDER BY occurs_wall
     """
 )

@@ -355,7 +355,10 @@ def shifted(spec: SeriesSpec, old: SeriesSpec, given: Set[str]) -> SeriesSpec:
 
 
 def divided(spec: SeriesSpec, at: datetime) -> tuple[SeriesSpec, SeriesSpec]:
-    """Split a series at a wall time: what comes before it, and what begins with it. COUNT is shared out."""
+    """Split a series at a wall time: what comes before it, and what begins with it. COUNT is shared out.
+
+    A half that is a single occurrence without a rule has its start among the added times.
+    """
     zone, rule, all_day = spec.zone, spec.parsed, spec.first.all_day
     moment = _begins(at, zone, all_day=all_day)
     excluded = tuple(each for each in spec.excluded if each >= moment)
@@ -383,13 +386,13 @@ def divided(spec: SeriesSpec, at: datetime) -> tuple[SeriesSpec, SeriesSpec]:
                 added = (moment, *added)
     begin = _begins(start, zone, all_day=all_day)
     end = _begins(start + spec.length, zone, all_day=True) if all_day else begin + spec.length
+    earlier = tuple(each for each in spec.added if each < moment)
+    if not before:
+        earlier = earlier or (spec.first.start_at,)
+    if not after:
+        added = added or (begin,)
     return (
-        replace(
-            spec,
-            rule=before,
-            added=tuple(each for each in spec.added if each < moment),
-            excluded=tuple(each for each in spec.excluded if each < moment),
-        ),
+        replace(spec, rule=before, added=earlier, excluded=tuple(each for each in spec.excluded if each < moment)),
         SeriesSpec(replace(spec.first, start_at=begin, end_at=end), after, added, excluded),
     )
 

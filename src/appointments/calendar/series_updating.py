@@ -23,6 +23,7 @@ from appointments.calendar.materializing import (
     FINISH,
     GET,
     INSERT,
+    LIKE_THE_SERIES,
     TERMS,
     AgainError,
     Booked,
@@ -157,10 +158,11 @@ async def _locked(
     work: Callable[[Connection, Sequence[UUID]], Awaitable[Booked | None]],
     terms: Terms,
     other_id: UUID | None = None,
+    with_rows: bool = False,
 ) -> Booked:
     """Run a change under the locks of all resources that it may need. The series is read first to learn which.
 
-    ``other_id`` is another series of the owner that takes part.
+    ``other_id`` is another series of the owner that takes part. ``with_rows`` locks what single occurrences have, too.
     """
     while True:
         current = (await series_booking.get(db, owner_id, series_id)).series.spec
@@ -168,6 +170,9 @@ async def _locked(
         if other_id:
             other = (await series_booking.get(db, owner_id, other_id)).series.spec
             held = list(dict.fromkeys([*held, *other.first.resources]))
+        if with_rows:
+            rows = await db.fetch(RESOURCES_OF_ROWS, {"series_id": series_id})
+            held = list(dict.fromkeys([*held, *(row[0] for row in rows)]))
 
         async def once(connection: Connection, held: Sequence[UUID] = held) -> Booked:
             booked = await work(connection, held)
@@ -180,6 +185,11 @@ async def _locked(
         except Unmet as unmet:
             if unmet.reason != "BUSY":
                 raise
+
+
+RESOURCES_OF_ROWS = Statement(
+    "SELECT DISTINCT unnest(resource_ids) FROM appointments WHERE series_id = %(series_id)s::uuid"
+)
 
 
 def _readable(spec: Spec) -> list[UUID]:
@@ -742,7 +752,7 @@ REWRITE_ROWS = Statement(
 async def _book_apart(
     connection: Connection, series: Series, owner_at: Sequence[Place], terms: Terms, cause: Cause
 ) -> Misses:
-    """Book the occurrences that were changed individually and have no bookings, where they are now."""
+    """Book the occurrences that are not as the series and have no bookings, where they are now."""
     missed: list[UUID] = []
     for appointment_id, start_at, end_at, before, after, resource_ids, time_zone in await connection.fetch(
         APART, {"series_id": series.id}
@@ -763,10 +773,12 @@ async def _book_apart(
 
 
 APART = Statement(
-    """
-    SELECT id, start_at, end_at, buffer_before, buffer_after, resource_ids::text[], time_zone FROM appointments
-    WHERE series_id = %(series_id)s::uuid AND deleted_at IS NULL AND NOT transparent
-      AND overrides && '{start_at,end_at,resource_ids,transparent,all_day}'
+    f"""
+    SELECT appointments.id, start_at, end_at, appointments.buffer_before, appointments.buffer_after,
+           appointments.resource_ids::text[], appointments.time_zone
+    FROM appointments JOIN series ON series.id = series_id
+    WHERE series_id = %(series_id)s::uuid AND appointments.deleted_at IS NULL AND NOT appointments.transparent
+      AND NOT {LIKE_THE_SERIES}
       AND NOT EXISTS (SELECT FROM bookings WHERE appointment_id = appointments.id)
     ORDER BY occurs_wall
     """
@@ -877,7 +889,7 @@ async def undelete(
         series = (await _lock(connection, owner_id, series_id, held)).series
         if series.deleted_at is None:
             raise Taken("The series is not deleted.", reason="SERIES_NOT_DELETED")
-        await hold(connection, owner_id, held)
+        await hold(connection, owner_id, held, series.spec.first.resources)
         # Whoever had answered is asked anew: what they had accepted was given back.
         asked = tuple(replace(each, response=NOT_ANSWERED, comment="") for each in series.attendees)
         spec = replace(series.spec, first=replace(series.spec.first, attendees=asked))
@@ -893,7 +905,7 @@ async def undelete(
         await _check_restored(connection, series, ids, cause, booked=True)
         return replace(booked, misses=merged(booked.misses, misses))
 
-    return await _locked(db, owner_id, series_id, lambda spec: spec, work=work, terms=terms)
+    return await _locked(db, owner_id, series_id, lambda spec: spec, work=work, terms=terms, with_rows=True)
 
 
 RESTORE_ROWS = Statement(
