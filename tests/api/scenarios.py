@@ -496,7 +496,15 @@ async def list_access(scene: Scene) -> None:
     """Managers see all roles, and others see none."""
     mine = await scene.room()
     await scene.do(rooms.SetResourceAccessRequest(id=mine.id, email=scene.bob.email, role=rooms.RESOURCE_ROLE_VIEWER))
-    assert 2 == len((await scene.do(rooms.ListResourceAccessRequest(id=mine.id))).access)
+    everybody = (await scene.do(rooms.ListResourceAccessRequest(id=mine.id))).access
+    assert {scene.ada.email, scene.bob.email} == {each.email for each in everybody}
+    first = await scene.do(rooms.ListResourceAccessRequest(id=mine.id, page_size=1))
+    token = first.next_page_token
+    rest = await scene.do(rooms.ListResourceAccessRequest(id=mine.id, page_size=1, page_token=token))
+    assert (list(everybody), "") == ([*first.access, *rest.access], rest.next_page_token)
+    other = await scene.room()
+    await scene.do(rooms.ListResourceAccessRequest(id=other.id, page_token=token), INVALID)
+    await scene.do(rooms.ListResourceAccessRequest(id=mine.id, page_token="größer", page_size=-1), INVALID)
     seen = await scene.others_room(rooms.RESOURCE_ROLE_BOOKER)
     await scene.do(rooms.ListResourceAccessRequest(id=seen), Code.PERMISSION_DENIED)
     await _not_mine(scene, lambda id_: rooms.ListResourceAccessRequest(id=id_), await scene.others_room())

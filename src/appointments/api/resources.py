@@ -127,7 +127,14 @@ class ResourceService:
     ) -> pb.ListResourceAccessResponse:
         """Tell who has a role of their own."""
         resource_id = identifier(request.id, "id")
-        found = await access.page(self._db, caller.user_id, resource_id, is_admin=caller.is_admin)
+        page = await access.page(
+            self._db,
+            caller.user_id,
+            resource_id,
+            is_admin=caller.is_admin,
+            size=request.page_size,
+            token=request.page_token,
+        )
         return pb.ListResourceAccessResponse(
             access=[
                 pb.ResourceAccess(
@@ -136,8 +143,9 @@ class ResourceService:
                     user_id=str(each.user_id),
                     display_name=each.display_name,
                 )
-                for each in found
-            ]
+                for each in page.access
+            ],
+            next_page_token=page.next_token,
         )
 
 

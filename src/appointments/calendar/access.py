@@ -1,14 +1,19 @@
 """Who may see, book or manage a resource. Only its managers may read this. A resource always has a manager."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID
 
 from appointments.calendar import log, resources
 from appointments.calendar.log import BY_OWNER, Cause
 from appointments.calendar.resource import Role
-from appointments.db import Connection, Database, Statement
-from appointments.shared.errors import Denied, Invalid
+from appointments.db import Connection, Database, Statement, paging
+from appointments.shared.errors import Denied, Invalid, Violation
 from appointments.shared.validation import email_problem, fold_email
+
+MAX_PAGE = 1_000
+
+_NOBODY = UUID(int=0)
 
 
 class Access(NamedTuple):
@@ -20,17 +25,50 @@ class Access(NamedTuple):
     role: int
 
 
-async def page(db: Database, user_id: UUID, resource_id: UUID, *, is_admin: bool = False) -> list[Access]:
-    """Everybody who was granted a role, ordered by address.
+class Page(NamedTuple):
+    """Some of them, and the token of the page that follows, "" on the last."""
+
+    access: Sequence[Access]
+    next_token: str
+
+
+async def page(
+    db: Database, user_id: UUID, resource_id: UUID, *, is_admin: bool = False, size: int = 0, token: str = ""
+) -> Page:
+    """Who was granted a role, by address and then by id: ``size`` of them (1,000 if 0, and at most) after ``token``.
+
+    Accounts without an address come last.
 
     Raises:
+        Invalid: the size is negative, or the token belongs to another list.
         NotFound: the user sees no such live resource.
         Denied: the user does not manage it.
     """
+    listing = ("access", resource_id)
+    bad = [Violation("page_size", "must not be negative")] if size < 0 else []
+    after = paging.unseal_name(token, listing) if token else (_NOBODY, "")
+    if after is None:
+        bad.append(Violation("page_token", "is not a page token of this list"))
+    if bad or after is None:
+        raise Invalid(bad)
     seen = await resources.get(db, user_id, resource_id, is_admin=is_admin)
     if seen.role < Role.MANAGER:
         raise Denied("You do not manage the resource.", reason="NOT_A_MANAGER")
-    return [Access._make(row) for row in await db.fetch(LIST, {"resource_id": resource_id})]
+    limit = min(size or MAX_PAGE, MAX_PAGE)
+    after_id, after_email = after
+    values = {
+        "resource_id": resource_id,
+        # Whoever has no address comes last; the first page begins before everybody.
+        "after_has_none": bool(token) and not after_email,
+        "after_email": after_email,
+        "after_id": after_id,
+        "limit": limit + 1,
+    }
+    found = [Access._make(row) for row in await db.fetch(LIST, values)]
+    if len(found) <= limit:
+        return Page(found, "")
+    last = found[limit - 1]
+    return Page(found[:limit], paging.seal_name(last.user_id, last.email, listing))
 
 
 LIST = Statement(
@@ -38,7 +76,10 @@ LIST = Statement(
     SELECT users.id, coalesce(email, ''), display_name, resource_grants.role
     FROM resource_grants JOIN users ON users.id = user_id
     WHERE resource_id = %(resource_id)s::uuid
-    ORDER BY email COLLATE "C", users.id
+      AND (email IS NULL, coalesce(email, '') COLLATE "C", users.id)
+          > (%(after_has_none)s::boolean, %(after_email)s::text COLLATE "C", %(after_id)s::uuid)
+    ORDER BY email IS NULL, coalesce(email, '') COLLATE "C", users.id
+    LIMIT %(limit)s::integer
     """
 )
 

@@ -162,8 +162,8 @@ async def page(db: Database, which: Filter, *, size: int = 0, token: str = "") -
         for field, value in (("page_size", size), ("min_seats", which.min_seats))
         if value < 0
     ]
-    after = paging.unseal(token, which) if token else bytes(16)
-    if after is None or len(after) < _ID_BYTES:
+    after = paging.unseal_name(token, which) if token else (UUID(int=0), "")
+    if after is None:
         bad.append(Violation("page_token", "is not a page token of this list"))
     if bad or after is None:
         raise Invalid(bad)
@@ -173,18 +173,16 @@ async def page(db: Database, which: Filter, *, size: int = 0, token: str = "") -
         "is_admin": which.is_admin,
         "kind": which.kind,
         "min_seats": max(which.min_seats, 0),
-        "after_id": UUID(bytes=after[:_ID_BYTES]),
-        "after_name": after[_ID_BYTES:].decode(),
+        "after_id": after[0],
+        "after_name": after[1],
         "limit": limit + 1,
     }
     found = [Resource._make(row) for row in await db.fetch(LIST, values)]
     if len(found) <= limit:
         return Page(found, "")
     last = found[limit - 1]
-    return Page(found[:limit], paging.seal(last.id.bytes + last.display_name.encode(), which))
+    return Page(found[:limit], paging.seal_name(last.id, last.display_name, which))
 
-
-_ID_BYTES = 16
 
 LIST = Statement(
     f"""

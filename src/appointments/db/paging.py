@@ -55,5 +55,20 @@ def unseal(token: str, listing: object) -> bytes | None:
     return packed.removeprefix(fingerprint) if packed.startswith(fingerprint) else None
 
 
+def seal_name(id_: UUID, name: str, listing: object) -> str:
+    """Make the token of a list that is ordered by a name, then by id."""
+    return seal(id_.bytes + name.encode(), listing)
+
+
+def unseal_name(token: str, listing: object) -> tuple[UUID, str] | None:
+    """Read the key of such a token; None if it is not one of ``listing``'s, or holds what no name can hold."""
+    packed = unseal(token, listing) or b""
+    try:
+        id_, name = UUID(bytes=packed[:16]), packed[16:].decode()
+    except ValueError:
+        return None
+    return None if "\0" in name else (id_, name)
+
+
 def _fingerprint(listing: object) -> bytes:
     return hashlib.sha256(str(listing).encode()).digest()[:8]

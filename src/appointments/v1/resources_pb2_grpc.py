@@ -161,7 +161,7 @@ class ResourceServiceServicer:
     def ListResourceAccess(self, request, context):
         """Lists who has a role of their own, by address. Its managers only.
 
-        - INVALID_ARGUMENT: `id` is not a UUID.
+        - INVALID_ARGUMENT: `id` is not a UUID, `page_size` is negative, or `page_token` is not one of this list's.
         - NOT_FOUND, PERMISSION_DENIED: as for UpdateResource.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

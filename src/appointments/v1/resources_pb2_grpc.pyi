@@ -85,7 +85,7 @@ class ResourceServiceStub:
     ListResourceAccess: _grpc.UnaryUnaryMultiCallable[_resources_pb2.ListResourceAccessRequest, _resources_pb2.ListResourceAccessResponse]
     """Lists who has a role of their own, by address. Its managers only.
 
-    - INVALID_ARGUMENT: `id` is not a UUID.
+    - INVALID_ARGUMENT: `id` is not a UUID, `page_size` is negative, or `page_token` is not one of this list's.
     - NOT_FOUND, PERMISSION_DENIED: as for UpdateResource.
     """
 
@@ -146,7 +146,7 @@ class ResourceServiceAsyncStub(ResourceServiceStub):
     ListResourceAccess: _aio.UnaryUnaryMultiCallable[_resources_pb2.ListResourceAccessRequest, _resources_pb2.ListResourceAccessResponse]  # type: ignore[assignment]
     """Lists who has a role of their own, by address. Its managers only.
 
-    - INVALID_ARGUMENT: `id` is not a UUID.
+    - INVALID_ARGUMENT: `id` is not a UUID, `page_size` is negative, or `page_token` is not one of this list's.
     - NOT_FOUND, PERMISSION_DENIED: as for UpdateResource.
     """
 
@@ -252,7 +252,7 @@ class ResourceServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_resources_pb2.ListResourceAccessResponse, _abc.Awaitable[_resources_pb2.ListResourceAccessResponse]]:
         """Lists who has a role of their own, by address. Its managers only.
 
-        - INVALID_ARGUMENT: `id` is not a UUID.
+        - INVALID_ARGUMENT: `id` is not a UUID, `page_size` is negative, or `page_token` is not one of this list's.
         - NOT_FOUND, PERMISSION_DENIED: as for UpdateResource.
         """
 

@@ -185,7 +185,14 @@ class Resources {
   }
 
   async access(id: string): Promise<ResourceAccess[]> {
-    return (await resourceService.listResourceAccess({ id })).access;
+    const all: ResourceAccess[] = [];
+    let pageToken = "";
+    do {
+      const answer = await resourceService.listResourceAccess({ id, pageToken });
+      all.push(...answer.access);
+      pageToken = answer.nextPageToken;
+    } while (pageToken !== "");
+    return all;
   }
 
   async grant(id: string, email: string, role: ResourceRole): Promise<void> {

@@ -684,6 +684,20 @@ export declare type ListResourceAccessRequest = Message<"appointments.v1.ListRes
    * @generated from field: string id = 1;
    */
   id: string;
+
+  /**
+   * The most to return: 1,000 if 0, and never more.
+   *
+   * @generated from field: int32 page_size = 2;
+   */
+  pageSize: number;
+
+  /**
+   * A `next_page_token` of the same resource's list.
+   *
+   * @generated from field: string page_token = 3;
+   */
+  pageToken: string;
 };
 
 /**
@@ -699,11 +713,18 @@ export declare const ListResourceAccessRequestSchema: GenMessage<ListResourceAcc
  */
 export declare type ListResourceAccessResponse = Message<"appointments.v1.ListResourceAccessResponse"> & {
   /**
-   * By address.
+   * By address, then id; accounts without an address come last.
    *
    * @generated from field: repeated appointments.v1.ResourceAccess access = 1;
    */
   access: ResourceAccess[];
+
+  /**
+   * Asks for what follows; empty on the last page.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
 };
 
 /**
@@ -932,7 +953,7 @@ export declare const ResourceService: GenService<{
   /**
    * Lists who has a role of their own, by address. Its managers only.
    *
-   * - INVALID_ARGUMENT: `id` is not a UUID.
+   * - INVALID_ARGUMENT: `id` is not a UUID, `page_size` is negative, or `page_token` is not one of this list's.
    * - NOT_FOUND, PERMISSION_DENIED: as for UpdateResource.
    *
    * @generated from rpc appointments.v1.ResourceService.ListResourceAccess
