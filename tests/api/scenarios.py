@@ -212,6 +212,13 @@ async def respond(scene: Scene) -> None:
     await _not_mine(scene, to, others.id)
 
 
+async def list_open(scene: Scene) -> None:
+    """Whoever is invited to nothing has nothing to answer, and others' appointments are not told."""
+    await scene.book()
+    await scene.others()
+    await scene.do(invitations.ListOpenInvitationsRequest())
+
+
 async def list_(scene: Scene) -> None:
     """A list has a window and pages. Bad tokens are refused."""
     await scene.others()
@@ -894,6 +901,7 @@ SCENARIOS: dict[str, Callable[[Scene], Awaitable[None]]] = {
     "GetAppointment": get,
     "ListAppointments": list_,
     "RespondToInvitation": respond,
+    "ListOpenInvitations": list_open,
     "UpdateAppointment": update,
     "DeleteAppointment": delete,
     "UndeleteAppointment": undelete,

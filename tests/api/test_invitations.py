@@ -43,6 +43,11 @@ class Guest:
         response = await self.who.appointments.ListAppointments(pb.ListAppointmentsRequest(), metadata=self.metadata)
         return [(each.id, each.role) for each in response.appointments]
 
+    async def open(self) -> invitations_pb2.ListOpenInvitationsResponse:
+        """What they have not answered."""
+        request = invitations_pb2.ListOpenInvitationsRequest()
+        return await self.invitations.ListOpenInvitations(request, metadata=self.metadata)
+
     async def told(self, cursor: str = "") -> tuple[list[tuple[str, Any]], str]:
         """What has changed since, and the cursor of now."""
         request = changes_pb2.ListChangesRequest(cursor=cursor)
@@ -127,7 +132,10 @@ async def test_one_answer_for_a_whole_series(people: list[Guest], server: Server
         series.end_time.FromDatetime(TEN + HOUR)
         stub = series_pb2_grpc.SeriesServiceStub(channel)
         created = await stub.CreateSeries(series_pb2.CreateSeriesRequest(series=series), metadata=ada.metadata)
+    (entry,) = (await bob.open()).invitations
     listed = await bob.listed()
+    assert (listed[0][0], True, 3) == (entry.appointment.id, entry.whole_series, entry.occurrence_count)
+    assert ada.email == entry.appointment.organizer.email
     assert [pb.ROLE_ATTENDEE] * 3 == [role for _, role in listed]
     busy = await bob.who.create(TEN + timedelta(weeks=1))
     with pytest.raises(grpc.aio.AioRpcError) as refused:
@@ -138,6 +146,7 @@ async def test_one_answer_for_a_whole_series(people: list[Guest], server: Server
     await bob.who.appointments.DeleteAppointment(pb.DeleteAppointmentRequest(id=busy.id), metadata=bob.metadata)
     answered = await bob.answer(listed[0][0], ACCEPTED, whole_series=True)
     assert (created.series.id, ACCEPTED) == (answered.series_id, answered.own_response)
+    assert [] == (await bob.open()).invitations
     with pytest.raises(grpc.aio.AioRpcError) as taken:
         await bob.who.create(TEN + timedelta(weeks=2))
     assert [listed[2][0]] == [each.id for each in details(taken.value)["ConflictInfo"].appointments]

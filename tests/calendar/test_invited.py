@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -105,6 +105,45 @@ async def test_who_is_invited_sees_it_and_nobody_else_does(db: Database, owner: 
     with pytest.raises(NotFound):
         await invited.respond(db, stranger, met.id, YES)
     assert await audit(db) == 0
+
+
+async def test_who_is_invited_sees_by_whom(db: Database, owner: UUID) -> None:
+    """By name; by address only once it is confirmed, because before it could be anybody's. Nobody else is told."""
+    guest = await add_guest(db)
+
+    async def work(connection: Connection) -> None:
+        await connection.execute("UPDATE users SET display_name = 'Grace' WHERE id = %s", (owner,))
+
+    await db.transact(work)
+    met = await meet(db, owner, guest)
+    assert ("Grace", "") == (await booking.get(db, guest, met.id)).organizer
+    await confirm(db, owner)
+    for deleted in (False, True):
+        page = await listing.page(db, listing.Window(guest, show_deleted=deleted))
+        assert [("Grace", f"{owner}@example.com")] == [each.organizer for each in page.appointments]
+    assert ("Grace", f"{owner}@example.com") == (await invited.respond(db, guest, met.id, YES)).organizer
+    assert (await booking.get(db, owner, met.id)).organizer is None
+
+
+async def test_what_is_not_answered_is_listed(db: Database, owner: UUID, stranger: UUID) -> None:
+    """By start, without what is answered, over, off or somebody else's; of many the nearest, and how many there are."""
+    guest = await add_guest(db)
+    later, sooner, answered, gone = [
+        await meet(db, owner, guest, stranger, asked=spec(TEN + hour * HOUR)) for hour in (5, 1, 3, 7)
+    ]
+    await meet(db, owner, stranger, asked=spec(TEN + 9 * HOUR))
+    await meet(db, owner, guest, asked=spec(datetime.now(UTC) - 30 * HOUR))
+    await invited.respond(db, guest, answered.id, MAYBE)
+    await updating.delete(db, owner, gone.id)
+    found = await invited.unanswered(db, guest)
+    assert [sooner.id, later.id] == [each.appointment.id for each in found.nearest]
+    assert {(False, 1)} == {(each.whole_series, each.occurrences) for each in found.nearest}
+    assert (2, 0) == (found.total, (await invited.unanswered(db, stranger)).total)
+    assert f"{guest}@example.com" == found.nearest[0].appointment.address
+    for number in range(invited.MOST_OPEN):
+        await meet(db, owner, guest, asked=spec(TEN + (24 + number) * HOUR))
+    found = await invited.unanswered(db, guest)
+    assert (invited.MOST_OPEN, invited.MOST_OPEN + 2) == (len(found.nearest), found.total)
 
 
 async def test_pages_have_invitations_in_their_place(db: Database, owner: UUID) -> None:

@@ -22,7 +22,7 @@ from appointments.calendar import (
     series_updating,
     updating,
 )
-from appointments.calendar.appointment import Appointment, with_answers
+from appointments.calendar.appointment import Appointment, Spec, with_answers
 from appointments.calendar.invited import Answer
 from appointments.calendar.log import BY_OWNER
 from appointments.calendar.series import Series, SeriesSpec
@@ -255,6 +255,32 @@ async def test_what_moves_nothing_keeps_what_each_was_answered(db: Database, own
         assert await audit(db) == 0
     assert "If it does not rain" == (await occurrences(db, owner, series.id))[2].attendees[1].comment
     assert "NNNNN" == await answers(db, series, 0)
+
+
+async def test_a_series_is_one_of_what_is_not_answered(db: Database, owner: UUID) -> None:
+    """Until it is answered. What asks anew afterwards, and what somebody is invited to alone, stands by itself."""
+    guest, once = await add_guest(db), await add_guest(db)
+    series = await invite(db, owner, guest)
+    rows = await occurrences(db, owner, series.id)
+
+    async def listed(who: UUID) -> list[tuple[UUID, bool, int]]:
+        found = await invited.unanswered(db, who)
+        assert len(found.nearest) == found.total
+        return [(each.appointment.id, each.whole_series, each.occurrences) for each in found.nearest]
+
+    assert [(rows[0].id, True, 5)] == await listed(guest)
+    await invited.respond(db, guest, rows[0].id, NO)
+    assert [(rows[1].id, True, 4)] == await listed(guest)
+    await answer(db, guest, series)
+    assert [] == await listed(guest)
+
+    def later(spec: Spec) -> Spec:
+        start, end = spec.start_at + 2 * HOUR, spec.end_at + 2 * HOUR
+        return with_answers(replace(spec, start_at=start, end_at=end, attendees=(*spec.attendees, of(once))), spec)
+
+    for row in rows[2:4]:
+        await updating.update(db, owner, row.id, later)
+    assert [(rows[2].id, False, 1), (rows[3].id, False, 1)] == await listed(guest) == await listed(once)
 
 
 async def test_whoever_is_taken_off_the_list_is_free(db: Database, owner: UUID) -> None:

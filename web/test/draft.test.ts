@@ -25,6 +25,7 @@ const BOOKED: Booked = {
   seriesId: "",
   originalStart: NaN,
   answer: null,
+  organizer: null,
   held: false,
   title: "Review",
   // The second 02:30 of that night, and some seconds that the editor does not show.

@@ -14,6 +14,7 @@ const booked = (id: string, start: number, end: number): Booked => ({
   seriesId: "",
   originalStart: NaN,
   answer: null,
+  organizer: null,
   held: false,
   title: "",
   timeZone: "UTC",

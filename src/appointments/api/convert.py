@@ -10,7 +10,7 @@ from uuid import UUID
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from appointments.calendar.appointment import NO_TIME, UNSET, Appointment, Attendee, Spec, etag
+from appointments.calendar.appointment import NO_TIME, UNSET, Appointment, Attendee, Organizer, Spec, etag
 from appointments.calendar.materializing import Booked
 from appointments.calendar.occupancy import Taken
 from appointments.db import Micros, micros
@@ -176,9 +176,8 @@ def _add_what_is_rare(message: pb.Appointment, value: Appointment) -> None:
         message.resource_ids.extend(value.resource_ids)
     if value.overridden_rules:
         message.overridden_rules.extend(value.overridden_rules)
-    if value.address is not None:
-        own = (guest.response for guest in value.attendees if fold_email(guest.email) == value.address)
-        message.role, message.own_response = _ATTENDEE, _FROM_RESPONSE[next(own, "NEEDS-ACTION")]
+    if value.organizer is not None:
+        _add_invitation(message, value, value.organizer)
     for guest in value.attendees:
         response = _FROM_RESPONSE[guest.response]
         message.attendees.add(
@@ -201,6 +200,12 @@ def _add_what_is_rare(message: pb.Appointment, value: Appointment) -> None:
         set_timestamp(message.expire_time, value.expires_at)
     if value.reminders is not None and message.role == _ORGANIZER:
         set_reminders(message, value.reminders)
+
+
+def _add_invitation(message: pb.Appointment, value: Appointment, organizer: Organizer) -> None:
+    own = (guest.response for guest in value.attendees if fold_email(guest.email) == value.address)
+    message.role, message.own_response = _ATTENDEE, _FROM_RESPONSE[next(own, "NEEDS-ACTION")]
+    message.organizer.display_name, message.organizer.email = organizer
 
 
 def set_reminders(message: pb.Appointment | series_pb2.Series, reminders: list[int]) -> None:

@@ -45,3 +45,16 @@ class InvitationService:
             await booking.get(self._db, caller.user_id, appointment_id)
             raise Unmet("You are not invited to this appointment.", reason="NOT_INVITED") from None
         return pb.RespondToInvitationResponse(appointment=convert.appointment(answered))
+
+    async def ListOpenInvitations(
+        self,
+        request: pb.ListOpenInvitationsRequest,  # noqa: ARG002
+        caller: Caller,
+    ) -> pb.ListOpenInvitationsResponse:
+        """List what is not answered."""
+        found = await invited.unanswered(self._db, caller.user_id)
+        response = pb.ListOpenInvitationsResponse(total_size=found.total)
+        for each in found.nearest:
+            entry = response.invitations.add(whole_series=each.whole_series, occurrence_count=each.occurrences)
+            convert.appointment(each.appointment, lambda entry=entry: entry.appointment)
+        return response

@@ -75,6 +75,7 @@ RULES: dict[str, Mapping[str, Rule]] = {
     },
     "appointments.v1.InvitationService": {
         "RespondToInvitation": WRITES,
+        "ListOpenInvitations": READS,
     },
     "appointments.v1.ResourceService": {
         "CreateResource": CHANGES_RESOURCES,

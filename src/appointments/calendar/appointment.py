@@ -102,6 +102,23 @@ UNANSWERED: LiteralString = """
 """
 
 
+# As whom somebody is invited, and the name and the address of who invites them. An address that was not confirmed could
+# be anybody's, so it is left out.
+INVITATION: LiteralString = """(
+    SELECT ARRAY[
+        address, organizers.display_name, CASE WHEN email_verified_at IS NULL THEN '' ELSE coalesce(email, '') END
+    ]
+    FROM users AS organizers WHERE organizers.id = owner_id
+)"""
+
+
+class Organizer(NamedTuple):
+    """Who invites somebody. ``address`` is "" unless it is confirmed."""
+
+    name: str
+    address: str
+
+
 class Appointment(NamedTuple):
     """A row of ``appointments``, column by column. ``version`` counts its changes from 1.
 
@@ -145,8 +162,18 @@ class Appointment(NamedTuple):
     reminders: list[int] | None = None
     """Minutes before the start; None: as the owner's account has it by default."""
 
-    address: str | None = None
-    """As whom the reader is invited; None: they are not, it is their own or that of a resource which they manage."""
+    invitation: list[str] | None = None
+    """As whom the reader is invited, and by whom (:data:`INVITATION`); None: it is their own, or that of a resource."""
+
+    @property
+    def address(self) -> str | None:
+        """As whom the reader is invited; None: they are not."""
+        return self.invitation[0] if self.invitation else None
+
+    @property
+    def organizer(self) -> Organizer | None:
+        """Who invites the reader; None: they are not invited."""
+        return Organizer(self.invitation[1], self.invitation[2]) if self.invitation else None
 
     @property
     def id(self) -> UUID:
@@ -181,25 +208,29 @@ def etag(version: int) -> str:
 
 def from_row(row: Row) -> Appointment:
     """Read a row of :data:`COLUMNS`. Nobody is invited to most appointments: then there is nothing to parse."""
-    return from_row_and_address((*row, None))
+    return from_row_and_invitation((*row, None))
 
 
-def from_row_and_address(row: Row) -> Appointment:
-    """Read a row of :data:`COLUMNS` and one more: as whom the reader is invited, or NULL."""
+def from_row_and_invitation(row: Row) -> Appointment:
+    """Read a row of :data:`COLUMNS` and one more: :data:`INVITATION`, or NULL."""
     cells = list(row)
     cells[8] = tuple(Attendee(**guest) for guest in row[8]) if row[8] else ()
     appointment = Appointment._make(cells)
-    return appointment if appointment.address is None else as_invited(appointment, appointment.address)
+    return _as_invited(appointment) if appointment.invitation else appointment
 
 
-def as_invited(appointment: Appointment, address: str) -> Appointment:
-    """An appointment as somebody sees it who is invited by this address.
+def _as_invited(appointment: Appointment) -> Appointment:
+    """An appointment as somebody sees it who is invited.
 
     They see what it is and who answers what. What it takes of its organizer besides is not theirs to see, nor what
     others have said with their answers, nor whom mail does not reach.
     """
     attendees = tuple(
-        replace(each, comment=each.comment if fold_email(each.email) == address else "", undelivered=False)
+        replace(
+            each,
+            comment=each.comment if fold_email(each.email) == appointment.address else "",
+            undelivered=False,
+        )
         if each.comment or each.undelivered
         else each
         for each in appointment.attendees
@@ -212,7 +243,6 @@ def as_invited(appointment: Appointment, address: str) -> Appointment:
         actor_text=None,
         overridden_rules=None,
         reminders=None,
-        address=address,
     )
 
 

@@ -14,7 +14,16 @@ from typing import NamedTuple
 from uuid import UUID
 
 from appointments.calendar import conflicts, frontiers, placement
-from appointments.calendar.appointment import COLUMNS, LIVE, NO_TIME, Appointment, Attendee, Spec, as_invited, from_row
+from appointments.calendar.appointment import (
+    COLUMNS,
+    INVITATION,
+    LIVE,
+    NO_TIME,
+    Appointment,
+    Attendee,
+    Spec,
+    from_row_and_invitation,
+)
 from appointments.calendar.log import BY_OWNER, Cause, of_all
 from appointments.db import Connection, Database, Reads, Statement
 from appointments.shared.errors import Conflict, Invalid, NotFound, Violation
@@ -44,20 +53,78 @@ class Answer(NamedTuple):
 async def get(db: Reads | Connection, user_id: UUID, appointment_id: UUID) -> Appointment | None:
     """An appointment as a person sees it who is invited; None if they are not."""
     rows = await db.fetch(SEEN, {"user_id": user_id, "ids": [appointment_id]})
-    return as_invited(from_row(rows[0][:-1]), rows[0][-1]) if rows else None
+    return from_row_and_invitation(rows[0]) if rows else None
 
 
 async def seen(db: Database, user_id: UUID, ids: Sequence[UUID]) -> dict[UUID, Appointment]:
     """Those of these appointments that a person is invited to, as they see them."""
     rows = await db.fetch(SEEN, {"user_id": user_id, "ids": ids})
-    found = (as_invited(from_row(row[:-1]), row[-1]) for row in rows)
-    return {appointment.id: appointment for appointment in found}
+    return {appointment.id: appointment for appointment in map(from_row_and_invitation, rows)}
 
 
 SEEN = Statement(
     f"""
-    SELECT {COLUMNS}, address FROM invitees JOIN appointments ON appointments.id = appointment_id
+    SELECT {COLUMNS}, {INVITATION} FROM invitees JOIN appointments ON appointments.id = appointment_id
     WHERE appointment_id = ANY (%(ids)s::uuid[]) AND user_id = %(user_id)s::uuid
+    """
+)
+
+
+class Unanswered(NamedTuple):
+    """An appointment that is not answered, or the first such occurrence of a series, and how many there are of it."""
+
+    appointment: Appointment
+    whole_series: bool
+    occurrences: int
+
+
+class Open(NamedTuple):
+    """What is not answered: the nearest, and how many entries there are altogether."""
+
+    nearest: list[Unanswered]
+    total: int
+
+
+async def unanswered(db: Reads, user_id: UUID) -> Open:
+    """What a person is invited to, is not over, and was not answered, by start.
+
+    A series that was not answered is one entry. Of one that was, occurrences that ask anew are entries of their own.
+    """
+    rows = await db.fetch(OPEN, {"user_id": user_id, "most": MOST_OPEN})
+    nearest = [
+        Unanswered(from_row_and_invitation(tuple(row)), whole_series, times) for _, whole_series, times, *row in rows
+    ]
+    return Open(nearest, rows[0][0] if rows else 0)
+
+
+MOST_OPEN = 100
+OPEN = Statement(
+    f"""
+    WITH asked AS MATERIALIZED (
+        SELECT appointments.id, starts_at, address, series_id FROM invitees
+        JOIN appointments ON appointments.id = appointment_id
+        WHERE user_id = %(user_id)s::uuid AND ends_at > now() AND EXISTS (
+            SELECT FROM jsonb_array_elements(attendees) AS guest
+            WHERE lower(btrim(guest ->> 'email')) = address AND guest ->> 'response' = 'NEEDS-ACTION'
+        )
+    ), keyed AS (
+        SELECT asked.*, EXISTS (
+            SELECT FROM series CROSS JOIN LATERAL jsonb_array_elements(series.attendees) AS guest
+            WHERE series.id = series_id
+              AND lower(btrim(guest ->> 'email')) = address AND guest ->> 'response' = 'NEEDS-ACTION'
+        ) AS whole_series FROM asked
+    ), entries AS (
+        SELECT DISTINCT ON (entry) * FROM (
+            SELECT CASE WHEN whole_series THEN series_id ELSE id END AS entry, id AS entry_id, starts_at, whole_series,
+                   count(*) OVER (PARTITION BY CASE WHEN whole_series THEN series_id ELSE id END) AS times
+            FROM keyed
+        ) AS every ORDER BY entry, starts_at, entry_id
+    )
+    SELECT (SELECT count(*) FROM entries), whole_series, times, {COLUMNS}, {INVITATION}
+    FROM (SELECT * FROM entries ORDER BY starts_at, entry_id LIMIT %(most)s::integer) AS nearest
+    JOIN appointments ON appointments.id = entry_id
+    JOIN invitees ON appointment_id = appointments.id AND user_id = %(user_id)s::uuid
+    ORDER BY nearest.starts_at, entry_id
     """
 )
 
@@ -130,8 +197,7 @@ def _plain(spec: Spec) -> Spec:
 def _found(rows: Sequence[tuple[object, ...]]) -> Appointment:
     if not rows:
         raise NotFound("No such appointment.")
-    row = rows[0]
-    return as_invited(from_row(row[:-1]), str(row[-1]))
+    return from_row_and_invitation(rows[0])
 
 
 LOCK = Statement(f"SELECT id FROM appointments WHERE id = %(id)s::uuid AND {LIVE} FOR NO KEY UPDATE")

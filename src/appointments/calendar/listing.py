@@ -13,7 +13,14 @@ from typing import LiteralString, NamedTuple
 from uuid import UUID
 
 from appointments.calendar import frontiers
-from appointments.calendar.appointment import COLUMNS, LIVE, LIVE_COLUMNS, Appointment, from_row_and_address
+from appointments.calendar.appointment import (
+    COLUMNS,
+    INVITATION,
+    LIVE,
+    LIVE_COLUMNS,
+    Appointment,
+    from_row_and_invitation,
+)
 from appointments.calendar.series import FARTHEST
 from appointments.calendar.validation import LONGEST_DAYS
 from appointments.db import Database, Micros, Reads, Statement, instant, paging
@@ -50,8 +57,8 @@ class Page:
 
 
 _OF_OWNER: LiteralString = "FROM appointments WHERE owner_id = %(owner_id)s::uuid"
-_LIVE: LiteralString = f"SELECT {LIVE_COLUMNS}, NULL::text AS invited_as {_OF_OWNER} AND {LIVE}"
-_ANY: LiteralString = f"SELECT {COLUMNS}, NULL::text AS invited_as {_OF_OWNER}"
+_LIVE: LiteralString = f"SELECT {LIVE_COLUMNS}, NULL::text[] AS invitation {_OF_OWNER} AND {LIVE}"
+_ANY: LiteralString = f"SELECT {COLUMNS}, NULL::text[] AS invitation {_OF_OWNER}"
 _IN_ORDER: LiteralString = "ORDER BY start_at, id LIMIT %(limit)s::bigint"
 _ON: LiteralString = """
     (start_at, id) > (%(after_start)s::timestamptz, %(after_id)s::uuid)
@@ -61,7 +68,7 @@ _ON: LiteralString = """
 # A scan of its own index, which ends at once for whoever is invited to nothing. The rows are ordered with the others
 # afterwards, so it must be as long as the page.
 _INVITED: LiteralString = f"""
-    (SELECT {COLUMNS}, address AS invited_as FROM invitees JOIN appointments ON appointments.id = appointment_id
+    (SELECT {COLUMNS}, {INVITATION} AS invitation FROM invitees JOIN appointments ON appointments.id = appointment_id
     WHERE user_id = %(owner_id)s::uuid
       AND (starts_at, appointment_id) > (%(after_start)s::timestamptz, %(after_id)s::uuid)
       AND starts_at < %(until)s::timestamptz AND ends_at > %(since)s::timestamptz
@@ -130,7 +137,7 @@ async def _read(db: Reads, window: Window, size: int, token: str, ahead: datetim
         values |= {"series_id": window.series_id, "show_deleted": window.show_deleted}
     found = await db.fetch(AHEAD[statement] if ahead else statement, values)
     may_be_short = bool(found) and found[-1][0] is None
-    rows = list(map(from_row_and_address, found[:-1] if may_be_short else found))
+    rows = list(map(from_row_and_invitation, found[:-1] if may_be_short else found))
     if len(rows) > 1 and (_order(rows[1]) < _order(rows[0]) or rows[-1].address is not None):
         # Transparent ones began before the last one that takes time, and those of others come after one's own.
         rows.sort(key=_order)

@@ -228,6 +228,7 @@ class Appointment(_message.Message):
     OWN_RESPONSE_FIELD_NUMBER: _builtins.int
     REMINDERS_FIELD_NUMBER: _builtins.int
     NO_REMINDERS_FIELD_NUMBER: _builtins.int
+    ORGANIZER_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """A UUID. Output only."""
     owner_id: _builtins.str
@@ -325,6 +326,10 @@ class Appointment(_message.Message):
         what people choose from. In an update, either of the two in the mask replaces both.
         """
 
+    @_builtins.property
+    def organizer(self) -> Global___Organizer:
+        """Who invites the caller; unset unless they are an attendee. Output only."""
+
     def __init__(
         self,
         *,
@@ -356,14 +361,41 @@ class Appointment(_message.Message):
         own_response: Global___AttendeeResponse.ValueType = ...,
         reminders: _abc.Iterable[_builtins.int] | None = ...,
         no_reminders: _builtins.bool = ...,
+        organizer: Global___Organizer | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["buffer_after", b"buffer_after", "buffer_before", b"buffer_before", "create_time", b"create_time", "delete_time", b"delete_time", "end_time", b"end_time", "expire_time", b"expire_time", "original_start_time", b"original_start_time", "start_time", b"start_time", "ttl", b"ttl", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["buffer_after", b"buffer_after", "buffer_before", b"buffer_before", "create_time", b"create_time", "delete_time", b"delete_time", "end_time", b"end_time", "expire_time", b"expire_time", "organizer", b"organizer", "original_start_time", b"original_start_time", "start_time", b"start_time", "ttl", b"ttl", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_id", b"actor_id", "all_day", b"all_day", "attendees", b"attendees", "buffer_after", b"buffer_after", "buffer_before", b"buffer_before", "create_time", b"create_time", "delete_time", b"delete_time", "description", b"description", "end_time", b"end_time", "etag", b"etag", "expire_time", b"expire_time", "id", b"id", "location", b"location", "no_reminders", b"no_reminders", "original_start_time", b"original_start_time", "overridden_rules", b"overridden_rules", "own_response", b"own_response", "owner_id", b"owner_id", "reminders", b"reminders", "resource_ids", b"resource_ids", "role", b"role", "series_id", b"series_id", "start_time", b"start_time", "time_zone", b"time_zone", "title", b"title", "transparency", b"transparency", "ttl", b"ttl", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_id", b"actor_id", "all_day", b"all_day", "attendees", b"attendees", "buffer_after", b"buffer_after", "buffer_before", b"buffer_before", "create_time", b"create_time", "delete_time", b"delete_time", "description", b"description", "end_time", b"end_time", "etag", b"etag", "expire_time", b"expire_time", "id", b"id", "location", b"location", "no_reminders", b"no_reminders", "organizer", b"organizer", "original_start_time", b"original_start_time", "overridden_rules", b"overridden_rules", "own_response", b"own_response", "owner_id", b"owner_id", "reminders", b"reminders", "resource_ids", b"resource_ids", "role", b"role", "series_id", b"series_id", "start_time", b"start_time", "time_zone", b"time_zone", "title", b"title", "transparency", b"transparency", "ttl", b"ttl", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Appointment: _TypeAlias = Appointment  # noqa: Y015
+
+@_typing.final
+class Organizer(_message.Message):
+    """Who invites somebody to an appointment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    EMAIL_FIELD_NUMBER: _builtins.int
+    display_name: _builtins.str
+    """The name of their account; it may be empty."""
+    email: _builtins.str
+    """Its address, if they have confirmed that it is theirs."""
+    def __init__(
+        self,
+        *,
+        display_name: _builtins.str = ...,
+        email: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "email", b"email"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Organizer: _TypeAlias = Organizer  # noqa: Y015
 
 @_typing.final
 class Attendee(_message.Message):

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from appointments.v1 import appointments_pb2 as appointments_dot_v1_dot_appointments__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!appointments/v1/invitations.proto\x12\x0f\x61ppointments.v1\x1a\"appointments/v1/appointments.proto\"\xa0\x01\n\x1aRespondToInvitationRequest\x12\x16\n\x0e\x61ppointment_id\x18\x01 \x01(\t\x12\x33\n\x08response\x18\x02 \x01(\x0e\x32!.appointments.v1.AttendeeResponse\x12\x0f\n\x07\x63omment\x18\x03 \x01(\t\x12\x0e\n\x06\x66ollow\x18\x04 \x01(\x08\x12\x14\n\x0cwhole_series\x18\x05 \x01(\x08\"P\n\x1bRespondToInvitationResponse\x12\x31\n\x0b\x61ppointment\x18\x01 \x01(\x0b\x32\x1c.appointments.v1.Appointment2\x85\x01\n\x11InvitationService\x12p\n\x13RespondToInvitation\x12+.appointments.v1.RespondToInvitationRequest\x1a,.appointments.v1.RespondToInvitationResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!appointments/v1/invitations.proto\x12\x0f\x61ppointments.v1\x1a\"appointments/v1/appointments.proto\"\xa0\x01\n\x1aRespondToInvitationRequest\x12\x16\n\x0e\x61ppointment_id\x18\x01 \x01(\t\x12\x33\n\x08response\x18\x02 \x01(\x0e\x32!.appointments.v1.AttendeeResponse\x12\x0f\n\x07\x63omment\x18\x03 \x01(\t\x12\x0e\n\x06\x66ollow\x18\x04 \x01(\x08\x12\x14\n\x0cwhole_series\x18\x05 \x01(\x08\"P\n\x1bRespondToInvitationResponse\x12\x31\n\x0b\x61ppointment\x18\x01 \x01(\x0b\x32\x1c.appointments.v1.Appointment\"\x1c\n\x1aListOpenInvitationsRequest\"g\n\x1bListOpenInvitationsResponse\x12\x34\n\x0binvitations\x18\x01 \x03(\x0b\x32\x1f.appointments.v1.OpenInvitation\x12\x12\n\ntotal_size\x18\x02 \x01(\x05\"s\n\x0eOpenInvitation\x12\x31\n\x0b\x61ppointment\x18\x01 \x01(\x0b\x32\x1c.appointments.v1.Appointment\x12\x14\n\x0cwhole_series\x18\x02 \x01(\x08\x12\x18\n\x10occurrence_count\x18\x03 \x01(\x05\x32\xf7\x01\n\x11InvitationService\x12p\n\x13RespondToInvitation\x12+.appointments.v1.RespondToInvitationRequest\x1a,.appointments.v1.RespondToInvitationResponse\x12p\n\x13ListOpenInvitations\x12+.appointments.v1.ListOpenInvitationsRequest\x1a,.appointments.v1.ListOpenInvitationsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,6 +36,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESPONDTOINVITATIONREQUEST']._serialized_end=251
   _globals['_RESPONDTOINVITATIONRESPONSE']._serialized_start=253
   _globals['_RESPONDTOINVITATIONRESPONSE']._serialized_end=333
-  _globals['_INVITATIONSERVICE']._serialized_start=336
-  _globals['_INVITATIONSERVICE']._serialized_end=469
+  _globals['_LISTOPENINVITATIONSREQUEST']._serialized_start=335
+  _globals['_LISTOPENINVITATIONSREQUEST']._serialized_end=363
+  _globals['_LISTOPENINVITATIONSRESPONSE']._serialized_start=365
+  _globals['_LISTOPENINVITATIONSRESPONSE']._serialized_end=468
+  _globals['_OPENINVITATION']._serialized_start=470
+  _globals['_OPENINVITATION']._serialized_end=585
+  _globals['_INVITATIONSERVICE']._serialized_start=588
+  _globals['_INVITATIONSERVICE']._serialized_end=835
 # @@protoc_insertion_point(module_scope)

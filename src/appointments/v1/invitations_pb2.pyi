@@ -4,8 +4,10 @@ isort:skip_file
 Invitations: what others invite the caller to."""
 
 from appointments.v1 import appointments_pb2 as _appointments_pb2
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -80,3 +82,80 @@ class RespondToInvitationResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RespondToInvitationResponse: _TypeAlias = RespondToInvitationResponse  # noqa: Y015
+
+@_typing.final
+class ListOpenInvitationsRequest(_message.Message):
+    """What to list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOpenInvitationsRequest: _TypeAlias = ListOpenInvitationsRequest  # noqa: Y015
+
+@_typing.final
+class ListOpenInvitationsResponse(_message.Message):
+    """What is not answered."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INVITATIONS_FIELD_NUMBER: _builtins.int
+    TOTAL_SIZE_FIELD_NUMBER: _builtins.int
+    total_size: _builtins.int
+    """How many there are altogether."""
+    @_builtins.property
+    def invitations(self) -> _containers.RepeatedCompositeFieldContainer[Global___OpenInvitation]:
+        """The nearest hundred."""
+
+    def __init__(
+        self,
+        *,
+        invitations: _abc.Iterable[Global___OpenInvitation] | None = ...,
+        total_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["invitations", b"invitations", "total_size", b"total_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOpenInvitationsResponse: _TypeAlias = ListOpenInvitationsResponse  # noqa: Y015
+
+@_typing.final
+class OpenInvitation(_message.Message):
+    """An appointment or a series that the caller has not answered."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPOINTMENT_FIELD_NUMBER: _builtins.int
+    WHOLE_SERIES_FIELD_NUMBER: _builtins.int
+    OCCURRENCE_COUNT_FIELD_NUMBER: _builtins.int
+    whole_series: _builtins.bool
+    """It stands for the series: answer with `whole_series`."""
+    occurrence_count: _builtins.int
+    """How many occurrences of the series are not answered, as far ahead as they are appointments; 1 for a single appointment."""
+    @_builtins.property
+    def appointment(self) -> _appointments_pb2.Appointment:
+        """The appointment, or the first occurrence that is not answered."""
+
+    def __init__(
+        self,
+        *,
+        appointment: _appointments_pb2.Appointment | None = ...,
+        whole_series: _builtins.bool = ...,
+        occurrence_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["appointment", b"appointment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["appointment", b"appointment", "occurrence_count", b"occurrence_count", "whole_series", b"whole_series"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpenInvitation: _TypeAlias = OpenInvitation  # noqa: Y015

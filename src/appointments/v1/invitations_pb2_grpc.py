@@ -42,6 +42,11 @@ class InvitationServiceStub:
                 request_serializer=appointments_dot_v1_dot_invitations__pb2.RespondToInvitationRequest.SerializeToString,
                 response_deserializer=appointments_dot_v1_dot_invitations__pb2.RespondToInvitationResponse.FromString,
                 _registered_method=True)
+        self.ListOpenInvitations = channel.unary_unary(
+                '/appointments.v1.InvitationService/ListOpenInvitations',
+                request_serializer=appointments_dot_v1_dot_invitations__pb2.ListOpenInvitationsRequest.SerializeToString,
+                response_deserializer=appointments_dot_v1_dot_invitations__pb2.ListOpenInvitationsResponse.FromString,
+                _registered_method=True)
 
 
 class InvitationServiceServicer:
@@ -74,6 +79,14 @@ class InvitationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListOpenInvitations(self, request, context):
+        """Lists what the caller is invited to, is not over, and was not answered by them: the nearest hundred, by start. A series
+        that was not answered is one entry; of one that was, occurrences that ask anew are entries of their own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_InvitationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -81,6 +94,11 @@ def add_InvitationServiceServicer_to_server(servicer, server):
                     servicer.RespondToInvitation,
                     request_deserializer=appointments_dot_v1_dot_invitations__pb2.RespondToInvitationRequest.FromString,
                     response_serializer=appointments_dot_v1_dot_invitations__pb2.RespondToInvitationResponse.SerializeToString,
+            ),
+            'ListOpenInvitations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOpenInvitations,
+                    request_deserializer=appointments_dot_v1_dot_invitations__pb2.ListOpenInvitationsRequest.FromString,
+                    response_serializer=appointments_dot_v1_dot_invitations__pb2.ListOpenInvitationsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -113,6 +131,33 @@ class InvitationService:
             '/appointments.v1.InvitationService/RespondToInvitation',
             appointments_dot_v1_dot_invitations__pb2.RespondToInvitationRequest.SerializeToString,
             appointments_dot_v1_dot_invitations__pb2.RespondToInvitationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOpenInvitations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/appointments.v1.InvitationService/ListOpenInvitations',
+            appointments_dot_v1_dot_invitations__pb2.ListOpenInvitationsRequest.SerializeToString,
+            appointments_dot_v1_dot_invitations__pb2.ListOpenInvitationsResponse.FromString,
             options,
             channel_credentials,
             insecure,

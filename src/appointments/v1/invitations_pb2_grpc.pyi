@@ -56,6 +56,10 @@ class InvitationServiceStub:
       SeriesConflictInfo with `whole_series`.
     - RESOURCE_EXHAUSTED: too many answers at once; retry after the RetryInfo delay.
     """
+    ListOpenInvitations: _grpc.UnaryUnaryMultiCallable[_invitations_pb2.ListOpenInvitationsRequest, _invitations_pb2.ListOpenInvitationsResponse]
+    """Lists what the caller is invited to, is not over, and was not answered by them: the nearest hundred, by start. A series
+    that was not answered is one entry; of one that was, occurrences that ask anew are entries of their own.
+    """
 
 @_typing.type_check_only
 class InvitationServiceAsyncStub(InvitationServiceStub):
@@ -84,6 +88,10 @@ class InvitationServiceAsyncStub(InvitationServiceStub):
     - ALREADY_EXISTS: it is to be accepted, and the caller's time is taken then; ConflictInfo names by what, or
       SeriesConflictInfo with `whole_series`.
     - RESOURCE_EXHAUSTED: too many answers at once; retry after the RetryInfo delay.
+    """
+    ListOpenInvitations: _aio.UnaryUnaryMultiCallable[_invitations_pb2.ListOpenInvitationsRequest, _invitations_pb2.ListOpenInvitationsResponse]  # type: ignore[assignment]
+    """Lists what the caller is invited to, is not over, and was not answered by them: the nearest hundred, by start. A series
+    that was not answered is one entry; of one that was, occurrences that ask anew are entries of their own.
     """
 
 class InvitationServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -116,6 +124,16 @@ class InvitationServiceServicer(metaclass=_abc_1.ABCMeta):
         - ALREADY_EXISTS: it is to be accepted, and the caller's time is taken then; ConflictInfo names by what, or
           SeriesConflictInfo with `whole_series`.
         - RESOURCE_EXHAUSTED: too many answers at once; retry after the RetryInfo delay.
+        """
+
+    @_abc_1.abstractmethod
+    def ListOpenInvitations(
+        self,
+        request: _invitations_pb2.ListOpenInvitationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_invitations_pb2.ListOpenInvitationsResponse, _abc.Awaitable[_invitations_pb2.ListOpenInvitationsResponse]]:
+        """Lists what the caller is invited to, is not over, and was not answered by them: the nearest hundred, by start. A series
+        that was not answered is one entry; of one that was, occurrences that ask anew are entries of their own.
         """
 
 def add_InvitationServiceServicer_to_server(servicer: InvitationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

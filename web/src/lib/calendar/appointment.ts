@@ -46,6 +46,18 @@ export const PLAIN = {
   reminders: null,
 } as const;
 
+/** Who invites; both may be empty. */
+export interface Organizer {
+  readonly name: string;
+  readonly email: string;
+}
+
+/** "Invited by Grace (grace@example.org)". */
+export function organizerText({ name, email }: Organizer): string {
+  const who = name && email ? `${name} (${email})` : name || email;
+  return `Invited by ${who || "somebody without a name"}`;
+}
+
 /** What the server has booked. */
 export interface Booked extends Spec {
   /** Empty where only the managers of a resource may know more than when it is taken. */
@@ -59,6 +71,8 @@ export interface Booked extends Spec {
   readonly originalStart: number;
   /** What was answered, where somebody else invites; null for one's own. */
   readonly answer: AttendeeResponse | null;
+  /** Who invites, where somebody else does. */
+  readonly organizer: Organizer | null;
   /** It is a hold: it goes by itself unless it is confirmed. */
   readonly held: boolean;
 }
@@ -76,6 +90,9 @@ export function fromMessage(message: Appointment): Booked {
     deleted: message.deleteTime !== undefined,
     seriesId: message.seriesId,
     answer: message.role === Role.ATTENDEE ? message.ownResponse : null,
+    organizer: message.organizer
+      ? { name: message.organizer.displayName, email: message.organizer.email }
+      : null,
     held: message.expireTime !== undefined,
     originalStart: message.originalStartTime ? timestampMs(message.originalStartTime) : NaN,
     title: message.title,

@@ -242,6 +242,7 @@ function firstOf(series: Series, spec: Spec): Booked {
     seriesId: series.id,
     originalStart: start,
     answer: null,
+    organizer: null,
     held: false,
   };
 }

@@ -13,6 +13,7 @@ export interface Actions {
   create: () => void;
   today: () => void;
   find: () => void;
+  invitations: () => void;
   search: () => void;
   help: () => void;
 }
@@ -27,6 +28,7 @@ interface Shortcut {
 export const SHORTCUTS: readonly Shortcut[] = [
   { keys: ["N"], text: "New appointment", run: ({ create }) => create() },
   { keys: ["F"], text: "Find a time", run: ({ find }) => find() },
+  { keys: ["I"], text: "Invitations to answer", run: ({ invitations }) => invitations() },
   { keys: ["T"], text: "Go to today", run: ({ today }) => today() },
   { keys: ["M"], text: "Month", run: ({ view }) => view("month") },
   { keys: ["W"], text: "Week", run: ({ view }) => view("week") },

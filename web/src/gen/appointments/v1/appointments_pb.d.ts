@@ -223,6 +223,13 @@ export declare type Appointment = Message<"appointments.v1.Appointment"> & {
    * @generated from field: bool no_reminders = 34;
    */
   noReminders: boolean;
+
+  /**
+   * Who invites the caller; unset unless they are an attendee. Output only.
+   *
+   * @generated from field: appointments.v1.Organizer organizer = 35;
+   */
+  organizer?: Organizer | undefined;
 };
 
 /**
@@ -230,6 +237,33 @@ export declare type Appointment = Message<"appointments.v1.Appointment"> & {
  * Use `create(AppointmentSchema)` to create a new message.
  */
 export declare const AppointmentSchema: GenMessage<Appointment>;
+
+/**
+ * Who invites somebody to an appointment.
+ *
+ * @generated from message appointments.v1.Organizer
+ */
+export declare type Organizer = Message<"appointments.v1.Organizer"> & {
+  /**
+   * The name of their account; it may be empty.
+   *
+   * @generated from field: string display_name = 1;
+   */
+  displayName: string;
+
+  /**
+   * Its address, if they have confirmed that it is theirs.
+   *
+   * @generated from field: string email = 2;
+   */
+  email: string;
+};
+
+/**
+ * Describes the message appointments.v1.Organizer.
+ * Use `create(OrganizerSchema)` to create a new message.
+ */
+export declare const OrganizerSchema: GenMessage<Organizer>;
 
 /**
  * Somebody invited to an appointment.

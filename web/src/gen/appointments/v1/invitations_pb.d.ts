@@ -83,6 +83,81 @@ export declare type RespondToInvitationResponse = Message<"appointments.v1.Respo
 export declare const RespondToInvitationResponseSchema: GenMessage<RespondToInvitationResponse>;
 
 /**
+ * What to list.
+ *
+ * @generated from message appointments.v1.ListOpenInvitationsRequest
+ */
+export declare type ListOpenInvitationsRequest = Message<"appointments.v1.ListOpenInvitationsRequest"> & {
+};
+
+/**
+ * Describes the message appointments.v1.ListOpenInvitationsRequest.
+ * Use `create(ListOpenInvitationsRequestSchema)` to create a new message.
+ */
+export declare const ListOpenInvitationsRequestSchema: GenMessage<ListOpenInvitationsRequest>;
+
+/**
+ * What is not answered.
+ *
+ * @generated from message appointments.v1.ListOpenInvitationsResponse
+ */
+export declare type ListOpenInvitationsResponse = Message<"appointments.v1.ListOpenInvitationsResponse"> & {
+  /**
+   * The nearest hundred.
+   *
+   * @generated from field: repeated appointments.v1.OpenInvitation invitations = 1;
+   */
+  invitations: OpenInvitation[];
+
+  /**
+   * How many there are altogether.
+   *
+   * @generated from field: int32 total_size = 2;
+   */
+  totalSize: number;
+};
+
+/**
+ * Describes the message appointments.v1.ListOpenInvitationsResponse.
+ * Use `create(ListOpenInvitationsResponseSchema)` to create a new message.
+ */
+export declare const ListOpenInvitationsResponseSchema: GenMessage<ListOpenInvitationsResponse>;
+
+/**
+ * An appointment or a series that the caller has not answered.
+ *
+ * @generated from message appointments.v1.OpenInvitation
+ */
+export declare type OpenInvitation = Message<"appointments.v1.OpenInvitation"> & {
+  /**
+   * The appointment, or the first occurrence that is not answered.
+   *
+   * @generated from field: appointments.v1.Appointment appointment = 1;
+   */
+  appointment?: Appointment | undefined;
+
+  /**
+   * It stands for the series: answer with `whole_series`.
+   *
+   * @generated from field: bool whole_series = 2;
+   */
+  wholeSeries: boolean;
+
+  /**
+   * How many occurrences of the series are not answered, as far ahead as they are appointments; 1 for a single appointment.
+   *
+   * @generated from field: int32 occurrence_count = 3;
+   */
+  occurrenceCount: number;
+};
+
+/**
+ * Describes the message appointments.v1.OpenInvitation.
+ * Use `create(OpenInvitationSchema)` to create a new message.
+ */
+export declare const OpenInvitationSchema: GenMessage<OpenInvitation>;
+
+/**
  * Whoever is invited by the confirmed address of their account finds the appointment in their calendar, by
  * AppointmentService (role ATTENDEE) and ChangeService. Those without an account are written to, and answer by a link.
  * What is said of every RPC in AppointmentService holds here, too.
@@ -116,6 +191,17 @@ export declare const InvitationService: GenService<{
     methodKind: "unary";
     input: typeof RespondToInvitationRequestSchema;
     output: typeof RespondToInvitationResponseSchema;
+  },
+  /**
+   * Lists what the caller is invited to, is not over, and was not answered by them: the nearest hundred, by start. A series
+   * that was not answered is one entry; of one that was, occurrences that ask anew are entries of their own.
+   *
+   * @generated from rpc appointments.v1.InvitationService.ListOpenInvitations
+   */
+  listOpenInvitations: {
+    methodKind: "unary";
+    input: typeof ListOpenInvitationsRequestSchema;
+    output: typeof ListOpenInvitationsResponseSchema;
   },
 }>;
 

@@ -11,7 +11,7 @@ import { file_appointments_v1_appointments } from "./appointments_pb";
  * Describes the file appointments/v1/invitations.proto.
  */
 export const file_appointments_v1_invitations = /*@__PURE__*/
-  fileDesc("CiFhcHBvaW50bWVudHMvdjEvaW52aXRhdGlvbnMucHJvdG8SD2FwcG9pbnRtZW50cy52MSKgAQoaUmVzcG9uZFRvSW52aXRhdGlvblJlcXVlc3QSFgoOYXBwb2ludG1lbnRfaWQYASABKAkSMwoIcmVzcG9uc2UYAiABKA4yIS5hcHBvaW50bWVudHMudjEuQXR0ZW5kZWVSZXNwb25zZRIPCgdjb21tZW50GAMgASgJEg4KBmZvbGxvdxgEIAEoCBIUCgx3aG9sZV9zZXJpZXMYBSABKAgiUAobUmVzcG9uZFRvSW52aXRhdGlvblJlc3BvbnNlEjEKC2FwcG9pbnRtZW50GAEgASgLMhwuYXBwb2ludG1lbnRzLnYxLkFwcG9pbnRtZW50MoUBChFJbnZpdGF0aW9uU2VydmljZRJwChNSZXNwb25kVG9JbnZpdGF0aW9uEisuYXBwb2ludG1lbnRzLnYxLlJlc3BvbmRUb0ludml0YXRpb25SZXF1ZXN0GiwuYXBwb2ludG1lbnRzLnYxLlJlc3BvbmRUb0ludml0YXRpb25SZXNwb25zZWIGcHJvdG8z", [file_appointments_v1_appointments]);
+  fileDesc("CiFhcHBvaW50bWVudHMvdjEvaW52aXRhdGlvbnMucHJvdG8SD2FwcG9pbnRtZW50cy52MSKgAQoaUmVzcG9uZFRvSW52aXRhdGlvblJlcXVlc3QSFgoOYXBwb2ludG1lbnRfaWQYASABKAkSMwoIcmVzcG9uc2UYAiABKA4yIS5hcHBvaW50bWVudHMudjEuQXR0ZW5kZWVSZXNwb25zZRIPCgdjb21tZW50GAMgASgJEg4KBmZvbGxvdxgEIAEoCBIUCgx3aG9sZV9zZXJpZXMYBSABKAgiUAobUmVzcG9uZFRvSW52aXRhdGlvblJlc3BvbnNlEjEKC2FwcG9pbnRtZW50GAEgASgLMhwuYXBwb2ludG1lbnRzLnYxLkFwcG9pbnRtZW50IhwKGkxpc3RPcGVuSW52aXRhdGlvbnNSZXF1ZXN0ImcKG0xpc3RPcGVuSW52aXRhdGlvbnNSZXNwb25zZRI0CgtpbnZpdGF0aW9ucxgBIAMoCzIfLmFwcG9pbnRtZW50cy52MS5PcGVuSW52aXRhdGlvbhISCgp0b3RhbF9zaXplGAIgASgFInMKDk9wZW5JbnZpdGF0aW9uEjEKC2FwcG9pbnRtZW50GAEgASgLMhwuYXBwb2ludG1lbnRzLnYxLkFwcG9pbnRtZW50EhQKDHdob2xlX3NlcmllcxgCIAEoCBIYChBvY2N1cnJlbmNlX2NvdW50GAMgASgFMvcBChFJbnZpdGF0aW9uU2VydmljZRJwChNSZXNwb25kVG9JbnZpdGF0aW9uEisuYXBwb2ludG1lbnRzLnYxLlJlc3BvbmRUb0ludml0YXRpb25SZXF1ZXN0GiwuYXBwb2ludG1lbnRzLnYxLlJlc3BvbmRUb0ludml0YXRpb25SZXNwb25zZRJwChNMaXN0T3Blbkludml0YXRpb25zEisuYXBwb2ludG1lbnRzLnYxLkxpc3RPcGVuSW52aXRhdGlvbnNSZXF1ZXN0GiwuYXBwb2ludG1lbnRzLnYxLkxpc3RPcGVuSW52aXRhdGlvbnNSZXNwb25zZWIGcHJvdG8z", [file_appointments_v1_appointments]);
 
 /**
  * Describes the message appointments.v1.RespondToInvitationRequest.
@@ -26,6 +26,27 @@ export const RespondToInvitationRequestSchema = /*@__PURE__*/
  */
 export const RespondToInvitationResponseSchema = /*@__PURE__*/
   messageDesc(file_appointments_v1_invitations, 1);
+
+/**
+ * Describes the message appointments.v1.ListOpenInvitationsRequest.
+ * Use `create(ListOpenInvitationsRequestSchema)` to create a new message.
+ */
+export const ListOpenInvitationsRequestSchema = /*@__PURE__*/
+  messageDesc(file_appointments_v1_invitations, 2);
+
+/**
+ * Describes the message appointments.v1.ListOpenInvitationsResponse.
+ * Use `create(ListOpenInvitationsResponseSchema)` to create a new message.
+ */
+export const ListOpenInvitationsResponseSchema = /*@__PURE__*/
+  messageDesc(file_appointments_v1_invitations, 3);
+
+/**
+ * Describes the message appointments.v1.OpenInvitation.
+ * Use `create(OpenInvitationSchema)` to create a new message.
+ */
+export const OpenInvitationSchema = /*@__PURE__*/
+  messageDesc(file_appointments_v1_invitations, 4);
 
 /**
  * Whoever is invited by the confirmed address of their account finds the appointment in their calendar, by
