@@ -19,8 +19,8 @@ export interface Answer {
   readonly wholeSeries: boolean;
 }
 
-// Whoever is invited to nothing never loads the client after the first look.
-const client = async () => (await import("../net/invitations.ts")).invitationService;
+// The first sight of the calendar does not wait for it.
+const client = () => import("../net/invitations.ts");
 
 class Invitations {
   nearest = $state.raw<readonly Open[]>([]);
@@ -30,7 +30,8 @@ class Invitations {
   /** Ask again; of several at once the last counts. */
   async refresh(): Promise<void> {
     const asked = ++this.#asked;
-    const found = await (await client()).listOpenInvitations({});
+    const { invitationService } = await client();
+    const found = await invitationService.listOpenInvitations({});
     if (asked !== this.#asked) return;
     this.total = found.totalSize;
     this.nearest = found.invitations.flatMap(({ appointment, wholeSeries, occurrenceCount }) =>
@@ -40,7 +41,8 @@ class Invitations {
 
   /** Answer one, or its whole series; then the calendar and the list are as the server has them. */
   async answer(booked: Booked, answer: Answer): Promise<void> {
-    store.told(await (await client()).respondToInvitation({ appointmentId: booked.id, ...answer }));
+    const { invitationService } = await client();
+    store.told(await invitationService.respondToInvitation({ appointmentId: booked.id, ...answer }));
     this.nearest = this.nearest.filter((open) => open.booked.id !== booked.id);
     // It is answered, whether or not these can be had now.
     await Promise.allSettled([this.refresh(), answer.wholeSeries ? store.refresh() : undefined]);
