@@ -25,6 +25,7 @@ Code = grpc.StatusCode
 TAKES_NOTHING = {"GetCurrentUser", "ListAppointments", "ListKeys", "ListResources", "ListSeries", "ListSessions"} | {
     "ListChanges",
     "ListFeeds",
+    "ListOpenInvitations",
     "ListWebhooks",
     "RequestEmailVerification",
     "UpdateCurrentUser",
