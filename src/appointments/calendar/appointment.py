@@ -216,11 +216,11 @@ def from_row_and_invitation(row: Row) -> Appointment:
     cells = list(row)
     cells[8] = tuple(Attendee(**guest) for guest in row[8]) if row[8] else ()
     appointment = Appointment._make(cells)
-    return _as_invited(appointment) if appointment.invitation else appointment
+    return as_invited(appointment) if appointment.invitation else appointment
 
 
-def _as_invited(appointment: Appointment) -> Appointment:
-    """An appointment as somebody sees it who is invited.
+def as_invited(appointment: Appointment) -> Appointment:
+    """An appointment with an ``invitation`` as somebody sees it who is invited.
 
     They see what it is and who answers what. What it takes of its organizer besides is not theirs to see, nor what
     others have said with their answers, nor whom mail does not reach.

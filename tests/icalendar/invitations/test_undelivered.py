@@ -80,7 +80,7 @@ async def test_a_refusal_is_seen_until_a_message_is_taken(club: Club) -> None:
         await mailer.send()
         assert {BOB: True, EVE: False} == await mailer.seen(appointment.id)
         current = await booking.get(club.db, club.house.owner, appointment.id)
-        assert {BOB: False, EVE: False} == failures(as_invited(current, EVE))
+        assert {BOB: False, EVE: False} == failures(as_invited(current._replace(invitation=[EVE, "", ""])))
         await club.house.change(current, description="Bring the clock")
         assert {BOB: True, EVE: False} == await mailer.seen(appointment.id)
         # Who has just bounced is written to again, because the description is news.
