@@ -16,6 +16,7 @@ from appointments.calendar.log import BY_OWNER
 from appointments.calendar.placement import span_values
 from appointments.calendar.validation import LONGEST_DAYS
 from appointments.db.statement import Statement, Values
+from appointments.icalendar.invitations import following
 from bench.data import BUSY, FIRST, Person, add_busy_people, add_rooms, settle
 from tests.conftest import database_dsn
 from tests.people import spec
@@ -247,6 +248,28 @@ def test_free_time_is_found_subject_by_subject(full: tuple[str, Person], mode: s
         asked = [node["Index Cond"] for node in nodes if node.get("Index Name") == "bookings_no_overlap"]
         assert asked, case
         assert all("subject_id =" in condition and during in condition for condition in asked), case
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+def test_who_follows_the_log_reads_only_what_is_new(full: tuple[str, Person], mode: str) -> None:
+    """Not the log from its beginning, nor the appointments that nothing has happened to."""
+    dsn, _ = full
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(
+            """
+            INSERT INTO changes (position, calendar_id, kind, item_id, version, changed_at)
+            SELECT row_number() OVER (), owner_id, 'appointment.created', id, 1, now()
+            FROM (SELECT * FROM appointments LIMIT 100000) AS appointments
+            ON CONFLICT ON CONSTRAINT changes_pkey DO NOTHING
+            """
+        )
+        connection.execute("ANALYZE changes")
+    nodes = list(explained(dsn, following.FOLLOW, {"gather": 30}, mode))
+    read = {node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan"}
+    assert not {"changes", "appointments", "series"} & read
+    (log,) = [node for node in nodes if node.get("Index Name") == "changes_pkey"]
+    assert '"position" >' in log["Index Cond"]
 
 
 def test_a_create_with_rooms_is_planned_once(full: tuple[str, Person]) -> None:

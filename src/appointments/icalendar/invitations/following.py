@@ -17,8 +17,11 @@ _log = structlog.get_logger("appointments.icalendar.invitations")
 
 # The process that locks the cursor's row reads on, the others find nothing to do. An appointment without attendees, now
 # or earlier, costs one lookup. A series is one invitation: what happens to an occurrence defers the job of the series.
+#
+# Where to begin is a subquery of its own, and the limit no parameter. Joined, the log was read from its beginning, and
+# with a limit that the planner does not know all appointments were: a second each time at a million rows.
 FOLLOW = Statement(
-    """
+    f"""
     WITH here AS MATERIALIZED (
         SELECT least(position, last_position) AS position, last_position
         FROM invitation_cursor CROSS JOIN change_head
@@ -26,8 +29,8 @@ FOLLOW = Statement(
         FOR NO KEY UPDATE OF invitation_cursor SKIP LOCKED
     ), entries AS MATERIALIZED (
         SELECT changes.position, changes.kind, changes.item_id, changes.calendar_id, changes.changed_at
-        FROM here JOIN changes ON changes.position > here.position
-        ORDER BY changes.position LIMIT %(most)s::integer
+        FROM changes WHERE changes.position > (SELECT here.position FROM here)
+        ORDER BY changes.position LIMIT {BATCH}
     ), concerned AS (
         SELECT appointments.id, min(entries.changed_at) AS changed_at
         FROM entries
@@ -50,7 +53,7 @@ FOLLOW = Statement(
         GROUP BY series.id
     ), deferred AS (
         INSERT INTO jobs (kind, key, payload, due_at, deferred_at)
-        SELECT kind, id::text, '{}', changed_at + %(gather)s::integer * interval '1 second', now()
+        SELECT kind, id::text, '{{}}', changed_at + %(gather)s::integer * interval '1 second', now()
         FROM (
             SELECT 'invitations' AS kind, id, changed_at FROM concerned
             UNION ALL SELECT 'invitations.series', id, changed_at FROM recurring
@@ -108,5 +111,5 @@ class Follower:
         if not self._mail_is_on:
             await self._db.fetch(PASS_OVER, {})
             return 0
-        rows = await self._db.fetch(FOLLOW, {"most": BATCH, "gather": self._gather_seconds})
+        rows = await self._db.fetch(FOLLOW, {"gather": self._gather_seconds})
         return int(rows[0][0])
