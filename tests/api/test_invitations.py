@@ -56,7 +56,7 @@ class Guest:
 
 
 @pytest.fixture
-async def people(server: Server) -> AsyncIterator[list[Guest]]:
+async def people(server: Server, postgres_dsn: str) -> AsyncIterator[list[Guest]]:
     """An organizer and a guest, both with confirmed addresses, and somebody else."""
     async with AsyncExitStack() as stack:
         found = []
