@@ -5,11 +5,13 @@
 It builds the wheel of an older commit, serves it on a scratch PostgreSQL, applies this version's migrations while that
 runs, and then lets the older commit's own black-box tests loose on it. It exits with what they exit with. Without
 COMMIT it takes the newest release, or, while there is none, the last commit that lacks a migration of this one. It
-needs git and its history, and no network: the older version runs on what this one has installed.
+needs git and its history, and exits with 3 where they know of no older version. It needs no network: the older version
+runs on what this one has installed.
 """
 
 import argparse
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -28,10 +30,13 @@ NO_PAGE = "tests/integration/test_black_box.py::test_the_page_is_served"
 """The page is not built here: that takes Node's packages of the older commit."""
 
 START_SECONDS = 60.0
+NOTHING_OLDER = 3
 
 
 def git(*arguments: str) -> str:
-    """What git says, without the line's end; "" if it knows nothing."""
+    """What git says, without the line's end; "" if it knows nothing, or is not there."""
+    if not shutil.which("git"):
+        return ""
     done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else ""
 
@@ -96,7 +101,8 @@ def main() -> int:
     parser.add_argument("--tests", nargs="+", default=TESTS, help="of the older commit")
     given = parser.parse_args()
     if not given.commit:
-        parser.error("there is no older version in this checkout's history")
+        print("there is no older version in the history of this checkout", file=sys.stderr)
+        return NOTHING_OLDER
     with tempfile.TemporaryDirectory() as place, embedded.scratch() as database:
         folder = Path(place)
         unpack(given.commit, folder)
