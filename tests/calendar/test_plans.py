@@ -23,8 +23,8 @@ from tests.people import spec
 
 MILLION = 1_000_000
 
-INVITED = {"invitees_by_user", "appointments_pkey"}
-"""The indexes by which a list finds what others invite a person to."""
+INVITED = {"invitees_by_user", "appointments_pkey", "users_pkey"}
+"""The indexes by which a list finds what others invite a person to, and who they are."""
 
 Node = dict[str, Any]
 
@@ -62,6 +62,17 @@ def full(postgres_dsn: str, template: str) -> Iterator[tuple[str, Person]]:
                     false, '2030-01-07 09:00', 900000000, 'UTC', 'FREQ=WEEKLY;COUNT=10', '{}', '{}', false, now(),
                     now(), 1
                 FROM users CROSS JOIN generate_series(1, 30)
+                """
+            )
+            # And ten thousand people who book nothing, so that nobody is found by reading all of them.
+            there.execute(
+                """
+                WITH strangers AS (
+                    INSERT INTO subjects (id, kind) SELECT gen_random_uuid(), 'user' FROM generate_series(1, 10000)
+                    RETURNING id
+                )
+                INSERT INTO users (id, email, display_name, time_zone, password_hash, created_at, updated_at)
+                SELECT id, id || '@example.com', 'Stranger', 'UTC', '', now(), now() FROM strangers
                 """
             )
         settle(dsn)
