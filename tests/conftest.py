@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import os
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID
@@ -14,6 +15,10 @@ import uvloop
 from appointments.db import Database, embedded
 from appointments.db.migrate import migrate
 from tests.people import add_user
+
+# A shell that starts the tests in its background has them ignore Ctrl-C, and what they start would ignore it, too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TEMPLATE = f"appointments_template_{os.getpid()}"
 _numbers = itertools.count(1)
