@@ -271,6 +271,7 @@ def main() -> int:
                 follower = asyncio.run(book(address, given.bookings, place))
             with psycopg.connect(postgres.dsn) as connection:
                 before = drill.look(connection)
+            time.sleep(2)  # pgBackRest counts in whole seconds, and restores only what is later than the backup's end
             moment = now(postgres.dsn)
             with psycopg.connect(postgres.dsn) as connection:
                 connection.execute("TRUNCATE appointments CASCADE")
