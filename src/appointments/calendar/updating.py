@@ -311,10 +311,7 @@ async def _rebook(
         connection, owner_id, spec, placed, acted=acted, override=override, besides=current.id
     )
     await booking_rules.record(connection, current.id, overridden)
-    if current.series_text and (current.start_at, current.end_at) != (micros(spec.start_at), micros(spec.end_at)):
-        # From now on no frontier books it where it was: there may be no place for it.
-        await connection.fetch(MARK_MOVED, {"id": current.id})
-    elif current.series_text:
+    if current.series_text:
         await frontiers.reach(connection, current)
     await connection.fetch(FREE, {"id": current.id, "resource_ids": freed, "owner_too": retimed, "owner_id": owner_id})
     await frontiers.make_way(connection, owner_id, spec)
@@ -325,7 +322,6 @@ async def _rebook(
         raise await conflicts.found(connection, owner_id, spec, besides=current.id)
 
 
-MARK_MOVED = Statement("UPDATE appointments SET overrides = overrides || '{start_at}' WHERE id = %(id)s::uuid")
 FREE = Statement(
     """
     DELETE FROM bookings WHERE appointment_id = %(id)s::uuid
