@@ -93,6 +93,26 @@ LIVE_COLUMNS: LiteralString = _columns("updated_at", "deleted_at", "version")
 # Neither deleted nor a hold that has expired.
 LIVE: LiteralString = "deleted_at IS NULL AND (expires_at IS NULL OR expires_at > now())"
 
+FOLDED: LiteralString = "lower(btrim(guest ->> 'email'))"
+"""The address of a ``guest`` among the attendees, as it is compared."""
+
+
+def attendees_with(changed: LiteralString, which: LiteralString) -> LiteralString:
+    """SQL: the attendees in their order, with ``changed`` in place of each ``guest`` for whom ``which`` is so."""
+    return f"""(
+        SELECT jsonb_agg(CASE WHEN {which} THEN {changed} ELSE guest END ORDER BY number)
+        FROM jsonb_array_elements(attendees) WITH ORDINALITY AS guests (guest, number)
+    )"""
+
+
+def has_answered(response: LiteralString, attendees: LiteralString = "attendees") -> LiteralString:
+    """SQL: whether the attendee of this ``address`` has given a response."""
+    return f"""EXISTS (
+        SELECT FROM jsonb_array_elements({attendees}) AS guest
+        WHERE {FOLDED} = address AND guest ->> 'response' = '{response}'
+    )"""
+
+
 # Whoever had answered is asked anew: what they had accepted was given back.
 UNANSWERED: LiteralString = """
     CASE WHEN attendees = '[]' THEN attendees ELSE (
@@ -281,19 +301,22 @@ def seconds(buffer: timedelta) -> int:
     return buffer.days * 86_400 + buffer.seconds
 
 
+def has_moved(before: Spec, after: Spec) -> bool:
+    """Whether another time is taken, or none any more: what was answered is not about that."""
+    return (before.start_at, before.end_at, before.transparent) != (after.start_at, after.end_at, after.transparent)
+
+
 def with_answers(changed: Spec, current: Spec) -> Spec:
     """A changed spec with what its attendees have answered so far; of another time nobody has answered yet."""
     if not changed.attendees:
         return changed
-    has_moved = (changed.start_at, changed.end_at, changed.transparent) != (
-        current.start_at, current.end_at, current.transparent,
-    )  # fmt: skip
+    is_asked_anew = has_moved(current, changed)
     before = {fold_email(each.email): each for each in current.attendees}
     attendees = []
     for each in changed.attendees:
         nothing = Attendee(each.email)
         known = before.get(fold_email(each.email), nothing)
-        answer = nothing if has_moved else known
+        answer = nothing if is_asked_anew else known
         attendees.append(replace(each, response=answer.response, comment=answer.comment, undelivered=known.undelivered))
     return replace(changed, attendees=tuple(attendees))
 

@@ -22,7 +22,7 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from appointments.calendar.appointment import Appointment, Spec
+from appointments.calendar.appointment import FOLDED, Appointment, Spec
 from appointments.calendar.log import Cause, of_all
 from appointments.calendar.placement import SPAN, span_values
 from appointments.calendar.series import COLUMNS, FARTHEST, MOST, Series, SeriesSpec, Slot, from_row
@@ -230,7 +230,7 @@ MAKE_ROWS = Statement(
         INSERT INTO jobs (kind, payload, due_at, deferred_at)
         SELECT DISTINCT '{SETTLE_JOB}', jsonb_build_object('user_id', users.id), now(), now()
         FROM made CROSS JOIN LATERAL jsonb_array_elements(attendees) AS guest
-        JOIN users ON email = lower(btrim(guest ->> 'email')) AND email_verified_at IS NOT NULL
+        JOIN users ON email = {FOLDED} AND email_verified_at IS NOT NULL
         WHERE attendees <> '[]' AND guest ->> 'response' = 'ACCEPTED' AND NOT transparent
     ), {of_all("appointment.created", "made")}
     SELECT count(*) FROM made

@@ -10,19 +10,24 @@ appointment that is accepted only the time itself is taken, not its organizer's 
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import LiteralString, NamedTuple
 from uuid import UUID
 
 from appointments.calendar import conflicts, frontiers, placement
 from appointments.calendar.appointment import (
     COLUMNS,
+    FOLDED,
     INVITATION,
     LIVE,
     NO_TIME,
+    NOT_ANSWERED,
     Appointment,
     Attendee,
     Spec,
+    attendees_with,
     from_row_and_invitation,
+    has_answered,
+    has_moved,
 )
 from appointments.calendar.log import BY_OWNER, Cause, of_all
 from appointments.db import Connection, Database, Reads, Statement
@@ -103,15 +108,10 @@ OPEN = Statement(
     WITH asked AS MATERIALIZED (
         SELECT appointments.id, starts_at, address, series_id FROM invitees
         JOIN appointments ON appointments.id = appointment_id
-        WHERE user_id = %(user_id)s::uuid AND ends_at > now() AND EXISTS (
-            SELECT FROM jsonb_array_elements(attendees) AS guest
-            WHERE lower(btrim(guest ->> 'email')) = address AND guest ->> 'response' = 'NEEDS-ACTION'
-        )
+        WHERE user_id = %(user_id)s::uuid AND ends_at > now() AND {has_answered(NOT_ANSWERED)}
     ), keyed AS (
         SELECT asked.*, EXISTS (
-            SELECT FROM series CROSS JOIN LATERAL jsonb_array_elements(series.attendees) AS guest
-            WHERE series.id = series_id
-              AND lower(btrim(guest ->> 'email')) = address AND guest ->> 'response' = 'NEEDS-ACTION'
+            SELECT FROM series WHERE series.id = series_id AND {has_answered(NOT_ANSWERED, "series.attendees")}
         ) AS whole_series FROM asked
     ), entries AS (
         SELECT DISTINCT ON (entry) * FROM (
@@ -212,25 +212,33 @@ FOLLOW = Statement(
     """
 )
 
+SPELT: LiteralString = "guest ->> 'email' = ANY (%(spellings)s::text[])"
+"""Which attendee answers: the one whose address is written in one of these ways."""
+
+
+def answered(which: LiteralString) -> LiteralString:
+    """SQL: the attendees, with an answer beside whom it is of."""
+    answer: LiteralString = "jsonb_build_object('response', %(response)s::text, 'comment', %(comment)s::text)"
+    return attendees_with(f"guest || {answer}", which)
+
+
+def is_new(which: LiteralString) -> LiteralString:
+    """SQL: whether that differs from what is there."""
+    return f"""EXISTS (
+        SELECT FROM jsonb_array_elements(attendees) AS guest
+        WHERE {which} AND (
+            guest ->> 'response' <> %(response)s::text OR coalesce(guest ->> 'comment', '') <> %(comment)s::text
+        )
+    )"""
+
+
 # An answer is a change of the appointment like any other: its version grows, and whoever follows the log sees it.
 RESPOND = Statement(
     f"""
     WITH amended AS (
         UPDATE appointments
-        SET attendees = (
-                SELECT jsonb_agg(
-                    CASE WHEN guest ->> 'email' = ANY (%(spellings)s::text[])
-                         THEN guest || jsonb_build_object('response', %(response)s::text, 'comment', %(comment)s::text)
-                         ELSE guest END ORDER BY number
-                ) FROM jsonb_array_elements(attendees) WITH ORDINALITY AS guests (guest, number)
-            ),
-            actor_id = %(actor_id)s::uuid, updated_at = now(), version = version + 1
-        WHERE id = %(id)s::uuid AND {LIVE} AND EXISTS (
-            SELECT FROM jsonb_array_elements(attendees) AS guest
-            WHERE guest ->> 'email' = ANY (%(spellings)s::text[]) AND (
-                guest ->> 'response' <> %(response)s::text OR coalesce(guest ->> 'comment', '') <> %(comment)s::text
-            )
-        )
+        SET attendees = {answered(SPELT)}, actor_id = %(actor_id)s::uuid, updated_at = now(), version = version + 1
+        WHERE id = %(id)s::uuid AND {LIVE} AND {is_new(SPELT)}
         RETURNING appointments.*
     ), {of_all("appointment.responded", "amended", fields="ARRAY['attendees']")}
     SELECT id FROM amended
@@ -263,7 +271,7 @@ def concerns_guests(current: Appointment, spec: Spec) -> bool:
     """Whether a change may have to give time back that somebody who has accepted has taken."""
     if not current.attendees:
         return False
-    return _has_moved(current, spec) or bool(_addresses(current.attendees) - _addresses(spec.attendees))
+    return has_moved(current.spec, spec) or bool(_addresses(current.attendees) - _addresses(spec.attendees))
 
 
 async def rebook(connection: Connection, current: Appointment, spec: Spec, known: Sequence[Guest]) -> Spec:
@@ -276,7 +284,7 @@ async def rebook(connection: Connection, current: Appointment, spec: Spec, known
         The spec with the answers that still hold.
     """
     stay = _addresses(spec.attendees)
-    if not _has_moved(current, spec):
+    if not has_moved(current.spec, spec):
         left = [guest.user_id for guest in known if guest.address not in stay]
         await connection.fetch(FREE, {"id": current.id, "user_ids": left})
         return spec
@@ -301,11 +309,6 @@ async def _is_taken_along(connection: Connection, user_id: UUID, appointment_id:
     except Conflict:
         return False  # farther ahead than frontiers go
     return await placement.place(connection, user_id, appointment_id, spec, [], owner=True)
-
-
-def _has_moved(current: Appointment, spec: Spec) -> bool:
-    was = current.spec
-    return (was.start_at, was.end_at, was.transparent) != (spec.start_at, spec.end_at, spec.transparent)
 
 
 def _addresses(attendees: Sequence[Attendee]) -> set[str]:
@@ -337,11 +340,11 @@ async def settle(db: Database, user_id: UUID) -> None:
 
 
 UNSETTLED = Statement(
-    """
+    f"""
     SELECT appointment_id FROM invitees JOIN appointments ON appointments.id = appointment_id
     CROSS JOIN LATERAL jsonb_array_elements(attendees) AS guest
     WHERE user_id = %(user_id)s::uuid AND ends_at > now() AND NOT transparent
-      AND lower(btrim(guest ->> 'email')) = address AND guest ->> 'response' = 'ACCEPTED'
+      AND {FOLDED} = address AND guest ->> 'response' = 'ACCEPTED'
       AND NOT EXISTS (
           SELECT FROM bookings WHERE bookings.appointment_id = appointments.id AND subject_id = user_id
       )

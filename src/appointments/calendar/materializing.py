@@ -7,9 +7,10 @@ and then the series itself. So a series is booked whole or not at all, whatever 
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import LiteralString
+from typing import LiteralString, TypeVar
 from uuid import UUID
 
 from appointments.calendar import booking_rules, frontiers, placement
@@ -33,6 +34,8 @@ from appointments.shared.errors import Collision, Invalid, Miss, Misses, NotFoun
 MOST_NAMED = 100
 MOST_COLLISIONS = 10
 _ATTEMPTS = 20
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +81,20 @@ class AgainError(Exception):
 TERMS = Terms()
 
 
+async def again(db: Database, work: Callable[[Connection], Awaitable[_T]]) -> _T:
+    """Run a transaction, and run it again after an :class:`AgainError`.
+
+    Raises:
+        Unmet: it kept on being overtaken (BUSY).
+    """
+    for _ in range(_ATTEMPTS):
+        with suppress(AgainError):
+            return await db.transact(work)
+    raise Unmet("Too much is being booked at once.", reason="BUSY")
+
+
 async def run(db: Database, work: Callable[[Connection], Awaitable[Booked]], terms: Terms) -> Booked:
-    """Run a transaction, and run it again after an :class:`AgainError`. A dry run is rolled back.
+    """The same. A dry run is rolled back.
 
     Raises:
         Unmet: it kept on being overtaken (BUSY).
@@ -91,14 +106,10 @@ async def run(db: Database, work: Callable[[Connection], Awaitable[Booked]], ter
             raise _Seen(booked)
         return booked
 
-    for _ in range(_ATTEMPTS):
-        try:
-            return await db.transact(once)
-        except _Seen as seen:
-            return seen.booked
-        except AgainError:
-            continue
-    raise Unmet("Too much is being booked at once.", reason="BUSY")
+    try:
+        return await again(db, once)
+    except _Seen as seen:
+        return seen.booked
 
 
 INSERT = Statement(

@@ -19,6 +19,7 @@ from typing import LiteralString
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from appointments.calendar.appointment import has_answered
 from appointments.calendar.reminders import FARTHEST
 from appointments.db import Connection, Database, Micros, Row, Statement, instant
 from appointments.jobs import Job, Kind
@@ -237,10 +238,7 @@ DUE_BY_DEFAULT = Statement(
         WHERE invitees.user_id = users.id
           AND starts_at > %(since)s::timestamptz + minutes * interval '1 minute'
           AND starts_at <= %(until)s::timestamptz + minutes * interval '1 minute'
-          AND deleted_at IS NULL AND expires_at IS NULL AND EXISTS (
-              SELECT FROM jsonb_array_elements(attendees) AS guest
-              WHERE lower(btrim(guest ->> 'email')) = address AND guest ->> 'response' = 'ACCEPTED'
-          )
+          AND deleted_at IS NULL AND expires_at IS NULL AND {has_answered("ACCEPTED")}
         OFFSET 0
     ) AS theirs
     WHERE users.id = ANY (%(people)s::uuid[]) AND {_MOMENT}
@@ -249,7 +247,7 @@ DUE_BY_DEFAULT = Statement(
 )
 
 STANDING = Statement(
-    """
+    f"""
     SELECT title, end_at, appointments.time_zone, all_day, location, description, users.time_zone,
            CASE WHEN owner_id <> users.id THEN (
                SELECT coalesce(nullif(display_name, ''), email) FROM users AS owner WHERE owner.id = owner_id
@@ -261,9 +259,8 @@ STANDING = Statement(
       AND CASE
           WHEN owner_id = users.id THEN %(minutes)s::integer = ANY (coalesce(reminders, default_reminders))
           ELSE %(minutes)s::integer = ANY (default_reminders) AND EXISTS (
-              SELECT FROM invitees CROSS JOIN LATERAL jsonb_array_elements(attendees) AS guest
-              WHERE appointment_id = appointments.id AND invitees.user_id = users.id
-                AND lower(btrim(guest ->> 'email')) = address AND guest ->> 'response' = 'ACCEPTED'
+              SELECT FROM invitees
+              WHERE appointment_id = appointments.id AND invitees.user_id = users.id AND {has_answered("ACCEPTED")}
           )
       END
     """

@@ -9,24 +9,22 @@ Whoever changes a series locks these guests with its other subjects, and has the
 transaction (:func:`follow`).
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import LiteralString, TypeVar
+from typing import LiteralString
 from uuid import UUID
 
 from appointments.calendar import frontiers, invited, placement
-from appointments.calendar.appointment import Appointment
+from appointments.calendar.appointment import FOLDED, Appointment, attendees_with, has_answered
 from appointments.calendar.frontiers import CLEAR_HOLDS, Place
 from appointments.calendar.invited import Answer
 from appointments.calendar.log import BY_OWNER, Cause, of_all
-from appointments.calendar.materializing import AgainError, named
+from appointments.calendar.materializing import AgainError, again, named
 from appointments.calendar.series import COLUMNS, from_row
 from appointments.db import Connection, Database, Row, Statement, instant
 from appointments.jobs import Job, Kind
 from appointments.shared.errors import Invalid, NotFound, SeriesConflict, Unmet
 from appointments.shared.validation import fold_email
-
-_ATTEMPTS = 20
 
 
 async def respond(
@@ -54,23 +52,6 @@ async def respond(
         return await invited.get(connection, user_id, appointment_id) or seen
 
     return await again(db, work)
-
-
-_T = TypeVar("_T")
-
-
-async def again(db: Database, work: Callable[[Connection], Awaitable[_T]]) -> _T:
-    """Run a transaction that calls :func:`respond_in`, and run it again where the series was changed meanwhile.
-
-    Raises:
-        Unmet: it kept on being overtaken (BUSY).
-    """
-    for _ in range(_ATTEMPTS):
-        try:
-            return await db.transact(work)
-        except AgainError:
-            continue
-    raise Unmet("Too much is being booked at once.", reason="BUSY")
 
 
 async def respond_in(
@@ -162,12 +143,12 @@ def kinds(db: Database) -> list[Kind]:
 SERIES = Statement(f"SELECT {COLUMNS} FROM series WHERE id = %(id)s::uuid")
 LOCK = Statement(f"SELECT {COLUMNS} FROM series WHERE id = %(id)s::uuid FOR NO KEY UPDATE")
 GUESTS = Statement(
-    """
+    f"""
     SELECT user_id FROM appointments JOIN invitees ON appointment_id = appointments.id
     WHERE series_id = ANY (%(ids)s::uuid[]) AND attendees <> '[]' AND user_id IS NOT NULL
     UNION
     SELECT users.id FROM series CROSS JOIN LATERAL jsonb_array_elements(attendees) AS guest
-    JOIN users ON email = lower(btrim(guest ->> 'email')) AND email_verified_at IS NOT NULL
+    JOIN users ON email = {FOLDED} AND email_verified_at IS NOT NULL
     WHERE series.id = ANY (%(ids)s::uuid[]) AND guest ->> 'response' = 'ACCEPTED' AND users.id <> owner_id
     ORDER BY 1
     """
@@ -175,23 +156,12 @@ GUESTS = Statement(
 
 # The answer in the list of attendees: in the spelling of the series there, folded in its occurrences.
 RESPOND = Statement(
-    """
+    f"""
     WITH series AS (
         UPDATE series
-        SET attendees = (
-                SELECT jsonb_agg(
-                    CASE WHEN guest ->> 'email' = ANY (%(spellings)s::text[])
-                         THEN guest || jsonb_build_object('response', %(response)s::text, 'comment', %(comment)s::text)
-                         ELSE guest END ORDER BY number
-                ) FROM jsonb_array_elements(attendees) WITH ORDINALITY AS guests (guest, number)
-            ),
-            updated_at = now(), version = version + 1, actor_id = %(actor_id)s::uuid
-        WHERE id = %(id)s::uuid AND EXISTS (
-            SELECT FROM jsonb_array_elements(attendees) AS guest
-            WHERE guest ->> 'email' = ANY (%(spellings)s::text[]) AND (
-                guest ->> 'response' <> %(response)s::text OR coalesce(guest ->> 'comment', '') <> %(comment)s::text
-            )
-        )
+        SET attendees = {invited.answered(invited.SPELT)}, updated_at = now(), version = version + 1,
+            actor_id = %(actor_id)s::uuid
+        WHERE id = %(id)s::uuid AND {invited.is_new(invited.SPELT)}
         RETURNING series.*
     )
     INSERT INTO new_changes (calendar_id, kind, item_id, version, actor_id, request_id, changed_at)
@@ -207,26 +177,16 @@ _THEIRS: LiteralString = """
           AND others.user_id <> %(user_id)s::uuid
     )
 """
+_ADDRESSED: LiteralString = f"{FOLDED} = %(address)s::text"
 RESPOND_ROWS = Statement(
     f"""
     WITH concerned AS MATERIALIZED (
         SELECT id FROM appointments
-        WHERE {_THEIRS} AND EXISTS (
-            SELECT FROM jsonb_array_elements(attendees) AS guest
-            WHERE lower(btrim(guest ->> 'email')) = %(address)s::text AND (
-                guest ->> 'response' <> %(response)s::text OR coalesce(guest ->> 'comment', '') <> %(comment)s::text
-            )
-        )
+        WHERE {_THEIRS} AND {invited.is_new(_ADDRESSED)}
         ORDER BY occurs_wall FOR NO KEY UPDATE
     ), amended AS (
         UPDATE appointments
-        SET attendees = (
-                SELECT jsonb_agg(
-                    CASE WHEN lower(btrim(guest ->> 'email')) = %(address)s::text
-                         THEN guest || jsonb_build_object('response', %(response)s::text, 'comment', %(comment)s::text)
-                         ELSE guest END ORDER BY number
-                ) FROM jsonb_array_elements(attendees) WITH ORDINALITY AS guests (guest, number)
-            ),
+        SET attendees = {invited.answered(_ADDRESSED)},
             actor_id = %(actor_id)s::uuid, updated_at = now(), version = version + 1
         FROM concerned WHERE appointments.id = concerned.id
         RETURNING appointments.*
@@ -244,12 +204,7 @@ FOLLOW_ROWS = Statement(
 )
 
 # Who has accepted an occurrence: beside whose address that they are invited by it says so.
-_ACCEPTED: LiteralString = """
-    EXISTS (
-        SELECT FROM jsonb_array_elements(attendees) AS guest
-        WHERE lower(btrim(guest ->> 'email')) = address AND guest ->> 'response' = 'ACCEPTED'
-    )
-"""
+_ACCEPTED: LiteralString = has_answered("ACCEPTED")
 FREE = Statement(
     f"""
     DELETE FROM bookings USING appointments
@@ -284,6 +239,9 @@ TAKE = Statement(
     WHERE taken.subject_id IS NULL
     """
 )
+_ASKED_ANEW: LiteralString = attendees_with(
+    """guest || '{"response": "NEEDS-ACTION"}'""", f"{FOLDED} = ANY (addresses)"
+)
 ASK_ANEW = Statement(
     f"""
     WITH missed AS (
@@ -291,12 +249,7 @@ ASK_ANEW = Statement(
         FROM unnest(%(ids)s::uuid[], %(addresses)s::text[]) AS pairs (id, address) GROUP BY id
     ), amended AS (
         UPDATE appointments
-        SET attendees = (
-                SELECT jsonb_agg(
-                    CASE WHEN lower(btrim(guest ->> 'email')) = ANY (addresses)
-                         THEN guest || '{{"response": "NEEDS-ACTION"}}' ELSE guest END ORDER BY number
-                ) FROM jsonb_array_elements(attendees) WITH ORDINALITY AS guests (guest, number)
-            ),
+        SET attendees = {_ASKED_ANEW},
             actor_id = %(actor_id)s::uuid, updated_at = now(), version = version + 1
         FROM missed WHERE appointments.id = missed.id
         RETURNING appointments.*

@@ -15,7 +15,7 @@ import psycopg
 from uuid_utils.compat import uuid7
 
 from appointments.calendar import booking_rules, frontiers, placement, series_booking, series_guests
-from appointments.calendar.appointment import NOT_ANSWERED, UNANSWERED, Spec, with_answers
+from appointments.calendar.appointment import FOLDED, NOT_ANSWERED, UNANSWERED, Spec, has_moved, with_answers
 from appointments.calendar.booking_rules import GivenUp
 from appointments.calendar.frontiers import LONGEST, Place
 from appointments.calendar.log import BY_OWNER, Cause, of_all
@@ -143,10 +143,7 @@ def _with_answers(changed: SeriesSpec, current: SeriesSpec) -> SeriesSpec:
 
 
 def _asks_anew(old: SeriesSpec, new: SeriesSpec) -> bool:
-    was, now = old.first, new.first
-    return old.rule != new.rule or (was.start_at, was.end_at, was.transparent) != (
-        now.start_at, now.end_at, now.transparent,
-    )  # fmt: skip
+    return old.rule != new.rule or has_moved(old.first, new.first)
 
 
 async def _locked(
@@ -645,7 +642,6 @@ PARK = Statement(
     UPDATE appointments SET occurs_wall = occurs_wall + interval '4000 years' WHERE id = ANY (%(ids)s::uuid[])
     """
 )
-_FOLDED: LiteralString = "lower(btrim(guest ->> 'email'))"
 _ANSWER: LiteralString = (
     "jsonb_strip_nulls(jsonb_build_object('response', guest -> 'response', 'comment', guest -> 'comment'))"
 )
@@ -657,7 +653,7 @@ _REWRITTEN_ATTENDEES: LiteralString = f"""
         SELECT coalesce(jsonb_agg((guest - 'response' - 'comment') || CASE
             WHEN own.answer IS NOT NULL AND (NOT asked_anew OR own.answer ->> 'response' = 'ACCEPTED' AND EXISTS (
                 SELECT FROM invitees
-                WHERE invitees.appointment_id = appointments.id AND follows AND invitees.address = {_FOLDED}
+                WHERE invitees.appointment_id = appointments.id AND follows AND invitees.address = {FOLDED}
             )) THEN own.answer
             WHEN own_list AND asked_anew THEN '{{"response": "NEEDS-ACTION"}}'
             ELSE {_ANSWER}
@@ -676,7 +672,7 @@ _REWRITTEN_ATTENDEES: LiteralString = f"""
         ) WITH ORDINALITY AS listed (guest, number)
         LEFT JOIN LATERAL (
             SELECT address, answer FROM (
-                SELECT {_FOLDED} AS address, {_ANSWER} AS answer
+                SELECT {FOLDED} AS address, {_ANSWER} AS answer
                 FROM jsonb_array_elements(appointments.attendees) AS each (guest)
             ) AS answers
             WHERE answers.address = lower(btrim(listed.guest ->> 'email')) LIMIT 1

@@ -33,7 +33,7 @@ from appointments.calendar.appointment import COLUMNS as APPOINTMENT
 from appointments.calendar.appointment import LIVE, NO_TIME, Appointment, Spec, changed_fields, from_row, to_values
 from appointments.calendar.frontiers import LONGEST
 from appointments.calendar.log import Cause, of_owner
-from appointments.calendar.materializing import AgainError, Terms
+from appointments.calendar.materializing import AgainError, Terms, again
 from appointments.calendar.series import COLUMNS as SERIES
 from appointments.calendar.series import FARTHEST, Series, SeriesSpec, day_begins
 from appointments.calendar.series import from_row as series_from_row
@@ -51,12 +51,10 @@ from appointments.shared.errors import (
     Misses,
     SeriesConflict,
     Unauthenticated,
-    Unmet,
 )
 from appointments.shared.validation import is_uuid
 
 MOST_COLLISIONS = 10
-_ATTEMPTS = 20
 _TOGETHER = 500
 """Appointments that are booked by one statement."""
 
@@ -166,16 +164,12 @@ async def run(
             raise Conflict(sorted(found.values(), key=lambda each: each.start_at)[:MOST_COLLISIONS], message=said)
         return report
 
-    for _ in range(_ATTEMPTS):
-        try:
-            return await db.transact(once)
-        except _Seen as seen:
-            return seen.report
-        except AgainError:
-            continue
-        except psycopg.errors.ForeignKeyViolation as error:
-            raise Unauthenticated("The account has been deleted.") from error
-    raise Unmet("Too much is being booked at once.", reason="BUSY")
+    try:
+        return await again(db, once)
+    except _Seen as seen:
+        return seen.report
+    except psycopg.errors.ForeignKeyViolation as error:
+        raise Unauthenticated("The account has been deleted.") from error
 
 
 def _read(ics: bytes, home: str, now: datetime) -> list[Entry]:

@@ -11,6 +11,7 @@ from appointments.calendar import series_guests
 from appointments.calendar.appointment import Attendee
 from appointments.calendar.invited import Answer
 from appointments.calendar.log import Cause
+from appointments.calendar.materializing import again
 from appointments.calendar.series import Series
 from appointments.db import Connection, Database, Statement
 from appointments.icalendar.invitations.answers import KEPT, Answers, short
@@ -87,7 +88,7 @@ class SeriesAnswers:
             await outbox.forget_reports(connection, address)
             return await _find(connection, token)
 
-        return await series_guests.again(self._db, work)
+        return await again(self._db, work)
 
     async def answer_url(self, connection: Connection, series_id: UUID, address: str) -> str:
         """The address at which an attendee answers a series. The link works from now on."""

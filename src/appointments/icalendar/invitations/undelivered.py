@@ -7,7 +7,7 @@ the mail server takes removes the mark.
 from typing import LiteralString
 
 from appointments.calendar import placement
-from appointments.calendar.appointment import LIVE
+from appointments.calendar.appointment import FOLDED, LIVE, attendees_with
 from appointments.calendar.log import BY_OWNER, of_all
 from appointments.db import Connection, Statement
 from appointments.mail import Letter
@@ -34,14 +34,11 @@ async def mark_series(connection: Connection, letter: Letter, *, arrived: bool) 
     await connection.fetch(MARK_ROWS, values)
 
 
-_IS_THEIRS: LiteralString = "lower(btrim(guest ->> 'email')) = %(address)s::text"
-_MARKED: LiteralString = f"""(
-    SELECT jsonb_agg(
-        CASE WHEN NOT {_IS_THEIRS} THEN guest
-             WHEN %(arrived)s::boolean THEN guest - 'undelivered'
-             ELSE guest || jsonb_build_object('undelivered', true) END ORDER BY number
-    ) FROM jsonb_array_elements(attendees) WITH ORDINALITY AS guests (guest, number)
-)"""
+_IS_THEIRS: LiteralString = f"{FOLDED} = %(address)s::text"
+_MARKED: LiteralString = attendees_with(
+    """CASE WHEN %(arrived)s::boolean THEN guest - 'undelivered' ELSE guest || '{"undelivered": true}' END""",
+    _IS_THEIRS,
+)
 _IS_TO_MARK: LiteralString = f"""EXISTS (
     SELECT FROM jsonb_array_elements(attendees) AS guest
     WHERE {_IS_THEIRS} AND (guest -> 'undelivered' IS NOT NULL) = %(arrived)s::boolean
