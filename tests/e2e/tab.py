@@ -126,10 +126,13 @@ class Tab:
         await expect(self.field(f"{which} date")).to_have_value(day)
         await expect(self.field(f"{which} time")).to_have_value(f"{moment:%H:%M}")
 
-    async def save(self) -> None:
-        """Press Save; the editor closes when it is saved."""
+    async def save(self, shown: str = "") -> None:
+        """Press Save; the editor closes when it is saved. What is `shown` is waited for: a series is asked for then."""
         await self.button("Save").click()
         await expect(self.page.get_by_role("dialog")).to_have_count(0)
+        if shown:
+            await expect(self.appointment(shown).first).to_be_visible()
+            await self.settled()
 
     async def book(self, title: str, starts: str = "", ends: str = "") -> None:
         """Book a time in the editor."""

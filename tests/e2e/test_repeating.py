@@ -112,7 +112,7 @@ async def test_one_or_some_or_all_are_changed(tab: Tab) -> None:
 async def test_one_is_dragged_and_the_others_stay(tab: Tab) -> None:
     """It asks, says so, marks the exception, and can be undone."""
     await repeat(tab, "Rounds", "2030-05-16T12:00", 2)
-    await tab.save()
+    await tab.save("Rounds")
     await tab.drag(await tab.point("2030-05-16", 12.25), await tab.point("2030-05-17", 14.25))
     await choose_scope(tab, "Only this one")
     await expect(tab.toast).to_contain_text("Only this one was moved to Fri 17 May, 14:00 – 15:00.")
@@ -130,7 +130,7 @@ async def test_one_is_dragged_and_the_others_stay(tab: Tab) -> None:
 async def test_more_than_one_are_dragged_and_undone(tab: Tab, scope: str, spans: list[str]) -> None:
     """The others move by as much, and all of them go back."""
     await repeat(tab, "Rounds", "2030-05-16T12:00", 2)
-    await tab.save()
+    await tab.save("Rounds")
     await tab.button("Next").click()
     await tab.settled()
     await tab.drag(await tab.point("2030-05-23", 12.25), await tab.point("2030-05-23", 14.25))
@@ -152,7 +152,7 @@ async def test_more_than_one_are_dragged_and_undone(tab: Tab, scope: str, spans:
 async def test_a_drag_that_was_not_meant_changes_nothing(tab: Tab) -> None:
     """Escape puts the appointment back where it was."""
     await repeat(tab, "Rounds", "2030-05-16T12:00", 2)
-    await tab.save()
+    await tab.save("Rounds")
     await tab.drag(await tab.point("2030-05-16", 12.25), await tab.point("2030-05-17", 14.25))
     await expect(tab.button("Only this one")).to_be_focused()
     await tab.page.keyboard.press("Escape")
@@ -166,7 +166,7 @@ async def test_a_drag_that_was_not_meant_changes_nothing(tab: Tab) -> None:
 async def test_an_end_that_is_pulled_is_asked_about(tab: Tab) -> None:
     """The whole series becomes longer, and shorter again."""
     await repeat(tab, "Rounds", "2030-05-16T12:00", 2)
-    await tab.save()
+    await tab.save("Rounds")
     x, y = await tab.point("2030-05-16", 13)
     await tab.drag((x, y - 5), await tab.point("2030-05-16", 14.25))
     await choose_scope(tab, "All")
@@ -225,8 +225,10 @@ async def test_a_saved_series_can_be_undone(tab: Tab, scope: str) -> None:
 async def test_an_undone_split_is_one_series_with_its_exceptions(tab: Tab) -> None:
     """What was moved by itself stays moved, and "all" is about all of them again."""
     await repeat(tab, "Rounds", "2030-05-16T12:00", 3)
-    await tab.save()
+    await tab.save("Rounds")
     await tab.button("Next").click()
+    await expect(tab.appointment("Rounds")).to_be_visible()
+    await tab.settled()
     await tab.drag(await tab.point("2030-05-23", 12.25), await tab.point("2030-05-24", 12.25))
     await choose_scope(tab, "Only this one")
     await expect(tab.toast).to_contain_text("Only this one was moved")
