@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,20 +38,26 @@ def free_ports(count: int) -> list[int]:
 
 @contextmanager
 def serve(
-    dsn: str, *, program: str = "bench.service", wait: bool = True, workers: int = 1, engine: str = "grpcio"
+    dsn: str,
+    *,
+    program: str = "bench.service",
+    wait: bool = True,
+    workers: int = 1,
+    engine: str = "grpcio",
+    root: Path = ROOT,
+    setting: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
-    """Serve ``dsn`` until the block ends."""
+    """Serve ``dsn`` until the block ends, with the code of the checkout in ``root`` and by its own Python."""
     grpc, http = (f"127.0.0.1:{port}" for port in free_ports(2))
     env = {name: value for name, value in os.environ.items() if name.isupper() and not name.startswith("PG")}
     env |= {
         "DATABASE_URL": dsn, "JWT_SECRET": SECRET, "ENVIRONMENT": "production", "GRPC_BIND": grpc, "HTTP_BIND": http,
         "DATABASE_POOL_SIZE": str(POOL), "DRAIN_SECONDS": "1", "WORKERS": str(workers),
         "GRPC_SERVER": engine,
-    }  # fmt: skip
+    } | dict(setting or {})  # fmt: skip
+    python = sys.executable if root == ROOT else str(root / ".venv/bin/python")
     with TemporaryFile() as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", program, "serve"], env=env, cwd=ROOT, stdout=output, stderr=output
-        )
+        process = subprocess.Popen([python, "-m", program, "serve"], env=env, cwd=root, stdout=output, stderr=output)
         try:
             server = Server(process.pid, grpc, http)
             if wait:

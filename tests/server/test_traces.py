@@ -8,6 +8,7 @@ import grpc
 import httpx
 import pytest
 
+from appointments.v1 import account_pb2, changes_pb2, changes_pb2_grpc
 from appointments.v1 import appointments_pb2 as pb
 from tests import service
 from tests.clients import HOUR, TEN, appointment, person
@@ -58,6 +59,73 @@ async def test_a_shared_statement_is_linked_to_each_caller(dsn: str) -> None:
     for span in shared:
         assert len(span.links) > 1
         assert {link.span_id for link in span.links} <= calls
+
+
+async def test_what_is_sampled_leads_to_its_statement(dsn: str) -> None:
+    """At half of the calls: each that is recorded has its statement in its trace, or is linked to by a shared one."""
+    with receiver() as (endpoint, spans):
+        setting = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+            "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+            "OTEL_TRACES_SAMPLER_ARG": "0.5",
+        }
+        with service.start(dsn, setting) as server:
+            async with person(server.grpc) as somebody:
+                await asyncio.gather(*(somebody.create(TEN + hour * HOUR) for hour in range(100)))
+            log = server.log()
+            assert 0 == await asyncio.to_thread(server.stop)
+    calls = {span.span_id for span in spans if span.name.endswith("/CreateAppointment")}
+    assert 1 <= len(calls) < 100
+    alone = [span.parent_span_id for span in spans if span.name == "INSERT bookings"]
+    # Looking up who calls is shared, too.
+    shared = [span for span in spans if span.name == "shared statement" and span.span_id in alone]
+    linked = [link.span_id for span in shared for link in span.links]
+    assert calls == calls & {*alone, *linked}
+    # A shared statement stands in the trace of one of its callers.
+    assert shared
+    assert {span.parent_span_id for span in shared} <= calls
+    # A trace that nobody records is not told to anybody who reads the log.
+    created = [line for line in log.splitlines() if "/CreateAppointment" in line]
+    assert len(calls) == sum("trace_id=" in line for line in created)
+
+
+async def test_a_callers_trace_is_told_where_it_is_not_recorded(dsn: str) -> None:
+    """The log has the trace of a client that samples nothing, since the client knows it. There are no spans of it."""
+    with receiver() as (endpoint, spans):
+        setting = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_TRACES_SAMPLER": "parentbased_traceidratio"}
+        with service.start(dsn, setting) as server:
+            async with person(server.grpc) as somebody:
+                unsampled = (("traceparent", TRACEPARENT.removesuffix("01") + "00"),)
+                await somebody.account.GetCurrentUser(
+                    account_pb2.GetCurrentUserRequest(), metadata=(*somebody.metadata, *unsampled)
+                )
+            log = server.log()
+            assert 0 == await asyncio.to_thread(server.stop)
+    assert [True] == [f"trace_id={TRACE}" in line for line in log.splitlines() if "/GetCurrentUser" in line]
+    assert [] == [span for span in spans if span.trace_id.hex() == TRACE]
+
+
+async def test_streams_jobs_and_transactions_have_spans(dsn: str) -> None:
+    """A stream is one span, a job begins a trace, and statements in a transaction are seen like all others."""
+    with receiver() as (endpoint, spans), service.start(dsn, {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}) as server:
+        async with person(server.grpc) as somebody:
+            stub = changes_pb2_grpc.ChangeServiceStub(somebody.channel)
+            call = stub.WatchChanges(changes_pb2.WatchChangesRequest(), metadata=somebody.metadata)
+            await call.read()
+            call.cancel()
+            server.wait_for_line("status=CANCELLED")
+        assert 0 == await asyncio.to_thread(server.stop)
+    by_id = {span.span_id: span for span in spans}
+    [stream] = [span for span in spans if span.name == "appointments.v1.ChangeService/WatchChanges"]
+    assert "CANCELLED" == attributes(stream)["rpc.response.status_code"]
+    [registered] = [span for span in spans if span.name == "appointments.v1.AuthService/Register"]
+    inside = [span.name for span in spans if span.parent_span_id == registered.span_id]
+    assert {"BEGIN", "INSERT subjects", "COMMIT"} <= {*inside}
+    jobs = [span for span in spans if span.name == "job jobs.sweep"]
+    assert ["finished"] == [attributes(span)["appointments.job.outcome"] for span in jobs]
+    assert b"" == jobs[0].parent_span_id
+    swept = [span for span in spans if by_id.get(span.parent_span_id) is jobs[0]]
+    assert [] != swept
 
 
 def test_without_an_endpoint_nothing_of_it_is_loaded() -> None:

@@ -11,7 +11,7 @@ from contextlib import aclosing, suppress
 from dataclasses import replace
 from functools import cache, lru_cache, partial
 from time import perf_counter
-from typing import Any, NamedTuple, NoReturn, Protocol, TypeAlias, runtime_checkable
+from typing import Any, NamedTuple, NoReturn, Protocol, TypeAlias, TypeVar, runtime_checkable
 from uuid import UUID
 
 import grpc
@@ -61,6 +61,7 @@ MAX_MESSAGE_BYTES = 4 * 2**20
 FILES = frozenset({"/appointments.v1.AppointmentService/ImportAppointments"})
 """The methods whose requests are files. They may have as much as the ports let pass."""
 
+T = TypeVar("T")
 StatusCode = grpc.StatusCode
 Context = grpc.aio.ServicerContext[bytes, bytes]
 Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
@@ -169,9 +170,9 @@ class Policy:
         name = f"/{service}/{method.name}"
         duration_of = cache(partial(metrics.RPC_DURATION.labels, service, method.name))
 
-        async def behaviour(data: bytes, context: Context) -> bytes:
+        async def behaviour(data: bytes, context: Context, headers: dict[str, str] | None = None) -> bytes:
             started = perf_counter()
-            headers = _headers(context)
+            headers = headers or _headers(context)
             visitor = self._visitor(headers, context)
             context.set_trailing_metadata((("x-request-id", visitor.request_id),))
             code = StatusCode.OK
@@ -205,7 +206,6 @@ class Policy:
                     status=code.name,
                     duration_ms=round(duration * 1000, 2),
                     **_who(visitor),
-                    **tracing.trace_id(),
                 )
                 tracing.ended(code.name)
 
@@ -221,9 +221,9 @@ class Policy:
         parse = GetMessageClass(method.input_type).FromString
         name = f"/{method.containing_service.full_name}/{method.name}"
 
-        async def behaviour(data: bytes, context: Context) -> None:
+        async def behaviour(data: bytes, context: Context, headers: dict[str, str] | None = None) -> None:
             started = perf_counter()
-            headers = _headers(context)
+            headers = headers or _headers(context)
             visitor = self._visitor(headers, context)
             context.set_trailing_metadata((("x-request-id", visitor.request_id),))
             code, sent = StatusCode.OK, 0
@@ -260,8 +260,9 @@ class Policy:
                     messages=sent,
                     **_who(visitor),
                 )
+                tracing.ended(code.name)
 
-        return behaviour
+        return _traced(method, behaviour) if tracing.enabled() else behaviour
 
     def _visitor(self, headers: dict[str, str], context: Context) -> Visitor:
         return self.visitor(headers, _peer_address(context.peer()), headers.get("x-forwarded-for"))
@@ -347,13 +348,17 @@ def _audited(handler: Method) -> Method:
     return handled
 
 
-def _traced(method: MethodDescriptor, behaviour: Behaviour) -> Behaviour:
+def _traced(
+    method: MethodDescriptor, behaviour: Callable[[bytes, Context, dict[str, str]], Awaitable[T]]
+) -> Callable[[bytes, Context], Awaitable[T]]:
     service = method.containing_service.full_name
+    name = f"{service}/{method.name}"
     attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method.name}
 
-    async def traced(data: bytes, context: Context) -> bytes:
-        with tracing.serve(f"{service}/{method.name}", _headers(context), attributes):
-            return await behaviour(data, context)
+    async def traced(data: bytes, context: Context) -> T:
+        headers = _headers(context)
+        with tracing.serve(name, headers, attributes):
+            return await behaviour(data, context, headers)
 
     return traced
 

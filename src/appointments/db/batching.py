@@ -177,7 +177,8 @@ class Batcher:
         sent = [request for request in requests if first_of_slot[request.slot] is request]
         try:
             if len(sent) == 1:
-                row = await self._run_alone(sent[0].values)
+                with tracing.share([sent[0].span]):
+                    row = await self._run_alone(sent[0].values)
                 rows = {row[:2]: row} if row else {}
             else:
                 metrics.SHARED_ROWS.observe(len(sent))

@@ -7,15 +7,28 @@ restart say, are a handful of statements. One who is alone does not wait.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from contextvars import Context
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Generic, TypeVar
 
+from appointments.shared import tracing
 from appointments.shared.errors import Unavailable
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import SpanContext
 
 K = TypeVar("K")
 V = TypeVar("V")
 
 AT_ONCE = 4
 """Statements under way, so that one slow connection holds nobody up."""
+
+
+@dataclass(eq=False, slots=True)
+class _Question(Generic[K, V]):
+    key: K
+    answer: "asyncio.Future[V]"
+    span: "SpanContext | None" = field(default_factory=tracing.current)
 
 
 class Gathering(Generic[K, V]):
@@ -30,7 +43,7 @@ class Gathering(Generic[K, V]):
         self._ask = ask
         self._most = most
         self._at_once = at_once
-        self._waiting: deque[tuple[K, asyncio.Future[V]]] = deque()
+        self._waiting: deque[_Question[K, V]] = deque()
         self._running: set[asyncio.Task[None]] = set()
         self._is_due = False
 
@@ -38,7 +51,7 @@ class Gathering(Generic[K, V]):
         """The answer to be. Whatever a statement raises, each of those whom it was for gets."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[V] = loop.create_future()
-        self._waiting.append((key, future))
+        self._waiting.append(_Question(key, future))
         self._begin_soon(loop)
         return future
 
@@ -51,9 +64,10 @@ class Gathering(Generic[K, V]):
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         self._is_due = False
         chosen = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
-        chosen = [(key, future) for key, future in chosen if not future.done()]
+        chosen = [question for question in chosen if not question.answer.done()]
         if chosen:
-            task = loop.create_task(self._serve(chosen))
+            # In a context of its own, because it is nobody's in particular.
+            task = loop.create_task(self._serve(chosen), context=Context())
             self._running.add(task)
             task.add_done_callback(self._ended)
         self._begin_soon(loop)
@@ -62,22 +76,23 @@ class Gathering(Generic[K, V]):
         self._running.discard(task)
         self._begin_soon(task.get_loop())
 
-    async def _serve(self, chosen: Sequence[tuple[K, asyncio.Future[V]]]) -> None:
+    async def _serve(self, chosen: Sequence[_Question[K, V]]) -> None:
         try:
-            answers = await self._ask([key for key, _ in chosen])
+            with tracing.share(question.span for question in chosen):
+                answers = await self._ask([question.key for question in chosen])
         except asyncio.CancelledError:  # the loop ends
             self._fail(chosen, Unavailable("The server is shutting down."))
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
             self._fail(chosen, error)
         else:
-            for (_, future), answer in zip(chosen, answers, strict=True):
-                if not future.done():
-                    future.set_result(answer)
+            for question, answer in zip(chosen, answers, strict=True):
+                if not question.answer.done():
+                    question.answer.set_result(answer)
 
     @staticmethod
-    def _fail(chosen: Sequence[tuple[K, asyncio.Future[V]]], error: Exception) -> None:
-        for _, future in chosen:
-            if not future.done():
-                future.set_exception(error)
-                future.exception()  # nobody may be waiting any more
+    def _fail(chosen: Sequence[_Question[K, V]], error: Exception) -> None:
+        for question in chosen:
+            if not question.answer.done():
+                question.answer.set_exception(error)
+                question.answer.exception()  # nobody may be waiting any more

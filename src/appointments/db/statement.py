@@ -11,11 +11,11 @@ import re
 import select
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import cache, partial
 from itertools import count
 from operator import attrgetter
 from struct import Struct
-from typing import Any, LiteralString, TypeVar
+from typing import Any, LiteralString, Self, TypeVar
 
 import psycopg
 from psycopg import abc, pq
@@ -26,6 +26,7 @@ from psycopg.types.numeric import Int8BinaryLoader
 from appointments.shared import tracing
 
 T = TypeVar("T")
+R = TypeVar("R")
 Row = tuple[Any, ...]
 Values = dict[str, Any]
 
@@ -35,9 +36,9 @@ Micros = int
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 _PARAMETER = re.compile(r"%\((\w+)\)s::(\w+)(\[\])?|%(.)")
-_VERB = re.compile(
-    r"\b(INSERT) INTO (\w+)|\b(UPDATE) (\w+)\s+SET|\b(DELETE) FROM (\w+)|\b(SELECT)\b.*?\bFROM (\w+)", re.DOTALL
-)
+_WRITES = re.compile(r"\b(INSERT) INTO (\w+)|\b(UPDATE) (\w+)\s+SET|\b(DELETE) FROM (\w+)")
+_READS = re.compile(r"\bFROM (\w+)")
+_NAMED = re.compile(r"\b(\w+) AS (?:NOT )?(?:MATERIALIZED )?\(")
 _MICROSECOND = timedelta(microseconds=1)
 _int4 = Struct(">i").pack
 _int8 = Struct(">q").pack
@@ -115,10 +116,14 @@ class Statement:
         ]
 
 
+@cache
 def _summary(sql: str) -> str:
-    """What a statement does first, and to which table: its name in traces, such as ``INSERT bookings``."""
-    found = _VERB.search(sql)
-    return " ".join(filter(None, found.groups())) if found else sql.split(maxsplit=1)[0]
+    """What a statement writes first, else reads, and where: its name in traces, such as ``INSERT bookings``."""
+    if found := _WRITES.search(sql):
+        return " ".join(filter(None, found.groups()))
+    named = {"unnest", *_NAMED.findall(sql)}
+    tables = [table for table in _READS.findall(sql) if table not in named]
+    return f"SELECT {tables[0]}" if tables else sql.split(maxsplit=1)[0]
 
 
 def _array(type_: str, values: Sequence[Any]) -> bytes:
@@ -133,6 +138,21 @@ def _array(type_: str, values: Sequence[Any]) -> bytes:
     return b"".join(parts)
 
 
+class _Cursor(psycopg.AsyncCursor[R]):
+    """A cursor whose statements are seen in traces."""
+
+    async def execute(  # type: ignore[override]  # no template strings, which Python has from 3.14 on
+        self,
+        query: abc.QueryNoTemplate,
+        params: abc.Params | None = None,
+        *,
+        prepare: bool | None = None,
+        binary: bool | None = None,
+    ) -> Self:
+        with tracing.query(_summary(query) if isinstance(query, str) else "statement"):
+            return await super().execute(query, params, prepare=prepare, binary=binary)
+
+
 class Connection(psycopg.AsyncConnection[TupleRow]):
     """A connection that also runs a :class:`Statement`. It has one user at a time."""
 
@@ -144,6 +164,7 @@ class Connection(psycopg.AsyncConnection[TupleRow]):
 
     def __init__(self, pgconn: pq.abc.PGconn) -> None:
         super().__init__(pgconn)
+        self.cursor_factory = _Cursor
         # Most instants go on to a message, which needs no datetime. Cursors read text: this is for statements alone.
         self.adapters.register_loader("timestamptz", Int8BinaryLoader)
         self._statement_names: dict[Statement, bytes] = {}

@@ -17,6 +17,7 @@ import structlog
 from appointments.db import Database
 from appointments.jobs import queue
 from appointments.jobs.queue import Job
+from appointments.shared import tracing
 from appointments.shared.errors import Unavailable
 
 LEASE = timedelta(seconds=60)
@@ -153,6 +154,10 @@ class Runner:
             _log.warning("a job's end could not be recorded", error=repr(error))
 
     async def _run(self, job: Job) -> None:
+        with tracing.work(f"job {job.kind}", {"appointments.job.attempts": job.attempts}):
+            await self._work_off(job)
+
+    async def _work_off(self, job: Job) -> None:
         kind = self._kinds[job.kind]
         try:
             async with asyncio.timeout(min(MOST_SECONDS, self._lease.total_seconds())):
@@ -173,16 +178,19 @@ class Runner:
                 await queue.finish(self._db, job)
             else:
                 await queue.retry(self._db, job, kind.every, error=None, now=self._now())
+            tracing.done("finished")
 
     async def _try_again(self, kind: Kind, job: Job, reason: str, after: timedelta | None) -> None:
         pause = after if after is not None else self._backoff(kind, job.attempts)
         if kind.every is None and job.waited + pause > kind.patience:
             await self._failed(kind, job, reason)
             return
+        tracing.done("tried again")
         _log.info("a job is tried again", kind=job.kind, id=job.id, attempts=job.attempts, reason=reason)
         await queue.retry(self._db, job, pause, error=reason, now=self._now())
 
     async def _failed(self, kind: Kind, job: Job, reason: str) -> None:
+        tracing.done("failed")
         if kind.every is not None:
             await queue.retry(self._db, job, kind.every, error=reason, now=self._now())
             return

@@ -37,7 +37,7 @@ from appointments.mail.relay import Carrier, Relay, Server
 from appointments.mail.returns import Returns
 from appointments.server import metrics_endpoint
 from appointments.server.settings import Settings, secret_of
-from appointments.shared import metrics
+from appointments.shared import metrics, tracing
 from appointments.shared.errors import Unavailable
 
 WATCHING_SECONDS = 10.0
@@ -163,9 +163,12 @@ async def run_alone(settings: Settings, dsn: str) -> None:
     Raises:
         MigrationFault: the database cannot be reached or migrated.
         StartFault: METRICS_BIND is taken.
+        TracingFault: traces are asked for and cannot be made.
     """
     await migrate(settings.direct(dsn), patience=settings.database_wait_seconds)
     async with AsyncExitStack() as stack:
+        tracing.begin()
+        stack.callback(tracing.end)
         stack.enter_context(metrics_endpoint.served(settings.metrics_bind))
         db = await stack.enter_async_context(database(settings, dsn))
         passwords = Passwords(cost=settings.bcrypt_cost)

@@ -15,6 +15,7 @@ from structlog.dev import plain_traceback
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from appointments.server.log_writer import Writer
+from appointments.shared import tracing
 
 # One encoder for all lines. With a ``default`` json.dumps would make a new one for each line.
 _encoder = JSONEncoder(default=repr)
@@ -22,6 +23,12 @@ _encoder = JSONEncoder(default=repr)
 
 def _encode(event: object, **_: object) -> str:
     return _encoder.encode(event)
+
+
+def _add_trace(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    if trace_id := tracing.trace_id():
+        event["trace_id"] = trace_id
+    return event
 
 
 class _Clock:
@@ -56,6 +63,7 @@ def configure(*, json: bool, level: str) -> None:
     shared: list[Processor] = [
         structlog.processors.add_log_level,
         _Clock(),
+        *([_add_trace] if tracing.wanted() else []),
     ]
     rendering: list[Processor] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_encode)]

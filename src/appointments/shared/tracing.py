@@ -8,16 +8,14 @@ the contract and of statements, never a parameter, a path that somebody made up 
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.trace import Span, SpanContext, Tracer
+    from opentelemetry.trace import Span, SpanContext
+
+    from appointments.shared.spans import Spans
 
 ENDPOINT_VARIABLE = "OTEL_EXPORTER_OTLP_ENDPOINT"
-
-FLUSH_MILLISECONDS = 2000
-"""How long the process waits at its end for a collector that does not answer."""
 
 Attributes = Mapping[str, str | int]
 
@@ -32,8 +30,7 @@ class TracingFault(Exception):
 
 
 class _State:
-    provider: "TracerProvider | None" = None
-    tracer: "Tracer | None" = None
+    spans: "Spans | None" = None
 
 
 def begin() -> None:
@@ -42,112 +39,79 @@ def begin() -> None:
     Raises:
         TracingFault: OpenTelemetry is not installed.
     """
-    if not os.environ.get(ENDPOINT_VARIABLE):
+    if not wanted():
         return
     try:
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
-        from opentelemetry.sdk.resources import SERVICE_NAME, Resource  # noqa: PLC0415
-        from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+        from appointments.shared.spans import Spans  # noqa: PLC0415
     except ImportError as error:
         raise TracingFault(f"{ENDPOINT_VARIABLE}: install appointments[otel] to send traces ({error})") from None
-    name = os.environ.get("OTEL_SERVICE_NAME", "appointments")
-    _State.provider = TracerProvider(resource=Resource.create({SERVICE_NAME: name}), shutdown_on_exit=False)
-    _State.provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    _State.tracer = _State.provider.get_tracer("appointments")
+    _State.spans = Spans()
 
 
 def end() -> None:
     """Send what has not been sent; nothing is made any more."""
-    provider, _State.provider, _State.tracer = _State.provider, None, None
-    if provider:
-        provider.force_flush(FLUSH_MILLISECONDS)
-        provider.shutdown()
+    spans, _State.spans = _State.spans, None
+    if spans:
+        spans.end()
+
+
+def wanted() -> bool:
+    """Whether the environment asks for traces."""
+    return bool(os.environ.get(ENDPOINT_VARIABLE))
 
 
 def enabled() -> bool:
     """Whether spans are made."""
-    return _State.tracer is not None
+    return _State.spans is not None
 
 
 def serve(name: str, headers: Mapping[str, str], attributes: Attributes) -> "AbstractContextManager[Span | None]":
     """A span around what a client has asked for; its parent is the client's, if ``headers`` name one."""
-    if _State.tracer is None:
-        return _NOTHING
-    from opentelemetry.trace import SpanKind  # noqa: PLC0415
-    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # noqa: PLC0415
-
-    parent = TraceContextTextMapPropagator().extract(headers)
-    return _span(_State.tracer, name, context=parent, kind=SpanKind.SERVER, attributes=dict(attributes))
+    return _State.spans.serve(name, headers, attributes) if _State.spans else _NOTHING
 
 
 def query(name: str) -> "AbstractContextManager[Span | None]":
     """A span around a statement, such as ``INSERT bookings``, within the span of whoever runs it."""
-    if _State.tracer is None or current() is None:
-        return _NOTHING
-    from opentelemetry.trace import SpanKind  # noqa: PLC0415
-
-    attributes = {"db.system.name": "postgresql", "db.query.summary": name}
-    return _span(_State.tracer, name, kind=SpanKind.CLIENT, attributes=attributes)
+    return _State.spans.query(name) if _State.spans else _NOTHING
 
 
 def share(callers: "Iterable[SpanContext | None]") -> "AbstractContextManager[Span | None]":
-    """A span around what is done once for several callers, linked to the span of each."""
-    if _State.tracer is None:
-        return _NOTHING
-    from opentelemetry.context import Context  # noqa: PLC0415
-    from opentelemetry.trace import Link  # noqa: PLC0415
+    """A span around what a task does once for several callers, linked to the span of each.
 
-    links = [Link(caller) for caller in callers if caller]
-    return _span(_State.tracer, "shared statement", context=Context(), links=links) if links else _NOTHING
+    It is in the trace of the first whose trace is recorded; if nobody's is, there is none. A single caller's own span
+    goes on in the task instead.
+    """
+    return _State.spans.share(list(callers)) if _State.spans else _NOTHING
 
 
-def work(name: str) -> "AbstractContextManager[Span | None]":
-    """A span around something that nobody waits for, such as a job."""
-    return _NOTHING if _State.tracer is None else _span(_State.tracer, name)
-
-
-def _span(tracer: "Tracer", name: str, **options: Any) -> "AbstractContextManager[Span]":
-    # An exception's text may hold anything, and how a call ended is an attribute.
-    return tracer.start_as_current_span(name, record_exception=False, set_status_on_exception=False, **options)
+def work(name: str, attributes: Attributes) -> "AbstractContextManager[Span | None]":
+    """A span around something that nobody waits for, such as a job. It begins a trace."""
+    return _State.spans.work(name, attributes) if _State.spans else _NOTHING
 
 
 def ended(status: str) -> None:
     """Note in the span that is being worked in how the call ended: a canonical code of gRPC, by name."""
-    if _State.tracer is None:
-        return
-    from opentelemetry.trace import Status, StatusCode, get_current_span  # noqa: PLC0415
-
-    span = get_current_span()
-    span.set_attribute("rpc.response.status_code", status)
-    if status in _SERVER_FAULTS:
-        span.set_status(Status(StatusCode.ERROR))
+    if _State.spans:
+        _State.spans.note({"rpc.response.status_code": status}, failed=status in _SERVER_FAULTS)
 
 
 def answered(name: str, route: str, status: int) -> None:
     """Note in the span that is being worked in how an HTTP request ended, and give it the name that is known now."""
-    if _State.tracer is None:
-        return
-    from opentelemetry.trace import Status, StatusCode, get_current_span  # noqa: PLC0415
+    if _State.spans:
+        _State.spans.note({"http.route": route, "http.response.status_code": status}, name=name, failed=status >= 500)
 
-    span = get_current_span()
-    span.update_name(name)
-    span.set_attributes({"http.route": route, "http.response.status_code": status})
-    if status >= 500:
-        span.set_status(Status(StatusCode.ERROR))
+
+def done(outcome: str) -> None:
+    """Note in the span that is being worked in what became of a job, such as ``finished`` or ``failed``."""
+    if _State.spans:
+        _State.spans.note({"appointments.job.outcome": outcome}, failed=outcome == "failed")
 
 
 def current() -> "SpanContext | None":
-    """The span that is being worked in, to link to."""
-    if _State.tracer is None:
-        return None
-    from opentelemetry.trace import get_current_span  # noqa: PLC0415
-
-    found = get_current_span().get_span_context()
-    return found if found.is_valid else None
+    """The span that is being worked in, to link to, if its trace is recorded."""
+    return _State.spans.recorded() if _State.spans else None
 
 
-def trace_id() -> dict[str, str]:
-    """What a log line says about the trace that it belongs to."""
-    context = current()
-    return {"trace_id": f"{context.trace_id:032x}"} if context else {}
+def trace_id() -> str:
+    """What log lines say of the trace that they belong to, in hex; "" outside of every span."""
+    return _State.spans.trace_id() if _State.spans else ""

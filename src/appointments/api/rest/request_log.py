@@ -88,7 +88,6 @@ class RequestLog:
                 status=status,
                 duration_ms=round(duration * 1000, 2),
                 user_id=state.get("user_id"),
-                **tracing.trace_id(),
             )
 
 
