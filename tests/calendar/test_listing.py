@@ -1,5 +1,7 @@
 """Lists: windows, order and pages that neither skip nor repeat."""
 
+import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -34,6 +36,22 @@ async def test_a_list_is_ordered_by_start(db: Database, owner: UUID) -> None:
     expected = sorted(booked, key=lambda each: each.spec.start_at)
     for size in (0, 1, 2, 5):
         assert expected == await listed(db, Window(owner), size)
+
+
+async def test_lists_that_are_read_together_are_each_as_if_read_alone(
+    db: Database, owner: UUID, stranger: UUID
+) -> None:
+    """Of two people, of several windows, of different lengths, with and without a next page."""
+    for who, hours in ((owner, range(8)), (stranger, range(4, 12))):
+        for hour in hours:
+            await booking.create(db, who, replace(spec(TEN + hour * HOUR), transparent=hour % 3 == 0))
+    asked = [
+        (Window(who, TEN + hour * HOUR), size) for who in (owner, stranger) for hour in range(6) for size in (1, 3, 0)
+    ]
+    alone = [await agenda.page(db, window, size=size) for window, size in asked]
+    together = await asyncio.gather(*(agenda.page(db, window, size=size) for window, size in asked * 5))
+    assert alone * 5 == together
+    assert {1, 3, 8} <= {len(page.appointments) for page in alone}
 
 
 async def test_a_window_catches_what_reaches_into_it(db: Database, owner: UUID) -> None:

@@ -101,12 +101,18 @@ def values_of(case: str, person: Person) -> tuple[Statement, Values]:
         "what is taken": (conflicts.TAKEN_RESOURCES, _create_with_rooms(person) | {"besides": agenda.NO_ID}),
         "list of 20": (agenda.FIRST, owner | window | {"limit": 21}),
         "series that take no time": (frontiers.UNBOOKED, {"until": middle}),
+        "eight lists of 20": (agenda.FIRST.for_many, _for_eight(owner | window | {"limit": 21})),
+        "eight gets": (booking.GET.for_many, _for_eight(owner | {"id": person.appointments[0]})),
         "list of 20, far ahead": (agenda.AHEAD[agenda.FIRST], owner | window | {"limit": 21}),
         "list of 20, deleted ones too": (agenda.ALL, owner | window | {"limit": 21}),
         "list of 20, from the beginning": (agenda.FIRST, owner | everything | {"limit": 21}),
         "list of 20, second page": (agenda.NEXT, owner | page | {"limit": 21}),
     }
     return cases[case]
+
+
+def _for_eight(values: Values) -> Values:
+    return {name: [value] * 8 for name, value in values.items()}
 
 
 def _eight_creates(person: Person) -> Values:
@@ -156,6 +162,8 @@ def _nodes(node: Node) -> Iterator[Node]:
     ("case", "indexes"),
     [
         ("get", {"appointments_pkey"}),
+        ("eight gets", {"appointments_pkey"}),
+        ("eight lists of 20", {"appointments_by_owner", "appointments_transparent_by_owner", *INVITED}),
         ("create", set()),
         ("list of 20", {"appointments_by_owner", "appointments_transparent_by_owner", *INVITED}),
         (
@@ -238,8 +246,8 @@ def _looking_for_time(dsn: str, person: Person) -> dict[str, tuple[Statement, Va
         "tails": (frontiers.SHORT, window),
         "expired holds in the way": (holds.CLEAR, alone | span_values(spec())),
         "what is in the way of eight": (
-            conflicts.COLLISIONS_OF_MANY,
-            {name: [value] * 8 for name, value in _in_the_way(person).items()},
+            conflicts.COLLISIONS.for_many,
+            _for_eight(_in_the_way(person)),
         ),
         "what is in the way": (conflicts.COLLISIONS, _in_the_way(person)),
     }

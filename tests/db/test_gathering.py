@@ -12,32 +12,73 @@ from appointments.shared.errors import Unavailable
 
 DIVIDED = Statement(
     """
-    SELECT number, dividend / divisor FROM unnest(%(dividend)s::integer[], %(divisor)s::integer[]) WITH ORDINALITY
-        AS asked (dividend, divisor, number)
-    CROSS JOIN LATERAL (SELECT FROM generate_series(1, asked.dividend %% 3)) AS times
-    ORDER BY number
+    SELECT %(dividend)s::integer / %(divisor)s::integer FROM generate_series(1, %(dividend)s::integer %% 3)
     """
 )
 """As many rows as the dividend leaves when it is divided by three."""
 
-
-async def divide(db: Database, dividend: int, divisor: int = 1) -> list[tuple[int]]:
-    """Ask, together with whoever asks too."""
-    return await db.gather(DIVIDED, {"dividend": dividend, "divisor": divisor})
+SLEEP = Statement("SELECT pg_sleep(%(seconds)s::integer)")
 
 
-async def test_everybody_gets_the_rows_of_their_own_question(db: Database) -> None:
+async def divide(db: Database, dividend: int, divisor: int = 1, *, together: bool = False) -> list[tuple[int]]:
+    """Ask, with whoever asks too."""
+    return await db.fetch_shared(DIVIDED, {"dividend": dividend, "divisor": divisor}, together=together)
+
+
+@pytest.mark.parametrize("together", [False, True])
+async def test_everybody_gets_the_rows_of_their_own_question(db: Database, together: bool) -> None:
     """None, one or two of them; some ask the same; more ask than one statement answers."""
     asked = [number % 100 for number in range(300)]
-    answers = await asyncio.gather(*(divide(db, number) for number in asked))
+    answers = await asyncio.gather(*(divide(db, number, together=together) for number in asked))
     assert [[(number,)] * (number % 3) for number in asked] == answers
 
 
-async def test_a_question_that_postgresql_refuses_is_an_error_and_no_wait(db: Database) -> None:
-    """Those who came along get it too, and the next ones have their answers."""
-    answers = await asyncio.gather(divide(db, 4), divide(db, 1, 0), return_exceptions=True)
-    assert ["DivisionByZero"] * 2 == [type(answer).__name__ for answer in answers]
-    assert [(4,)] == await divide(db, 4)
+async def test_a_question_that_postgresql_refuses_is_the_error_of_who_asked_it(db: Database) -> None:
+    """Those who came along have their answers, and so have the next ones."""
+    answers = await asyncio.gather(
+        *(divide(db, *numbers, together=True) for numbers in ((4,), (1, 0), (5,))), return_exceptions=True
+    )
+    assert [(4,)] == answers[0]
+    assert "DivisionByZero" == type(answers[1]).__name__
+    assert [(5,), (5,)] == answers[2]
+    assert [(7,)] == await divide(db, 7)
+
+
+async def test_a_statement_that_nobody_waits_for_any_more_is_cancelled(db: Database) -> None:
+    """As long as one stays it goes on."""
+    asking = [
+        asyncio.ensure_future(db.fetch_shared(SLEEP, {"seconds": seconds}, together=True)) for seconds in (600, 601)
+    ]
+    await until(db, 1)
+    asking[0].cancel()
+    await asyncio.sleep(0.2)
+    await until(db, 1)
+    asking[1].cancel()
+    await until(db, 0)
+    assert [True, True] == [task.cancelled() for task in asking]
+
+
+SLEEPING = Statement(
+    """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND state = 'active' AND query LIKE '%%pg_sleep%%' AND pid <> pg_backend_pid()
+    """
+)
+
+
+async def until(db: Database, sleeping: int) -> None:
+    """Wait until so many statements sleep in this database."""
+    async with asyncio.timeout(20):
+        while [(sleeping,)] != await db.fetch(SLEEPING, {}):  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.02)
+
+
+def test_a_statement_for_many_names_its_parameters_once() -> None:
+    """Each is an array of the type that it has for one; an array of arrays there is none."""
+    assert ["dividend", "divisor"] == list(DIVIDED.for_many.parameters)
+    assert DIVIDED.for_many is DIVIDED.for_many
+    with pytest.raises(ValueError, match="an array"):
+        _ = Statement("SELECT %(ids)s::uuid[]").for_many
 
 
 class Answers:
@@ -67,6 +108,24 @@ async def test_who_asks_while_others_are_answered_waits_for_the_next_statement()
     answers.go.set()
     assert [str(key) for key in keys] == await asyncio.gather(*first, *then)
     assert [keys[:2], keys[2:5], keys[5:]] == answers.asked
+
+
+async def test_those_who_run_their_own_statement_leave_no_room_for_others() -> None:
+    """Once they are as many as may be, whoever comes waits. While statements are shared nobody goes alone."""
+    answers = Answers()
+    questions = Gathering[UUID, str](answers, most=3, most_alone=1, at_once=1)
+    assert [True, False] == [questions.begin_alone(), questions.begin_alone()]
+    keys = [uuid4(), uuid4()]
+    answered = [questions.answer(key) for key in keys]
+    await asyncio.sleep(0.01)
+    assert [] == answers.asked
+    questions.ended_alone()
+    await asyncio.sleep(0.01)
+    assert [keys] == answers.asked
+    assert not questions.begin_alone()
+    answers.go.set()
+    assert [str(key) for key in keys] == await asyncio.gather(*answered)
+    assert questions.begin_alone()
 
 
 async def test_who_leaves_is_not_asked_for_and_takes_nobody_along() -> None:

@@ -369,7 +369,7 @@ async def get(db: Reads, user_id: UUID, appointment_id: UUID) -> Appointment:
         NotFound: the user may see no such appointment.
     """
     values = {"id": appointment_id, "user_id": user_id}
-    rows = await db.fetch(GET, values)
+    rows = await db.fetch_shared(GET, values)
     if not rows:
         if found := await invited.get(db, user_id, appointment_id):
             return found

@@ -37,7 +37,8 @@ async def find_of_owner(db: Database, owner_id: UUID, spec: Spec) -> Conflict | 
 
     When a hundred want one time, ninety-nine ask this at once.
     """
-    rows = await db.gather(COLLISIONS_OF_MANY, {"owner_id": owner_id, "besides": NO_ID, **span_values(spec)})
+    values = {"owner_id": owner_id, "besides": NO_ID, **span_values(spec)}
+    rows = await db.fetch_shared(COLLISIONS, values, together=True)
     return _conflict(rows) if rows else None
 
 
@@ -67,16 +68,6 @@ COLLISIONS = Statement(
     ) AS wanted (owner_id, start_at, end_at, buffer_before, buffer_after, besides)
     CROSS JOIN LATERAL ({_FOUND}) AS found
     ORDER BY found.start_at
-    """
-)
-COLLISIONS_OF_MANY = Statement(
-    f"""
-    SELECT number, found.* FROM unnest(
-        %(owner_id)s::uuid[], %(start_at)s::timestamptz[], %(end_at)s::timestamptz[], %(buffer_before)s::integer[],
-        %(buffer_after)s::integer[], %(besides)s::uuid[]
-    ) WITH ORDINALITY AS wanted (owner_id, start_at, end_at, buffer_before, buffer_after, besides, number)
-    CROSS JOIN LATERAL ({_FOUND}) AS found
-    ORDER BY number, found.start_at
     """
 )
 TAKEN_RESOURCES = Statement(

@@ -135,7 +135,10 @@ async def _read(db: Reads, window: Window, size: int, token: str, ahead: datetim
     if window.series_id:
         statement = OF_SERIES
         values |= {"series_id": window.series_id, "show_deleted": window.show_deleted}
-    found = await db.fetch(AHEAD[statement] if ahead else statement, values)
+    if statement is FIRST and not ahead and limit <= DEFAULT_SIZE:
+        found = await db.fetch_shared(FIRST, values)
+    else:
+        found = await db.fetch(AHEAD[statement] if ahead else statement, values)
     may_be_short = bool(found) and found[-1][0] is None
     rows = list(map(from_row_and_invitation, found[:-1] if may_be_short else found))
     if len(rows) > 1 and (_order(rows[1]) < _order(rows[0]) or rows[-1].address is not None):

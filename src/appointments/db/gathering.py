@@ -1,7 +1,7 @@
 """Questions that are gathered: many ask about different things at once, and a few statements answer all of them.
 
-Who asks while others are being answered waits for the next statement, so thousands who come in one moment, after a
-restart say, are a handful of statements. One who is alone does not wait.
+Who asks while so many statements are under way as may be waits for the next one. So thousands who come in one moment,
+after a restart say, are a handful of statements. One who is alone does not wait.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from appointments.shared import tracing
@@ -34,18 +35,41 @@ class _Question(Generic[K, V]):
 class Gathering(Generic[K, V]):
     """Answers keys, ``most`` of them at once. ``ask`` gets keys, each maybe several times, and answers each in turn.
 
-    A statement begins after everybody whom it answers has asked.
+    A statement begins after everybody whom it answers has asked, and is cancelled if all of them leave. At most
+    ``at_once`` are under way, or ``most_alone`` that callers run by themselves.
     """
 
     def __init__(
-        self, ask: Callable[[Sequence[K]], Awaitable[Sequence[V]]], *, most: int, at_once: int = AT_ONCE
+        self,
+        ask: Callable[[Sequence[K]], Awaitable[Sequence[V]]],
+        *,
+        most: int,
+        at_once: int = AT_ONCE,
+        most_alone: int = 0,
     ) -> None:
         self._ask = ask
         self._most = most
         self._at_once = at_once
+        self._most_alone = most_alone
         self._waiting: deque[_Question[K, V]] = deque()
         self._running: set[asyncio.Task[None]] = set()
+        self._alone = 0
         self._is_due = False
+
+    def begin_alone(self) -> bool:
+        """Whether the caller may run a statement of their own, and then tell when it has ended.
+
+        Not while others share statements. Whoever went alone then would leave less to share.
+        """
+        if self._waiting or self._running or self._alone >= self._most_alone:
+            return False
+        self._alone += 1
+        return True
+
+    def ended_alone(self) -> None:
+        """Note that a statement has ended that its caller ran."""
+        self._alone -= 1
+        self._begin_soon(asyncio.get_running_loop())
 
     def answer(self, key: K) -> "asyncio.Future[V]":
         """The answer to be. Whatever a statement raises, each of those whom it was for gets."""
@@ -55,9 +79,13 @@ class Gathering(Generic[K, V]):
         self._begin_soon(loop)
         return future
 
+    def _has_room(self) -> bool:
+        running = len(self._running)
+        return running < self._at_once and running + self._alone < max(self._at_once, self._most_alone)
+
     def _begin_soon(self, loop: asyncio.AbstractEventLoop) -> None:
         # Not at once: those who ask in the same turn of the loop come along.
-        if self._waiting and not self._is_due and len(self._running) < self._at_once:
+        if self._waiting and not self._is_due and self._has_room():
             self._is_due = True
             loop.call_soon(self._begin, loop)
 
@@ -70,7 +98,15 @@ class Gathering(Generic[K, V]):
             task = loop.create_task(self._serve(chosen), context=Context())
             self._running.add(task)
             task.add_done_callback(self._ended)
+            leave = partial(self._leave, task, chosen)
+            for question in chosen:
+                question.answer.add_done_callback(leave)
         self._begin_soon(loop)
+
+    @staticmethod
+    def _leave(task: asyncio.Task[None], chosen: Sequence[_Question[K, V]], left: "asyncio.Future[V]") -> None:
+        if left.cancelled() and all(question.answer.done() for question in chosen):
+            task.cancel()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
@@ -80,7 +116,7 @@ class Gathering(Generic[K, V]):
         try:
             with tracing.share(question.span for question in chosen):
                 answers = await self._ask([question.key for question in chosen])
-        except asyncio.CancelledError:  # the loop ends
+        except asyncio.CancelledError:  # nobody waits for it any more, or the loop ends
             self._fail(chosen, Unavailable("The server is shutting down."))
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever

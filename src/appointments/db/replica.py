@@ -53,6 +53,9 @@ class Reads(Protocol):
     async def fetch(self, statement: Statement, values: Values) -> list[Row]:
         """Run one statement that writes nothing, and return its rows."""
 
+    async def fetch_shared(self, statement: Statement, values: Values) -> list[Row]:
+        """The same for a short one, which may be run for concurrent readers together."""
+
 
 def position(text: str) -> Position | None:
     """Read a position as PostgreSQL writes it, such as ``16/B374D848``; None if it is none."""
@@ -201,6 +204,8 @@ class _Fresh:
 
     async def fetch(self, statement: Statement, values: Values) -> list[Row]:
         return await self._replica.fetch(statement, values, self._after)
+
+    fetch_shared = fetch
 
 
 def _forget(task: asyncio.Task[list[Row] | None]) -> None:

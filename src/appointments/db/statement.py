@@ -11,7 +11,7 @@ import re
 import select
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from itertools import count
 from operator import attrgetter
 from struct import Struct
@@ -99,6 +99,30 @@ class Statement:
         self.summary = _summary(sql)
         self.formats = [pq.Format.BINARY] * len(self.parameters)
         self.writes_changes = "INTO new_changes" in sql
+
+    @cached_property
+    def for_many(self) -> "Statement":
+        """The same for many at once. Its parameters are arrays: of each, what every one of them has.
+
+        Each row begins with the number of the one whom it is for, counted from one. Each one's rows are in their order.
+        """
+        types: dict[str, str] = {}
+        for name, type_, array, _ in _PARAMETER.findall(self.sql):
+            if array:
+                raise ValueError(f"an array cannot be one of many in {self.sql}")
+            if name:
+                types[name] = type_
+        each = _PARAMETER.sub(lambda match: f'asked."{match[1]}"' if match[1] else match[0], self.sql)
+        names = ", ".join(f'"{name}"' for name in types)
+        arrays = ", ".join(f"(SELECT %({name})s::{type_}[])" for name, type_ in types.items())
+        many = Statement(
+            f"""
+            SELECT number, answer.* FROM unnest({arrays}) WITH ORDINALITY AS asked ({names}, number)
+            CROSS JOIN LATERAL ({each}) AS answer
+            """
+        )
+        many.summary = self.summary
+        return many
 
     def _placeholder(self, match: re.Match[str]) -> str:
         name, type_, array, escaped = match.groups()
