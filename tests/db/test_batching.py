@@ -204,6 +204,41 @@ async def test_of_many_who_want_one_slot_one_is_sent(db: Database, owner: UUID, 
     assert [True, True, *[False] * 99, True] == [answer is not None for answer in answers]
 
 
+@pytest.mark.parametrize("company", [[], [1]])
+async def test_who_comes_for_a_slot_that_is_being_booked_is_not_sent(
+    db: Database, owner: UUID, stranger: UUID, company: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it is booked alone or with others; who wants another slot is sent as before."""
+    monkeypatch.setattr(batching, "PATIENCE", 10)
+    sent: list[int] = []
+    under_way, arrived = asyncio.Event(), asyncio.Event()
+
+    async def fetch(statement: Statement, values: Values) -> list[Row]:
+        sent.append(1 if statement is booking.CREATE else len(values["id"]))
+        if len(sent) == 1 + len(company):
+            under_way.set()
+            await arrived.wait()
+        return await db.fetch(statement, values)
+
+    sharing = Batcher(fetch, booking.CREATE, booking.CREATE_MANY)
+
+    def ask(who: UUID, hours: int) -> "asyncio.Task[Row | None]":
+        wanted = spec(TEN + hours * HOUR)
+        values = to_values(wanted) | {"id": uuid4(), "owner_id": who, "request_id": None, "request_digest": None}
+        return asyncio.ensure_future(sharing.run(values | BY_OWNER.values, (who, wanted.start_at)))
+
+    first = [ask(stranger, 1)] if company else []
+    first += [ask(owner, 0), *(ask(stranger, 2) for _ in company)]
+    await under_way.wait()
+    rivals = [ask(owner, 0) for _ in range(20)]
+    other = ask(owner, 3)
+    await asyncio.sleep(0)
+    arrived.set()
+    assert None not in await asyncio.gather(*first, other)
+    assert [None] * 20 == await asyncio.gather(*rivals)
+    assert [1, *[2] * len(company), 1] == sent
+
+
 @pytest.mark.parametrize("others", [0, 1])
 async def test_a_rival_that_fails_leaves_the_slot_to_the_next(
     db: Database, owner: UUID, stranger: UUID, others: int

@@ -6,15 +6,15 @@ answer of its own, and none can make another fail:
 - If PostgreSQL refuses a shared statement, that statement is undone. Then each of its requests gets a turn alone.
 - If the connection is lost, nobody knows what was done. All its requests are told so, and nothing is sent again.
 - Everybody's first request goes before anybody's second, so that a person who asks for much keeps nobody else waiting.
-- Of several requests for one slot the first alone is sent, because only one can have it. The others are told that there
-  is no row for them. So a hundred who want one time are one row of a statement.
+- Of several requests for one slot the first alone is sent, because only one can have it. The others, and whoever comes
+  for it meanwhile, are told that there is no row for them. So a hundred who want one time are one row of a statement.
 
 docs/booking.md draws the states of a request and of a statement, and says why shared statements cannot deadlock.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Hashable, Sequence, Set
+from collections.abc import Awaitable, Callable, Container, Hashable, Sequence, Set
 from contextvars import Context
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -104,7 +104,9 @@ class Batcher:
         if self._current is None and owner not in self._overdue:
             turn = self._begin(_Turn({owner}))
             try:
-                return await self._run_alone(values)
+                row = await self._run_alone(values)
+                self._tell_rivals({slot})
+                return row
             finally:
                 self._end(turn)
         key = values["id"], owner
@@ -195,6 +197,13 @@ class Batcher:
             for request in requests:
                 if not request.answer.done():
                     request.answer.set_result(rows.get(request.key))
+            self._tell_rivals(first_of_slot)
+
+    def _tell_rivals(self, slots: Container[Hashable]) -> None:
+        """Tell those who came while a statement was under way, for a slot of its, that there is no row for them."""
+        for request in self._gathered:
+            if request.slot in slots and not request.answer.done():
+                request.answer.set_result(None)
 
     async def _run_alone(self, values: Values) -> Row | None:
         metrics.SHARED_ROWS.observe(1)
