@@ -44,6 +44,20 @@ def test_the_dashboard_asks_for_metrics_that_there_are() -> None:
             assert asked(target["expr"]) <= known(), target["expr"]
 
 
+def test_the_dashboard_shows_what_there_is() -> None:
+    """Each metric is in a panel, so whoever is woken by an alert finds what it watches. No panel lies on another."""
+    shown = {name for panel in DASHBOARD["panels"] for target in panel["targets"] for name in asked(target["expr"])}
+    ours = {name for name in known() if name.startswith(("appointments_", "rpc_", "http_", "db_"))}
+    assert set() == {base(name) for name in ours} - {base(name) for name in shown}
+    places = [(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in DASHBOARD["panels"]]
+    assert len(places) == len(set(places))
+
+
+def base(name: str) -> str:
+    """A metric's name without what its kind adds."""
+    return re.sub(r"_(total|created|bucket|count|sum)$", "", name)
+
+
 def test_every_alert_has_a_page() -> None:
     """What it means and what to do, in docs/operations.md under its name."""
     page = (ROOT / "docs/operations.md").read_text()
