@@ -172,7 +172,9 @@ async def test_an_upgrade_says_what_it_would_lock(postgres_dsn: str, tmp_path: P
         found["0025_imports"]["applied"],
         found["0025_imports"]["locks"],
     )
-    assert "locks for a moment: appointments (0 rows), series (0 rows), users (0 rows)" in told
+    assert "locks for a moment: appointments (0 rows), series (0 rows), users (0 rows); who writes waits" in told
+    assert "SHARE ROW EXCLUSIVE" == found["0025_imports"]["modes"]["users"]
+    assert "in the background, 4 s at ten million appointments: nobody waits for it" in told
 
 
 def audited(dsn: str, *arguments: str) -> list[dict[str, Any]]:

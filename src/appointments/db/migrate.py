@@ -52,13 +52,6 @@ OUTSIDE = "-- Outside a transaction."
 _PASSING = ("08", "40", "55P03", "57P")
 """SQLSTATEs that another try may heal: connection, deadlock, lock timeout, the server's shutdown and start."""
 
-_LOCKING = re.compile(
-    r"ALTER TABLE (?:IF EXISTS )?(?:ONLY )?(\w+)|DROP TABLE (?:IF EXISTS )?(\w+)|REFERENCES (\w+)"
-    r"|CREATE (?:UNIQUE )?INDEX (?:IF NOT EXISTS )?\w+\s+ON (\w+)"
-    r"|(?:CREATE (?:OR REPLACE )?(?:CONSTRAINT )?|DROP )TRIGGER [^;]*?\bON (\w+)"
-)
-"""What takes a lock on a table against writers."""
-
 _log = logging.getLogger(__name__)
 
 
@@ -104,18 +97,6 @@ class Migration:
         """The statements of a file that runs outside a transaction: each ends with a semicolon at the end of a line."""
         code = re.sub(r"^--.*$", "", self.sql, flags=re.MULTILINE)
         return [statement for part in re.split(r";\s*$", code, flags=re.MULTILINE) if (statement := part.strip())]
-
-    @property
-    def locks(self) -> list[str]:
-        """The tables that are there before it and that it locks, so that nobody writes to them until it ends.
-
-        None does work under such a lock that grows with the table, so it is for a moment.
-        """
-        if self.outside:
-            return []
-        code = re.sub(r"--.*$", "", self.sql, flags=re.MULTILINE)
-        found = {name for match in _LOCKING.finditer(code) for name in match.groups() if name}
-        return sorted(found - set(re.findall(r"CREATE TABLE (\w+)", code)))
 
     @property
     def checksum(self) -> str:

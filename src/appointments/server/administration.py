@@ -23,6 +23,7 @@ from appointments.auth.tokens import utc_now
 from appointments.auth.user import User
 from appointments.db import Connection, Database
 from appointments.db.migrate import pending, read
+from appointments.db.migration_locks import Effect, stated
 from appointments.server import doctor as examination
 from appointments.server.commands import as_json, confirm, find, person, print_json, run, yes
 from appointments.server.terminal import database, faults_as_lines
@@ -286,33 +287,44 @@ def cancel(job_id: int, yes: bool, as_json: bool) -> None:
 def migrations(as_json: bool) -> None:
     """Say which migrations the database has and lacks, and which tables an upgrade would lock for a moment.
 
-    Whatever takes long on a large table runs outside a transaction, and nobody has to wait for it.
+    Whatever takes long on a large table locks nothing that others want, and nobody has to wait for it.
     """
     with faults_as_lines(), database(shared=True) as (settings, dsn):
         missing, rows = asyncio.run(_missing(settings.direct(dsn)))
     found = [
-        {
-            "name": each.name,
-            "applied": each.name not in missing,
-            "outside": each.outside,
-            # Tables that one missing migration makes and another one changes are not there yet.
-            "locks": {table: rows[table] for table in each.locks if table in rows} if each.name in missing else {},
-        }
+        {"name": each.name, "applied": each.name not in missing, "outside": each.outside}
+        | _plan(stated().get(each.name, _MADE_TABLES), rows if each.name in missing else {})
         for each in read()
     ]
     if as_json:
         print_json(found)
     for each in [] if as_json else found:
-        click.echo(f"{'applied' if each['applied'] else 'missing':9}{each['name']:24}{_effect(each)}".rstrip())
+        click.echo(f"{'applied' if each['applied'] else 'missing':9}{each['name']:33}{_told_effect(each)}".rstrip())
 
 
-def _effect(migration: dict[str, Any]) -> str:
+_MADE_TABLES = Effect({}, 0)
+
+
+def _plan(effect: Effect, rows: Mapping[str, int]) -> dict[str, Any]:
+    # Tables that one missing migration makes and another one changes are not there yet.
+    locked = {table: mode for table, mode in effect.locks.items() if table in rows}
+    return {
+        "locks": {table: rows[table] for table in locked},
+        "modes": locked,
+        "seconds_at_ten_million": effect.seconds,
+    }
+
+
+def _told_effect(migration: dict[str, Any]) -> str:
     if migration["applied"]:
         return ""
-    if migration["outside"]:
-        return "in the background: nobody waits for it"
+    if seconds := migration["seconds_at_ten_million"]:
+        return f"in the background, {seconds} s at ten million appointments: nobody waits for it"
     tables = [f"{table} ({rows:,} rows)" for table, rows in migration["locks"].items()]
-    return f"locks for a moment: {', '.join(tables)}" if tables else "locks nothing that is in use"
+    if not tables:
+        return "locks nothing that is in use"
+    who = "everybody" if "ACCESS EXCLUSIVE" in migration["modes"].values() else "who writes"
+    return f"locks for a moment: {', '.join(tables)}; {who} waits"
 
 
 async def _missing(dsn: str) -> tuple[list[str], dict[str, int]]:
