@@ -18,8 +18,9 @@ class Toast {
     this.#set({ text, urgent: false, ...(action ? { action } : {}) });
   }
 
-  alert(text: string): void {
-    this.#set({ text, urgent: true });
+  /** With an action it asks for a decision, and stays until that is made. */
+  alert(text: string, action?: Message["action"]): void {
+    this.#set({ text, urgent: true, ...(action ? { action } : {}) });
   }
 
   dismiss(): void {
@@ -33,6 +34,7 @@ class Toast {
 
   release(): void {
     clearTimeout(this.#timer);
+    if (this.message?.urgent && this.message.action) return;
     this.#timer = setTimeout(() => this.dismiss(), LIFE);
   }
 

@@ -173,14 +173,16 @@ class Store {
   }
 
   /** Move at once; if the server refuses, it is back where it was and the Fault is thrown. */
-  async move(id: string, to: Move): Promise<Booked> {
+  async move(id: string, to: Move, overrideRules = false): Promise<Booked> {
     this.propose(id, to);
     try {
       return await this.#inTurn(id, async () => {
         const booked = this.#known.get(id);
         if (!booked) throw new Fault("missing", "This appointment is gone.");
         const change = changes({ ...booked, ...to }, booked);
-        return Object.keys(change).length === 0 ? booked : this.change(booked, change);
+        return Object.keys(change).length === 0
+          ? booked
+          : this.change(booked, change, undefined, overrideRules);
       });
     } finally {
       // A later move of the same appointment has its own place and its own answer.
@@ -189,12 +191,12 @@ class Store {
   }
 
   /** Delete at once; if the server refuses, it is back and the Fault is thrown. */
-  async remove(booked: Booked): Promise<void> {
+  async remove(booked: Booked, overrideRules = false): Promise<void> {
     const { id } = booked;
     this.#deletions = new Set(this.#deletions).add(id);
     const send = async (again: boolean): Promise<void> => {
       try {
-        await appointmentService.deleteAppointment({ id, etag: booked.etag });
+        await appointmentService.deleteAppointment({ id, etag: booked.etag, overrideRules });
       } catch (error) {
         const lost = again && ["stale", "missing"].includes(faultOf(error).kind);
         if (!lost || !(await this.read(id)).deleted) throw error;
@@ -212,10 +214,10 @@ class Store {
   }
 
   /** Bring a deleted appointment back. */
-  async restore(id: string): Promise<Booked> {
+  async restore(id: string, overrideRules = false): Promise<Booked> {
     const send = async (): Promise<Booked> => {
       try {
-        return this.told(await appointmentService.undeleteAppointment({ id }));
+        return this.told(await appointmentService.undeleteAppointment({ id, overrideRules }));
       } catch (error) {
         // Somebody, perhaps an earlier try of ours, has restored it.
         if (faultOf(error).reason !== "APPOINTMENT_NOT_DELETED") throw error;

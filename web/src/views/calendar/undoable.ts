@@ -1,8 +1,9 @@
 /** Changes that can be undone: moving, what was saved in the editor, deleting. */
 import { changes, type Booked } from "../../lib/calendar/appointment.ts";
+import { breachOf } from "../../lib/calendar/breach.ts";
 import { conflictText } from "../../lib/calendar/conflict.ts";
 import { store, type Move } from "../../lib/calendar/store.svelte.ts";
-import { faultOf } from "../../lib/net/faults.ts";
+import { faultOf, type Fault } from "../../lib/net/faults.ts";
 import { settings } from "../../lib/settings.svelte.ts";
 import { spanWithDayText } from "../../lib/time/format.ts";
 import type { Scope } from "../../lib/calendar/series.ts";
@@ -17,30 +18,35 @@ export interface Context {
   focus: (id?: string) => void;
 }
 
-export async function move(id: string, to: Move, context: Context): Promise<void> {
+/** Move it; `overrides` is for whoever manages its rooms, and has decided to go past their rules. */
+export async function move(id: string, to: Move, context: Context, overrides = false): Promise<void> {
   const before = store.find(id);
   if (!before) return;
   try {
-    const booked = await store.move(id, to);
+    const booked = await store.move(id, to, overrides);
     const moved = before.seriesId ? "Only this one was moved to" : "Moved to";
     toast.show(`${moved} ${spanWithDayText(booked.start, booked.end, settings.timeStyle)}.`, {
       label: "Undo",
       run: () =>
-        void move(id, { start: before.start, end: before.end, resourceIds: before.resourceIds }, context),
+        void move(
+          id,
+          { start: before.start, end: before.end, resourceIds: before.resourceIds },
+          context,
+          overrides,
+        ),
     });
+    // The button that was pressed is gone.
+    if (overrides) context.focus(id);
   } catch (error) {
     await reportMove(before, to, error, context);
   }
 }
 
-async function reportMove(
-  before: Booked,
-  to: Span,
-  error: unknown,
-  { report, refresh }: Context,
-): Promise<void> {
+async function reportMove(before: Booked, to: Move, error: unknown, context: Context): Promise<void> {
+  const { report, refresh } = context;
   const fault = faultOf(error);
   const back = `“${before.title}” was not moved. `;
+  if (await reportBreach(fault, back, "Move", () => void move(before.id, to, context, true))) return;
   if (fault.kind === "conflict")
     toast.alert(back + conflictText(await store.obstacles(fault), to, settings.timeStyle));
   else if (fault.kind === "stale" || fault.kind === "missing") {
@@ -50,6 +56,19 @@ async function reportMove(
       `“${before.title}” was not moved, because it was ${what} somewhere else. You see its current state.`,
     );
   } else report(fault, back);
+}
+
+/** If a rule of a room is broken, name both, and let whoever manages the room decide otherwise. */
+async function reportBreach(fault: Fault, what: string, verb = "", anyway?: () => void): Promise<boolean> {
+  const breach = await breachOf(fault);
+  if (!breach) return false;
+  if (breach.mayOverride && anyway)
+    toast.alert(`${what}${breach.text} As its manager you may override the rule; that is recorded.`, {
+      label: `${verb} anyway`,
+      run: anyway,
+    });
+  else toast.alert(what + breach.text);
+  return true;
 }
 
 /** Move this occurrence and those that follow, or all of its series, by as much as this one was moved. */
@@ -106,19 +125,26 @@ async function reportRefusal(error: unknown, what: string, wanted: Span, context
   const { collisionsOf, collisionsText } = await import("../../lib/calendar/series.ts");
   const collisions = collisionsOf(fault);
   if (collisions) return toast.alert(`${said}. ${collisionsText(collisions, settings.timeStyle)}`);
+  if (await reportBreach(fault, `${said}. `)) return;
   if (fault.kind !== "stale" && fault.kind !== "missing") return context.report(fault, `${said}. `);
   await context.refresh(); // The message must describe what is on the screen.
   toast.alert(`${said}, because it was ${fault.kind === "stale" ? "changed" : "deleted"} somewhere else.`);
 }
 
-export async function remove(booked: Booked, context: Context): Promise<void> {
-  toast.show(`Deleted “${booked.title}”.`, { label: "Undo", run: () => void restore(booked, context) });
+/** Delete it; `overrides` as for a move. */
+export async function remove(booked: Booked, context: Context, overrides = false): Promise<void> {
+  toast.show(`Deleted “${booked.title}”.`, {
+    label: "Undo",
+    run: () => void restore(booked, context, overrides),
+  });
+  if (overrides) context.focus();
   try {
-    await store.remove(booked);
+    await store.remove(booked, overrides);
   } catch (error) {
     const fault = faultOf(error);
-    if (fault.kind !== "stale" && fault.kind !== "missing")
-      return context.report(fault, `“${booked.title}” was not deleted. `);
+    const back = `“${booked.title}” was not deleted. `;
+    if (await reportBreach(fault, back, "Delete", () => void remove(booked, context, true))) return;
+    if (fault.kind !== "stale" && fault.kind !== "missing") return context.report(fault, back);
     if (fault.kind === "stale")
       toast.alert(`“${booked.title}” was not deleted, because it was changed somewhere else.`);
     await context.refresh();
@@ -151,15 +177,17 @@ export async function removeSeries(
   }
 }
 
-async function restore(booked: Booked, { report, focus }: Context): Promise<void> {
+async function restore(booked: Booked, context: Context, overrides = false): Promise<void> {
   try {
-    await store.restore(booked.id);
+    await store.restore(booked.id, overrides);
     toast.show(`Restored “${booked.title}”.`);
-    focus(booked.id);
+    context.focus(booked.id);
   } catch (error) {
     const fault = faultOf(error);
-    if (fault.kind !== "conflict") return report(fault);
+    const back = `“${booked.title}” was not restored. `;
+    if (await reportBreach(fault, back, "Restore", () => void restore(booked, context, true))) return;
+    if (fault.kind !== "conflict") return context.report(fault);
     const reason = conflictText(await store.obstacles(fault), booked, settings.timeStyle);
-    toast.alert(`“${booked.title}” was not restored. ${reason}`);
+    toast.alert(back + reason);
   }
 }

@@ -1,5 +1,6 @@
 /** Saving what is in the editor, and what to do about each answer that is not yes. */
 import { changes, taken, type Booked, type Spec } from "../../lib/calendar/appointment.ts";
+import { breachOf, type Breach } from "../../lib/calendar/breach.ts";
 import type { Obstacles } from "../../lib/calendar/conflict.ts";
 import {
   draftOf,
@@ -262,7 +263,8 @@ export class Saving {
       this.problem = { kind: "series", collisions };
       return;
     }
-    if (fault.reason === "BOOKING_RULE") return this.#reportRule(fault, spec);
+    const breach = await breachOf(fault);
+    if (breach) return this.#reportRule(breach, spec);
     if (fault.kind === "stale") return this.#reportStale();
     if (fault.kind === "missing") {
       this.problem = { kind: "deleted" };
@@ -273,18 +275,11 @@ export class Saving {
     if (text) this.problem = { kind: "failure", text };
   }
 
-  async #reportRule(fault: Fault, spec: Spec): Promise<void> {
-    const { canManage, resources } = await import("../../lib/calendar/resources.svelte.ts");
-    const id = fault.metadata["subject_id"] ?? "";
-    const resource = resources.find(id);
+  #reportRule({ text, mayOverride }: Breach, spec: Spec): void {
     const isSeries = !!this.#draft.rule && (!this.#draft.base || this.#scope !== "this");
     this.overrides = false;
     this.#ruled = judged(spec);
-    this.problem = {
-      kind: "rule",
-      text: resource ? fault.message.replace(`the resource ${id}`, resource.name) : fault.message,
-      mayOverride: !isSeries && !!resource && canManage(resource),
-    };
+    this.problem = { kind: "rule", text, mayOverride: mayOverride && !isSeries };
   }
 
   async #reportConflict(fault: Fault, { start, end }: Spec): Promise<void> {
