@@ -2,7 +2,16 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { changes, matches, PLAIN, type Booked } from "../src/lib/calendar/appointment.ts";
-import { formatPeople, parsePeople } from "../src/lib/calendar/attendees.ts";
+import {
+  addressProblem,
+  entriesOf,
+  formatPeople,
+  parsePeople,
+  peopleOf,
+  peopleProblems,
+  personOf,
+  suggestions,
+} from "../src/lib/calendar/attendees.ts";
 import {
   blank,
   blankDays,
@@ -128,6 +137,66 @@ test("people are parted by lines and commas, and keep their answers", () => {
     { email: "emmy@example.org", displayName: "Emmy N.", response: 0 },
   ]);
   assert.equal(formatPeople(BOOKED.attendees), "Grace <grace@example.org>");
+});
+
+test("names with commas and quotes come back as they were, and what is pasted may be parted by spaces alone", () => {
+  const people = ["Lovelace, Ada", 'Grace "Amazing" Hopper', "Back\\slash", "", "Ünal <x>"].map(
+    (displayName) => ({
+      email: "someone@example.org",
+      displayName,
+    }),
+  );
+  assert.deepEqual(entriesOf(formatPeople(people)).map(personOf), people);
+  assert.deepEqual(entriesOf("ada@example.org grace@example.org"), ["ada@example.org", "grace@example.org"]);
+  assert.deepEqual(entriesOf("Ada <a@example.org> Grace <g@example.org>"), [
+    "Ada <a@example.org>",
+    "Grace <g@example.org>",
+  ]);
+  assert.deepEqual(entriesOf('"never closed, b@example.org'), ['"never closed', "b@example.org"]);
+});
+
+test("a wrong address says why, and a right one says nothing", () => {
+  const wrong = [
+    "",
+    "nobody",
+    "a@b@example.org",
+    "@example.org",
+    "a@",
+    "a b@example.org",
+    "a@example",
+    "a..b@example.org",
+  ];
+  for (const email of wrong) assert.notEqual(addressProblem(email), "", email);
+  for (const email of ["a@example.org", "o'neil+x@example.co.uk", "jürg@bücher.example"])
+    assert.equal(addressProblem(email), "", email);
+  const twice = parsePeople("a@example.org, A@Example.org, nobody", []);
+  assert.deepEqual(peopleProblems(twice), [
+    "“A@Example.org” is there already.",
+    "“nobody” is not an address: it has no @.",
+  ]);
+});
+
+test("whom one meets is suggested by name and address, the most often met first, never oneself", () => {
+  const others = [
+    { email: "ada@example.org", displayName: "", response: 0 },
+    { email: "Grace@example.org", displayName: "Grace Hopper", response: 0 },
+  ];
+  const known = peopleOf(
+    [
+      BOOKED,
+      { ...BOOKED, start: BOOKED.start + 1, attendees: others },
+      { ...BOOKED, attendees: [], organizer: { name: "Jürg", email: "juerg@example.org" } },
+    ],
+    "ADA@example.org",
+  );
+  assert.deepEqual(known, [
+    { email: "grace@example.org", displayName: "Grace Hopper" },
+    { email: "juerg@example.org", displayName: "Jürg" },
+  ]);
+  assert.deepEqual(suggestions(known, "hop gr", []), [known[0]]);
+  assert.deepEqual(suggestions(known, "jurg", []), [known[1]]);
+  assert.deepEqual(suggestions(known, "race", []), []);
+  assert.deepEqual(suggestions(known, "", [{ email: "JUERG@example.org", displayName: "" }]), [known[0]]);
 });
 
 test("a search finds words wherever a person wrote them", () => {

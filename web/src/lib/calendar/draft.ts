@@ -1,6 +1,6 @@
 /** What a person is typing in the editor, and how it becomes an appointment's fields. */
 import { PLAIN, type Booked, type Spec } from "./appointment.ts";
-import { formatPeople, parsePeople } from "./attendees.ts";
+import { formatPeople, parsePeople, peopleProblems } from "./attendees.ts";
 import type { BadField } from "../net/faults.ts";
 import { dayAfter, instantOf, MINUTE, minuteOf, moved, wallAt, wallOf } from "../time/zones.ts";
 
@@ -186,6 +186,8 @@ export function validate(spec: Spec): Partial<Record<FieldName, string>> {
   if (Number.isNaN(spec.start)) found.starts = "Please type a day and a time, such as 16 May and 9:30.";
   if (Number.isNaN(spec.end)) found.ends = "Please type a day and a time, such as 16 May and 9:30.";
   else if (spec.end <= spec.start) found.ends = "The end must be after the start.";
+  const people = peopleProblems(spec.attendees).join(" ");
+  if (people) found.people = people;
   return found;
 }
 

@@ -16,8 +16,11 @@ import { isHeldByEditor } from "./held.ts";
 import { Fault, faultOf } from "../net/faults.ts";
 import { session } from "../net/session.svelte.ts";
 import { overlap, type Span } from "../time/spans.ts";
+import { DAY } from "../time/zones.ts";
 
 const PAGE_SIZE = 1000;
+/** Milliseconds to both sides for which "around" is. */
+const AROUND = 35 * DAY;
 /** Milliseconds for which what has come from elsewhere is marked. */
 const MARKED = 4_000;
 
@@ -240,6 +243,16 @@ class Store {
   /** The appointments that overlap a span, as the server has them now. */
   async list(span: Span): Promise<Booked[]> {
     return list(span);
+  }
+
+  /** One page at most of the weeks around a moment. */
+  async listAround(moment: number): Promise<Booked[]> {
+    const { appointments } = await appointmentService.listAppointments({
+      startTime: timestampFromMs(moment - AROUND),
+      endTime: timestampFromMs(moment + AROUND),
+      pageSize: PAGE_SIZE,
+    });
+    return appointments.map(fromMessage);
   }
 
   /** The collisions of a fault, with the titles and names of what is in the way. */
