@@ -26,7 +26,8 @@ def choices(tab: Tab) -> Locator:
 async def invited(ada: Person, title: str) -> list[tuple[str, str]]:
     """Who the server has in the appointment of that title."""
     found = await ada.appointments.ListAppointments(pb.ListAppointmentsRequest(), metadata=ada.metadata)
-    return [(each.email, each.display_name) for one in found.appointments if one.title == title for each in one.attendees]
+    (one,) = [each for each in found.appointments if each.title == title]
+    return [(each.email, each.display_name) for each in one.attendees]
 
 
 async def test_people_one_has_met_are_suggested_and_added_by_keyboard(tab: Tab, ada: Person) -> None:
