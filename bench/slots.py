@@ -180,8 +180,8 @@ def _cases(db: Database, people: list[Person]) -> list[Case]:
         person = next(turns)
         await booking.get(db, person.user_id, UUID(person.appointments[0]))
 
-    async def free_busy(number: int) -> None:
-        await availability.free_busy(db, asker, ids(number), MIDDLE, MIDDLE + 90 * DAY)
+    async def free_busy(number: int, days: int = 90) -> None:
+        await availability.free_busy(db, asker, ids(number), MIDDLE, MIDDLE + days * DAY)
 
     async def create(*, ruled: bool = False, ttl: timedelta | None = None, rooms: int = 1) -> None:
         person = next(turns)
@@ -217,6 +217,7 @@ def _cases(db: Database, people: list[Person]) -> list[Case]:
         Case("all of 20 people, 90 days", search(all_of(20), 90, 1000)),
         Case("free and busy of 1 person, 90 days", lambda: free_busy(1)),
         Case("free and busy of 20 people, 90 days", lambda: free_busy(20)),
+        Case("free and busy of 50 people, 92 days", lambda: free_busy(50, 92)),
         Case("create, alone", lambda: create(rooms=0)),
         Case("create with a room", create),
         Case("create with a room that has rules", ruled),

@@ -9,7 +9,16 @@ import psycopg
 import pytest
 from psycopg import ClientCursor
 
-from appointments.calendar import availability, booking, booking_rules, conflicts, frontiers, holds
+from appointments.calendar import (
+    availability,
+    booking,
+    booking_rules,
+    conflicts,
+    frontiers,
+    holds,
+    placement,
+    resource_units,
+)
 from appointments.calendar import listing as agenda
 from appointments.calendar.appointment import to_values
 from appointments.calendar.log import BY_OWNER
@@ -250,18 +259,33 @@ def _looking_for_time(dsn: str, person: Person) -> dict[str, tuple[Statement, Va
             _for_eight(_in_the_way(person)),
         ),
         "what is in the way": (conflicts.COLLISIONS, _in_the_way(person)),
+        **_booking_rooms(person, rooms),
+        "lock of a hold": (holds.LOCK, alone | {"id": person.appointments[0]}),
+        "lock of a room's units": (resource_units.LOCK_OWNERS, {"owner_ids": people, "resource_id": rooms[0]}),
+    }
+
+
+def _booking_rooms(person: Person, rooms: list[UUID]) -> dict[str, tuple[Statement, Values]]:
+    """What is run for a booking of rooms that have rules."""
+    place = {"id": person.appointments[0], "with_owner": True, "expires_at": None}
+    values = {"owner_id": person.user_id, "user_id": person.user_id, "resource_ids": rooms, "guest_ids": []}
+    return {
+        "hold of rooms": (placement.HOLD, values),
+        "lock": (placement.LOCK_SUBJECTS, values),
+        "place": (placement.PLACE, values | place | span_values(spec())),
+        "frontiers in the way": (frontiers.IN_THE_WAY, values | span_values(spec())),
     }
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
 def test_free_time_is_found_subject_by_subject(full: tuple[str, Person], mode: str) -> None:
-    """Only the few people and rooms may be looked through, never what is booked."""
+    """Only the few rooms may be looked through, never the people, nor what is booked."""
     dsn, person = full
     for case, (statement, values) in _looking_for_time(dsn, person).items():
         nodes = list(explained(dsn, statement, values, mode))
         read = {node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan"}
-        assert {"users", "resources", "resource_units", "resource_grants", "subjects"} >= read, case
+        assert {"resources", "resource_units", "resource_grants"} >= read, case
     for case, during in (("what is taken of them", "during &&"), ("tails", "during @>")):
         nodes = list(explained(dsn, *_looking_for_time(dsn, person)[case], mode))
         asked = [node["Index Cond"] for node in nodes if node.get("Index Name") == "bookings_no_overlap"]
@@ -289,6 +313,31 @@ def test_who_follows_the_log_reads_only_what_is_new(full: tuple[str, Person], mo
     assert not {"changes", "appointments", "series"} & read
     (log,) = [node for node in nodes if node.get("Index Name") == "changes_pkey"]
     assert '"position" >' in log["Index Cond"]
+
+
+PLANNED_ONCE = ["what is taken of them", "how many a day", "who they are", "whose rules", "tails"]
+PLANNED_ONCE += ["hold of rooms", "lock", "place", "frontiers in the way"]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("few", [True, False])
+@pytest.mark.parametrize("case", PLANNED_ONCE)
+def test_what_a_search_and_a_booking_ask_is_planned_once(full: tuple[str, Person], case: str, few: bool) -> None:
+    """For one subject as for twenty: planning takes as long as running, so it must not seem to depend on the values."""
+    dsn, person = full
+    statement, values = _looking_for_time(dsn, person)[case]
+    if few:
+        values |= {name: values[name][:1] for name in ("ids", "person_ids", "resource_ids") if name in values}
+    with psycopg.connect(dsn, cursor_factory=ClientCursor) as connection:
+        connection.execute(b"PREPARE once AS " + statement.text)
+        arguments = ", ".join(f"%({name})s" for name in statement.parameters)
+        for _ in range(20):
+            if statement is placement.PLACE:
+                connection.execute("DELETE FROM bookings WHERE appointment_id = %(id)s", values)
+            connection.execute(f"EXECUTE once ({arguments})", values)
+        row = connection.execute("SELECT generic_plans > custom_plans FROM pg_prepared_statements").fetchone()
+        connection.rollback()
+    assert row == (True,)
 
 
 def test_a_create_with_rooms_is_planned_once(full: tuple[str, Person]) -> None:

@@ -18,9 +18,10 @@ async def lock(connection: Connection, user_id: UUID) -> None:
     )
     await connection.execute(
         """
-        SELECT FROM subjects WHERE id = %(id)s OR id IN (
+        SELECT FROM subjects WHERE id = ANY (ARRAY(
+            SELECT %(id)s::uuid UNION ALL
             SELECT user_id FROM appointments JOIN invitees ON appointment_id = appointments.id WHERE owner_id = %(id)s
-        )
+        ))
         ORDER BY id FOR UPDATE
         """,
         {"id": user_id},

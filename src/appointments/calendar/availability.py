@@ -361,10 +361,11 @@ def _sees(asker: Asker, subject: _Row) -> bool:
 
 SUBJECTS = Statement(
     f"""
-    SELECT id, true, time_zone, hours, 0, 0, 1, 0, now(), booking_rules FROM users WHERE id = ANY (%(ids)s::uuid[])
+    SELECT id, true, time_zone, hours, 0, 0, 1, 0, now(), booking_rules FROM users
+    WHERE id = ANY (ARRAY(SELECT unnest(%(ids)s::uuid[])))
     UNION ALL
     SELECT id, false, time_zone, hours, buffer_before, buffer_after, units, {ROLE}, now(), booking_rules FROM resources
-    WHERE id = ANY (%(ids)s::uuid[]) AND deleted_at IS NULL
+    WHERE id = ANY (ARRAY(SELECT unnest(%(ids)s::uuid[]))) AND deleted_at IS NULL
     """
 )
 
@@ -398,21 +399,22 @@ async def _taken(db: Database, subjects: Sequence[_Row], first: Micros, end: Mic
 
 
 # Scans the constraint's index once for each unit. Expired holds do not count. range_agg puts the spans in order.
+# Ids and times come out of subqueries, here and above, so that PostgreSQL plans once for all calls.
 TAKEN = Statement(
     """
     SELECT person, resource, unit,
            ARRAY(SELECT lower(unnest(spans))) AS begins, ARRAY(SELECT upper(unnest(spans))) AS ends
     FROM (
         SELECT person, 0::bigint AS resource, person_id AS unit_id, 1 AS unit
-        FROM unnest(%(person_ids)s::uuid[]) WITH ORDINALITY AS people (person_id, person)
+        FROM unnest(ARRAY(SELECT unnest(%(person_ids)s::uuid[]))) WITH ORDINALITY AS people (person_id, person)
         UNION ALL
         SELECT 0, resource, subject_id, unit
-        FROM unnest(%(resource_ids)s::uuid[]) WITH ORDINALITY AS rooms (room_id, resource)
+        FROM unnest(ARRAY(SELECT unnest(%(resource_ids)s::uuid[]))) WITH ORDINALITY AS rooms (room_id, resource)
         JOIN resource_units ON resource_id = room_id
     ) AS units CROSS JOIN LATERAL (
         SELECT range_agg(during) AS spans FROM bookings
         WHERE subject_id = unit_id
-          AND during && tstzrange(%(since)s::timestamptz, %(until)s::timestamptz)
+          AND during && (SELECT tstzrange(%(since)s::timestamptz, %(until)s::timestamptz))
           AND (expires_at IS NULL OR expires_at > now())
     ) AS taken
     WHERE spans IS NOT NULL

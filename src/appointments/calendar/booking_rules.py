@@ -69,10 +69,11 @@ async def find(connection: Connection, owner_id: UUID, resource_ids: Sequence[UU
     return [Ruled._make(row) for row in await connection.fetch(RULED, values)]
 
 
+# Ids and times come out of subqueries, here and below, so that PostgreSQL plans once for all calls.
 RULED = Statement(
     f"""
     SELECT id, false, time_zone, hours, booking_rules, {ROLE}, now() FROM resources
-    WHERE id = ANY (%(resource_ids)s::uuid[]) AND booking_rules IS NOT NULL AND deleted_at IS NULL
+    WHERE id = ANY (ARRAY(SELECT unnest(%(resource_ids)s::uuid[]))) AND booking_rules IS NOT NULL AND deleted_at IS NULL
     UNION ALL
     SELECT id, true, time_zone, hours, booking_rules, 0, now() FROM users
     WHERE id = %(user_id)s::uuid AND %(acted)s::boolean AND booking_rules IS NOT NULL
@@ -290,13 +291,13 @@ async def _day_counts(
 STARTS = Statement(
     f"""
     SELECT resource_id, start_at FROM bookings
-    WHERE resource_id = ANY (%(resource_ids)s::uuid[])
-      AND start_at >= %(since)s::timestamptz AND start_at < %(until)s::timestamptz
+    WHERE resource_id = ANY (ARRAY(SELECT unnest(%(resource_ids)s::uuid[])))
+      AND start_at >= (SELECT %(since)s::timestamptz) AND start_at < (SELECT %(until)s::timestamptz)
       AND (expires_at IS NULL OR expires_at > now()) AND appointment_id <> %(besides)s::uuid
     UNION ALL
     SELECT owner_id, start_at FROM appointments
-    WHERE owner_id = ANY (%(person_ids)s::uuid[])
-      AND start_at >= %(since)s::timestamptz AND start_at < %(until)s::timestamptz
+    WHERE owner_id = ANY (ARRAY(SELECT unnest(%(person_ids)s::uuid[])))
+      AND start_at >= (SELECT %(since)s::timestamptz) AND start_at < (SELECT %(until)s::timestamptz)
       AND {LIVE} AND NOT transparent AND id <> %(besides)s::uuid
     """
 )

@@ -399,7 +399,7 @@ IN_THE_WAY = Statement(
         )
         ORDER BY closed, resource_units.unit LIMIT 1
     ) AS unit
-    WHERE resources.id = ANY (%(resource_ids)s::uuid[]) AND closed
+    WHERE resources.id = ANY (ARRAY(SELECT unnest(%(resource_ids)s::uuid[]))) AND closed
     """
 )
 

@@ -87,9 +87,9 @@ async def confirm(connection: Connection, values: dict[str, Any]) -> list[Row]:
 LOCK = Statement(
     """
     SELECT subjects.id FROM subjects
-    WHERE subjects.id = %(owner_id)s::uuid OR subjects.id IN (
-        SELECT subject_id FROM bookings WHERE appointment_id = %(id)s::uuid
-    )
+    WHERE subjects.id = ANY (ARRAY(
+        SELECT %(owner_id)s::uuid UNION ALL SELECT subject_id FROM bookings WHERE appointment_id = %(id)s::uuid
+    ))
     ORDER BY subjects.id FOR NO KEY UPDATE
     """
 )

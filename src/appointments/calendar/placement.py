@@ -46,10 +46,11 @@ async def hold(connection: Connection, user_id: UUID, resource_ids: Sequence[UUI
     return dict(await connection.fetch(HOLD, {"user_id": user_id, "resource_ids": resource_ids}))
 
 
+# Here and below ids come out of subqueries: PostgreSQL does not know how many come, and so plans once for all calls.
 HOLD = Statement(
     f"""
     SELECT id, {ROLE} AS role FROM resources
-    WHERE id = ANY (%(resource_ids)s::uuid[]) AND deleted_at IS NULL
+    WHERE id = ANY (ARRAY(SELECT unnest(%(resource_ids)s::uuid[]))) AND deleted_at IS NULL
     ORDER BY id FOR KEY SHARE
     """
 )
@@ -78,12 +79,16 @@ async def lock(
     await connection.fetch(LOCK_SUBJECTS, values)
 
 
+# One array of all of them: with OR between them every subject there is would be read.
 LOCK_SUBJECTS = Statement(
     """
     SELECT subjects.id FROM subjects
-    WHERE subjects.id = %(owner_id)s::uuid OR subjects.id = ANY (%(guest_ids)s::uuid[]) OR subjects.id IN (
-        SELECT subject_id FROM resource_units WHERE resource_id = ANY (%(resource_ids)s::uuid[])
-    )
+    WHERE subjects.id = ANY (ARRAY(
+        SELECT %(owner_id)s::uuid
+        UNION ALL SELECT unnest(%(guest_ids)s::uuid[])
+        UNION ALL SELECT subject_id FROM resource_units
+        WHERE resource_id = ANY (ARRAY(SELECT unnest(%(resource_ids)s::uuid[])))
+    ))
     ORDER BY subjects.id FOR NO KEY UPDATE
     """
 )
@@ -135,7 +140,7 @@ PLACE = Statement(
         FROM resources
         CROSS JOIN LATERAL (SELECT {SPAN} AS during) AS span
         CROSS JOIN LATERAL ({FREE_UNIT}) AS unit
-        WHERE resources.id = ANY (%(resource_ids)s::uuid[])
+        WHERE resources.id = ANY (ARRAY(SELECT unnest(%(resource_ids)s::uuid[])))
         UNION ALL
         SELECT %(owner_id)s::uuid, tstzrange(
             %(start_at)s::timestamptz - %(buffer_before)s::integer * interval '1 second',

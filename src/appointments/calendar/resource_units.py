@@ -227,9 +227,10 @@ CLEAR = Statement("DELETE FROM bookings WHERE resource_id = %(resource_id)s::uui
 LOCK_OWNERS = Statement(
     """
     SELECT subjects.id FROM subjects
-    WHERE subjects.id = ANY (%(owner_ids)s::uuid[]) OR subjects.id IN (
-        SELECT subject_id FROM resource_units WHERE resource_id = %(resource_id)s::uuid
-    )
+    WHERE subjects.id = ANY (ARRAY(
+        SELECT unnest(%(owner_ids)s::uuid[])
+        UNION ALL SELECT subject_id FROM resource_units WHERE resource_id = %(resource_id)s::uuid
+    ))
     ORDER BY subjects.id FOR NO KEY UPDATE
     """
 )
