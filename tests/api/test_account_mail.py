@@ -200,4 +200,7 @@ async def test_production_without_a_mail_server_says_so_once(dsn: str) -> None:
             assert 404 == (await visitor.get("/dev/mail")).status_code
             asked = await visitor.post("/auth/password-reset", json={"email": new_email()})
             assert (400, "MAIL_OFF") == problem(asked)
+        async with person(running.grpc) as ada:
+            me = await ada.account.GetCurrentUser(account_pb2.GetCurrentUserRequest(), metadata=ada.metadata)
+            assert not me.sends_mail
         assert 1 == running.log().count("no mail is sent")

@@ -8,6 +8,7 @@ from tests.clients import Person
 from tests.e2e.conftest import Opener
 from tests.e2e.tab import Tab, at
 from tests.e2e.test_access import violations
+from tests.e2e.test_invitations import confirm
 
 GRACE = pb.Attendee(email="grace@example.org", display_name="Grace Hopper")
 LINUS = pb.Attendee(email="linus@example.org")
@@ -111,6 +112,33 @@ async def test_a_list_that_is_pasted_becomes_chips_and_a_wrong_address_says_why(
     # Nothing was touched, so nothing is said to be lost.
     await tab.button("Cancel").click()
     await expect(tab.page.get_by_role("dialog")).to_have_count(0)
+    await expect(tab.toast).to_have_count(0)
+    assert [] == tab.errors
+
+
+async def test_what_was_saved_says_how_many_hear_of_it(tab: Tab, ada: Person, database: str) -> None:
+    """Nobody before the organizer's address is confirmed; then who comes or goes, or all of them."""
+    await tab.write("Lunch", "2030-05-16T12:00")
+    await tab.field("Attendees").fill("a@example.org, b@example.org")
+    await tab.save()
+    await expect(tab.toast).to_contain_text("2 invited, who get mail once you have confirmed your address.")
+    confirm(database, ada)
+    await tab.reload()
+    await tab.write("Tea", "2030-05-17T12:00")
+    await tab.field("Attendees").fill("a@example.org, b@example.org, c@example.org")
+    await tab.save()
+    await expect(tab.toast).to_contain_text("Saved “Tea”. Sent to 3 people.")
+    await tab.open("Tea")
+    await tab.button("Remove b@example.org").click()
+    await tab.field("Attendees").fill("d@example.org")
+    await tab.save()
+    await expect(tab.toast).to_contain_text("Saved “Tea”. Sent to 2 people.")
+    await tab.open("Tea")
+    await tab.field("Location").fill("Garden")
+    await tab.save()
+    await expect(tab.toast).to_contain_text("Saved “Tea”. Sent to 3 people.")
+    await tab.book("Alone", "2030-05-18T12:00")
+    await expect(tab.appointment("Alone")).to_be_visible()
     await expect(tab.toast).to_have_count(0)
     assert [] == tab.errors
 

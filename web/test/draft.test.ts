@@ -12,6 +12,7 @@ import {
   personOf,
   suggestions,
 } from "../src/lib/calendar/attendees.ts";
+import { lettersOf, NOBODY, sentText } from "../src/lib/calendar/letters.ts";
 import {
   blank,
   blankDays,
@@ -197,6 +198,30 @@ test("whom one meets is suggested by name and address, the most often met first,
   assert.deepEqual(suggestions(known, "jurg", []), [known[1]]);
   assert.deepEqual(suggestions(known, "race", []), []);
   assert.deepEqual(suggestions(known, "", [{ email: "JUERG@example.org", displayName: "" }]), [known[0]]);
+});
+
+test("who comes and goes is written to, and all who stay if what they were told differs", () => {
+  const people = (...emails: string[]) => emails.map((email) => ({ email, displayName: "", response: 0 }));
+  const before = { ...BOOKED, attendees: people("a@example.org", "B@example.org", "own@example.org") };
+  const letters = (now: Partial<Booked>, was: Booked | null = before, isRuleChanged = false) =>
+    lettersOf(was, { ...before, ...now }, "OWN@example.org", isRuleChanged);
+  assert.deepEqual(letters({}, null), { invited: 2, writtenTo: 2 });
+  assert.deepEqual(letters({ reminders: [5], resourceIds: ["1"], bufferAfter: 1 }), NOBODY);
+  assert.deepEqual(letters({ attendees: people("b@example.org", "c@example.org") }), {
+    invited: 1,
+    writtenTo: 2,
+  });
+  assert.deepEqual(letters({ title: "Other" }), { invited: 0, writtenTo: 2 });
+  assert.deepEqual(letters({}, before, true), { invited: 0, writtenTo: 2 });
+  assert.deepEqual(letters({ location: "", attendees: people("c@example.org") }), {
+    invited: 1,
+    writtenTo: 3,
+  });
+  assert.equal(sentText({ invited: 1, writtenTo: 3 }, "yes"), " Sent to 3 people.");
+  assert.equal(sentText({ invited: 1, writtenTo: 1 }, "yes"), " Sent to 1 person.");
+  assert.equal(sentText({ invited: 3, writtenTo: 3 }, "no"), " 3 invited.");
+  assert.equal(sentText({ invited: 0, writtenTo: 3 }, "no"), "");
+  assert.equal(sentText(NOBODY, "yes"), "");
 });
 
 test("a search finds words wherever a person wrote them", () => {

@@ -32,7 +32,8 @@ class AccountService:
         caller: Caller,
     ) -> pb.GetCurrentUserResponse:
         """Read the caller's account."""
-        return pb.GetCurrentUserResponse(user=user_message(await self._accounts.get(caller.user_id)))
+        user = await self._accounts.get(caller.user_id)
+        return pb.GetCurrentUserResponse(user=user_message(user), sends_mail=self._links.is_on)
 
     async def UpdateCurrentUser(
         self, request: pb.UpdateCurrentUserRequest, caller: Caller

@@ -39,6 +39,11 @@ class MailedLinks:
         self._post = post
         self._now = now
 
+    @property
+    def is_on(self) -> bool:
+        """Whether there is mail at all."""
+        return self._post.is_on
+
     def kinds(self) -> list[Kind]:
         """The kinds of jobs that this defers."""
         return [Kind(RESET_JOB, self._mail_reset)]

@@ -27,17 +27,17 @@ from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mas
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x61ppointments/v1/account.proto\x12\x0f\x61ppointments.v1\x1a\x1f\x61ppointments/v1/resources.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb5\x03\n\x04User\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x11\n\ttime_zone\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x65xternal_id\x18\x07 \x01(\t\x12\'\n\x04role\x18\x08 \x01(\x0e\x32\x19.appointments.v1.UserRole\x12\x10\n\x08\x64isabled\x18\t \x01(\x08\x12\'\n\x04kind\x18\n \x01(\x0e\x32\x19.appointments.v1.UserKind\x12%\n\x05hours\x18\x0b \x01(\x0b\x32\x16.appointments.v1.Hours\x12\x16\n\x0e\x65mail_verified\x18\x0c \x01(\x08\x12\x34\n\rbooking_rules\x18\x14 \x01(\x0b\x32\x1d.appointments.v1.BookingRules\x12\x19\n\x11\x64\x65\x66\x61ult_reminders\x18\x15 \x03(\x05\"\xe3\x01\n\x07Session\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nuser_agent\x18\x02 \x01(\t\x12\x12\n\nip_address\x18\x03 \x01(\t\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rlast_use_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63urrent\x18\x07 \x01(\x08\"\x17\n\x15GetCurrentUserRequest\"=\n\x16GetCurrentUserResponse\x12#\n\x04user\x18\x01 \x01(\x0b\x32\x15.appointments.v1.User\"p\n\x18UpdateCurrentUserRequest\x12#\n\x04user\x18\x01 \x01(\x0b\x32\x15.appointments.v1.User\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"@\n\x19UpdateCurrentUserResponse\x12#\n\x04user\x18\x01 \x01(\x0b\x32\x15.appointments.v1.User\"\x15\n\x13ListSessionsRequest\"B\n\x14ListSessionsResponse\x12*\n\x08sessions\x18\x01 \x03(\x0b\x32\x18.appointments.v1.Session\"\"\n\x14RevokeSessionRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x17\n\x15RevokeSessionResponse\"G\n\x15\x43hangePasswordRequest\x12\x18\n\x10\x63urrent_password\x18\x01 \x01(\t\x12\x14\n\x0cnew_password\x18\x02 \x01(\t\"\x18\n\x16\x43hangePasswordResponse\"!\n\x1fRequestEmailVerificationRequest\"\"\n RequestEmailVerificationResponse\"5\n\x12\x43hangeEmailRequest\x12\r\n\x05\x65mail\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\"\x15\n\x13\x43hangeEmailResponse\"(\n\x14\x44\x65leteAccountRequest\x12\x10\n\x08password\x18\x01 \x01(\t\"\x17\n\x15\x44\x65leteAccountResponse*N\n\x08UserRole\x12\x19\n\x15USER_ROLE_UNSPECIFIED\x10\x00\x12\x12\n\x0eUSER_ROLE_USER\x10\x01\x12\x13\n\x0fUSER_ROLE_ADMIN\x10\x02*Z\n\x08UserKind\x12\x19\n\x15USER_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10USER_KIND_PERSON\x10\x01\x12\x1d\n\x19USER_KIND_SERVICE_ACCOUNT\x10\x02\x32\xba\x06\n\x0e\x41\x63\x63ountService\x12\x61\n\x0eGetCurrentUser\x12&.appointments.v1.GetCurrentUserRequest\x1a\'.appointments.v1.GetCurrentUserResponse\x12j\n\x11UpdateCurrentUser\x12).appointments.v1.UpdateCurrentUserRequest\x1a*.appointments.v1.UpdateCurrentUserResponse\x12[\n\x0cListSessions\x12$.appointments.v1.ListSessionsRequest\x1a%.appointments.v1.ListSessionsResponse\x12^\n\rRevokeSession\x12%.appointments.v1.RevokeSessionRequest\x1a&.appointments.v1.RevokeSessionResponse\x12\x61\n\x0e\x43hangePassword\x12&.appointments.v1.ChangePasswordRequest\x1a\'.appointments.v1.ChangePasswordResponse\x12\x7f\n\x18RequestEmailVerification\x12\x30.appointments.v1.RequestEmailVerificationRequest\x1a\x31.appointments.v1.RequestEmailVerificationResponse\x12X\n\x0b\x43hangeEmail\x12#.appointments.v1.ChangeEmailRequest\x1a$.appointments.v1.ChangeEmailResponse\x12^\n\rDeleteAccount\x12%.appointments.v1.DeleteAccountRequest\x1a&.appointments.v1.DeleteAccountResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x61ppointments/v1/account.proto\x12\x0f\x61ppointments.v1\x1a\x1f\x61ppointments/v1/resources.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb5\x03\n\x04User\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x11\n\ttime_zone\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x65xternal_id\x18\x07 \x01(\t\x12\'\n\x04role\x18\x08 \x01(\x0e\x32\x19.appointments.v1.UserRole\x12\x10\n\x08\x64isabled\x18\t \x01(\x08\x12\'\n\x04kind\x18\n \x01(\x0e\x32\x19.appointments.v1.UserKind\x12%\n\x05hours\x18\x0b \x01(\x0b\x32\x16.appointments.v1.Hours\x12\x16\n\x0e\x65mail_verified\x18\x0c \x01(\x08\x12\x34\n\rbooking_rules\x18\x14 \x01(\x0b\x32\x1d.appointments.v1.BookingRules\x12\x19\n\x11\x64\x65\x66\x61ult_reminders\x18\x15 \x03(\x05\"\xe3\x01\n\x07Session\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nuser_agent\x18\x02 \x01(\t\x12\x12\n\nip_address\x18\x03 \x01(\t\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rlast_use_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63urrent\x18\x07 \x01(\x08\"\x17\n\x15GetCurrentUserRequest\"Q\n\x16GetCurrentUserResponse\x12#\n\x04user\x18\x01 \x01(\x0b\x32\x15.appointments.v1.User\x12\x12\n\nsends_mail\x18\x02 \x01(\x08\"p\n\x18UpdateCurrentUserRequest\x12#\n\x04user\x18\x01 \x01(\x0b\x32\x15.appointments.v1.User\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"@\n\x19UpdateCurrentUserResponse\x12#\n\x04user\x18\x01 \x01(\x0b\x32\x15.appointments.v1.User\"\x15\n\x13ListSessionsRequest\"B\n\x14ListSessionsResponse\x12*\n\x08sessions\x18\x01 \x03(\x0b\x32\x18.appointments.v1.Session\"\"\n\x14RevokeSessionRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x17\n\x15RevokeSessionResponse\"G\n\x15\x43hangePasswordRequest\x12\x18\n\x10\x63urrent_password\x18\x01 \x01(\t\x12\x14\n\x0cnew_password\x18\x02 \x01(\t\"\x18\n\x16\x43hangePasswordResponse\"!\n\x1fRequestEmailVerificationRequest\"\"\n RequestEmailVerificationResponse\"5\n\x12\x43hangeEmailRequest\x12\r\n\x05\x65mail\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\"\x15\n\x13\x43hangeEmailResponse\"(\n\x14\x44\x65leteAccountRequest\x12\x10\n\x08password\x18\x01 \x01(\t\"\x17\n\x15\x44\x65leteAccountResponse*N\n\x08UserRole\x12\x19\n\x15USER_ROLE_UNSPECIFIED\x10\x00\x12\x12\n\x0eUSER_ROLE_USER\x10\x01\x12\x13\n\x0fUSER_ROLE_ADMIN\x10\x02*Z\n\x08UserKind\x12\x19\n\x15USER_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10USER_KIND_PERSON\x10\x01\x12\x1d\n\x19USER_KIND_SERVICE_ACCOUNT\x10\x02\x32\xba\x06\n\x0e\x41\x63\x63ountService\x12\x61\n\x0eGetCurrentUser\x12&.appointments.v1.GetCurrentUserRequest\x1a\'.appointments.v1.GetCurrentUserResponse\x12j\n\x11UpdateCurrentUser\x12).appointments.v1.UpdateCurrentUserRequest\x1a*.appointments.v1.UpdateCurrentUserResponse\x12[\n\x0cListSessions\x12$.appointments.v1.ListSessionsRequest\x1a%.appointments.v1.ListSessionsResponse\x12^\n\rRevokeSession\x12%.appointments.v1.RevokeSessionRequest\x1a&.appointments.v1.RevokeSessionResponse\x12\x61\n\x0e\x43hangePassword\x12&.appointments.v1.ChangePasswordRequest\x1a\'.appointments.v1.ChangePasswordResponse\x12\x7f\n\x18RequestEmailVerification\x12\x30.appointments.v1.RequestEmailVerificationRequest\x1a\x31.appointments.v1.RequestEmailVerificationResponse\x12X\n\x0b\x43hangeEmail\x12#.appointments.v1.ChangeEmailRequest\x1a$.appointments.v1.ChangeEmailResponse\x12^\n\rDeleteAccount\x12%.appointments.v1.DeleteAccountRequest\x1a&.appointments.v1.DeleteAccountResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'appointments.v1.account_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_USERROLE']._serialized_start=1555
-  _globals['_USERROLE']._serialized_end=1633
-  _globals['_USERKIND']._serialized_start=1635
-  _globals['_USERKIND']._serialized_end=1725
+  _globals['_USERROLE']._serialized_start=1575
+  _globals['_USERROLE']._serialized_end=1653
+  _globals['_USERKIND']._serialized_start=1655
+  _globals['_USERKIND']._serialized_end=1745
   _globals['_USER']._serialized_start=151
   _globals['_USER']._serialized_end=588
   _globals['_SESSION']._serialized_start=591
@@ -45,35 +45,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETCURRENTUSERREQUEST']._serialized_start=820
   _globals['_GETCURRENTUSERREQUEST']._serialized_end=843
   _globals['_GETCURRENTUSERRESPONSE']._serialized_start=845
-  _globals['_GETCURRENTUSERRESPONSE']._serialized_end=906
-  _globals['_UPDATECURRENTUSERREQUEST']._serialized_start=908
-  _globals['_UPDATECURRENTUSERREQUEST']._serialized_end=1020
-  _globals['_UPDATECURRENTUSERRESPONSE']._serialized_start=1022
-  _globals['_UPDATECURRENTUSERRESPONSE']._serialized_end=1086
-  _globals['_LISTSESSIONSREQUEST']._serialized_start=1088
-  _globals['_LISTSESSIONSREQUEST']._serialized_end=1109
-  _globals['_LISTSESSIONSRESPONSE']._serialized_start=1111
-  _globals['_LISTSESSIONSRESPONSE']._serialized_end=1177
-  _globals['_REVOKESESSIONREQUEST']._serialized_start=1179
-  _globals['_REVOKESESSIONREQUEST']._serialized_end=1213
-  _globals['_REVOKESESSIONRESPONSE']._serialized_start=1215
-  _globals['_REVOKESESSIONRESPONSE']._serialized_end=1238
-  _globals['_CHANGEPASSWORDREQUEST']._serialized_start=1240
-  _globals['_CHANGEPASSWORDREQUEST']._serialized_end=1311
-  _globals['_CHANGEPASSWORDRESPONSE']._serialized_start=1313
-  _globals['_CHANGEPASSWORDRESPONSE']._serialized_end=1337
-  _globals['_REQUESTEMAILVERIFICATIONREQUEST']._serialized_start=1339
-  _globals['_REQUESTEMAILVERIFICATIONREQUEST']._serialized_end=1372
-  _globals['_REQUESTEMAILVERIFICATIONRESPONSE']._serialized_start=1374
-  _globals['_REQUESTEMAILVERIFICATIONRESPONSE']._serialized_end=1408
-  _globals['_CHANGEEMAILREQUEST']._serialized_start=1410
-  _globals['_CHANGEEMAILREQUEST']._serialized_end=1463
-  _globals['_CHANGEEMAILRESPONSE']._serialized_start=1465
-  _globals['_CHANGEEMAILRESPONSE']._serialized_end=1486
-  _globals['_DELETEACCOUNTREQUEST']._serialized_start=1488
-  _globals['_DELETEACCOUNTREQUEST']._serialized_end=1528
-  _globals['_DELETEACCOUNTRESPONSE']._serialized_start=1530
-  _globals['_DELETEACCOUNTRESPONSE']._serialized_end=1553
-  _globals['_ACCOUNTSERVICE']._serialized_start=1728
-  _globals['_ACCOUNTSERVICE']._serialized_end=2554
+  _globals['_GETCURRENTUSERRESPONSE']._serialized_end=926
+  _globals['_UPDATECURRENTUSERREQUEST']._serialized_start=928
+  _globals['_UPDATECURRENTUSERREQUEST']._serialized_end=1040
+  _globals['_UPDATECURRENTUSERRESPONSE']._serialized_start=1042
+  _globals['_UPDATECURRENTUSERRESPONSE']._serialized_end=1106
+  _globals['_LISTSESSIONSREQUEST']._serialized_start=1108
+  _globals['_LISTSESSIONSREQUEST']._serialized_end=1129
+  _globals['_LISTSESSIONSRESPONSE']._serialized_start=1131
+  _globals['_LISTSESSIONSRESPONSE']._serialized_end=1197
+  _globals['_REVOKESESSIONREQUEST']._serialized_start=1199
+  _globals['_REVOKESESSIONREQUEST']._serialized_end=1233
+  _globals['_REVOKESESSIONRESPONSE']._serialized_start=1235
+  _globals['_REVOKESESSIONRESPONSE']._serialized_end=1258
+  _globals['_CHANGEPASSWORDREQUEST']._serialized_start=1260
+  _globals['_CHANGEPASSWORDREQUEST']._serialized_end=1331
+  _globals['_CHANGEPASSWORDRESPONSE']._serialized_start=1333
+  _globals['_CHANGEPASSWORDRESPONSE']._serialized_end=1357
+  _globals['_REQUESTEMAILVERIFICATIONREQUEST']._serialized_start=1359
+  _globals['_REQUESTEMAILVERIFICATIONREQUEST']._serialized_end=1392
+  _globals['_REQUESTEMAILVERIFICATIONRESPONSE']._serialized_start=1394
+  _globals['_REQUESTEMAILVERIFICATIONRESPONSE']._serialized_end=1428
+  _globals['_CHANGEEMAILREQUEST']._serialized_start=1430
+  _globals['_CHANGEEMAILREQUEST']._serialized_end=1483
+  _globals['_CHANGEEMAILRESPONSE']._serialized_start=1485
+  _globals['_CHANGEEMAILRESPONSE']._serialized_end=1506
+  _globals['_DELETEACCOUNTREQUEST']._serialized_start=1508
+  _globals['_DELETEACCOUNTREQUEST']._serialized_end=1548
+  _globals['_DELETEACCOUNTRESPONSE']._serialized_start=1550
+  _globals['_DELETEACCOUNTRESPONSE']._serialized_end=1573
+  _globals['_ACCOUNTSERVICE']._serialized_start=1748
+  _globals['_ACCOUNTSERVICE']._serialized_end=2574
 # @@protoc_insertion_point(module_scope)

@@ -235,6 +235,9 @@ class GetCurrentUserResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     USER_FIELD_NUMBER: _builtins.int
+    SENDS_MAIL_FIELD_NUMBER: _builtins.int
+    sends_mail: _builtins.bool
+    """Whether this service sends mail. If not, nobody is written to who is invited."""
     @_builtins.property
     def user(self) -> Global___User:
         """The user."""
@@ -243,10 +246,11 @@ class GetCurrentUserResponse(_message.Message):
         self,
         *,
         user: Global___User | None = ...,
+        sends_mail: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["user", b"user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sends_mail", b"sends_mail", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

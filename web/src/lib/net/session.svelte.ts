@@ -21,6 +21,7 @@ type News = "signed in" | "signed out" | "changed";
 class Session {
   /** undefined: not known yet; null: nobody. */
   user = $state.raw<User | null | undefined>();
+  #sendsMail = false;
   /** Why the sign-in page is shown, if it was not asked for. */
   notice = $state("");
   /** Called when another tab of this browser has changed an appointment. */
@@ -40,6 +41,12 @@ class Session {
     return hasSession() || localStorage.getItem(RETURNING) !== null;
   }
 
+  /** Whether who is invited is written to: "no", or "later", once the person has confirmed their own address. */
+  get mail(): "yes" | "later" | "no" {
+    if (!this.#sendsMail) return "no";
+    return this.user?.emailVerified ? "yes" : "later";
+  }
+
   /** The address that last signed in on this browser; empty if there is none. */
   get lastEmail(): string {
     const noted = localStorage.getItem(RETURNING) ?? "";
@@ -54,7 +61,8 @@ class Session {
   /** Find out who is signed in. */
   async begin(): Promise<void> {
     try {
-      const { user } = await connection.answered(() => accountService.getCurrentUser({}));
+      const { user, sendsMail } = await connection.answered(() => accountService.getCurrentUser({}));
+      this.#sendsMail = sendsMail;
       if (user) this.#enter(user);
     } catch (error) {
       if (!(error instanceof Fault) || error.kind !== "signedOut") throw error;

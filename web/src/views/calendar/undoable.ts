@@ -2,8 +2,10 @@
 import { changes, type Booked } from "../../lib/calendar/appointment.ts";
 import { breachOf } from "../../lib/calendar/breach.ts";
 import { conflictText } from "../../lib/calendar/conflict.ts";
+import { lettersOf, NOBODY, sentText } from "../../lib/calendar/letters.ts";
 import { store, type Move } from "../../lib/calendar/store.svelte.ts";
 import { faultOf, type Fault } from "../../lib/net/faults.ts";
+import { session } from "../../lib/net/session.svelte.ts";
 import { settings } from "../../lib/settings.svelte.ts";
 import { spanWithDayText } from "../../lib/time/format.ts";
 import type { Scope } from "../../lib/calendar/series.ts";
@@ -25,7 +27,9 @@ export async function move(id: string, to: Move, context: Context, overrides = f
   try {
     const booked = await store.move(id, to, overrides);
     const moved = before.seriesId ? "Only this one was moved to" : "Moved to";
-    toast.show(`${moved} ${spanWithDayText(booked.start, booked.end, settings.timeStyle)}.`, {
+    const letters = booked.end > Date.now() ? lettersOf(before, booked, session.user?.email ?? "") : NOBODY;
+    const sent = sentText(letters, session.mail);
+    toast.show(`${moved} ${spanWithDayText(booked.start, booked.end, settings.timeStyle)}.${sent}`, {
       label: "Undo",
       run: () =>
         void move(
@@ -100,6 +104,7 @@ export function offerUndo(
   scope: Scope,
   undo: () => Promise<unknown>,
   context: Context,
+  sent = "",
 ): void {
   const name = nameOf(booked, scope);
   const run = (): void =>
@@ -110,7 +115,7 @@ export function offerUndo(
       },
       (error: unknown) => reportRefusal(error, `${name} was not changed back`, booked, context),
     );
-  toast.show(`Saved ${name}.`, { label: "Undo", run });
+  toast.show(`Saved ${name}.${sent}`, { label: "Undo", run });
 }
 
 const nameOf = ({ title }: Booked, scope: Scope): string =>

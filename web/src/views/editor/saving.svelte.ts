@@ -12,8 +12,10 @@ import {
 } from "../../lib/calendar/draft.ts";
 import { book, change, collisionsOf, type Collisions, type Scope } from "../../lib/calendar/series.ts";
 import { besidesOwnHolds, Hold } from "../../lib/calendar/hold.svelte.ts";
+import { lettersOf, NOBODY, type Letters } from "../../lib/calendar/letters.ts";
 import { store } from "../../lib/calendar/store.svelte.ts";
 import { Fault, faultOf } from "../../lib/net/faults.ts";
+import { session } from "../../lib/net/session.svelte.ts";
 import { uuid } from "../../lib/net/uuid.ts";
 import { nearestFree, type Span } from "../../lib/time/spans.ts";
 import { DAY, dayOf, instantOf, MINUTE, moved, wallAt } from "../../lib/time/zones.ts";
@@ -39,6 +41,8 @@ export interface Saved {
   readonly scope: Scope;
   /** Brings back what was there before; null where there was nothing. */
   readonly undo: (() => Promise<unknown>) | null;
+  /** Who hears of it. */
+  readonly letters: Letters;
 }
 
 /** Buffers reach at most a day further than their appointments. */
@@ -203,23 +207,30 @@ export class Saving {
       const changed = changes(spec, base);
       const rule = this.#isRuleChanged ? this.#draft.rule : null;
       if (Object.keys(changed).length === 0 && rule === null)
-        return { booked: base, scope: "this", undo: null };
+        return { booked: base, scope: "this", undo: null, letters: NOBODY };
       if (base.seriesId && this.#scope && this.#scope !== "this") {
         const scope = this.#scope;
         const done = await change(base, changed, rule, scope, this.#skip, this.#abort.signal);
-        return { ...done, scope };
+        return { ...done, scope, letters: this.#letters(spec, rule !== null) };
       }
       const { signal } = this.#abort;
       const booked = await besidesOwnHolds(spec, () => store.change(base, changed, signal, overrides));
       const undo = (): Promise<Booked> => store.change(booked, pick(base, changed), undefined, overrides);
-      return { booked, scope: "this", undo };
+      return { booked, scope: "this", undo, letters: this.#letters(spec) };
     }
     const { rule } = this.#draft;
     const body = JSON.stringify([spec, rule, this.#skip, overrides]);
     // One id for one body: a retry books once, another body is another booking.
     if (this.#attempt.body !== body) this.#attempt = { body, id: uuid() };
     const booked = await this.#book(spec, rule, this.#attempt.id, overrides);
-    return { booked, scope: "this", undo: null };
+    return { booked, scope: "this", undo: null, letters: this.#letters(spec) };
+  }
+
+  /** Who hears of the change to this. Of what is over nobody does, but a series may go on. */
+  #letters(spec: Spec, isRuleChanged = false): Letters {
+    const { base, rule } = this.#draft;
+    if (spec.end <= Date.now() && !rule && !base?.seriesId) return NOBODY;
+    return lettersOf(base, spec, session.user?.email ?? "", isRuleChanged);
   }
 
   /** Book something new: where there is a hold of it, the hold becomes the appointment. */

@@ -216,6 +216,13 @@ export declare type GetCurrentUserResponse = Message<"appointments.v1.GetCurrent
    * @generated from field: appointments.v1.User user = 1;
    */
   user?: User | undefined;
+
+  /**
+   * Whether this service sends mail. If not, nobody is written to who is invited.
+   *
+   * @generated from field: bool sends_mail = 2;
+   */
+  sendsMail: boolean;
 };
 
 /**
