@@ -496,6 +496,24 @@ async def test_what_has_just_begun_keeps_its_room_when_the_rest_moves(db: Databa
     assert 0 == await audit(db)
 
 
+async def test_what_finds_no_place_behind_the_frontier_can_be_moved_away(
+    db: Database, owner: UUID, stranger: UUID, room: UUID
+) -> None:
+    """A year ahead two endless series meet in a room. One that is not booked there yet goes to an hour that is free."""
+    await series_booking.create(db, owner, recurs("FREQ=WEEKLY", MONDAY, room))
+    sunday = MONDAY - DAY
+    yearly = (await series_booking.create(db, stranger, recurs("FREQ=YEARLY", sunday, room), SKIP)).series
+    window = listing.Window(stranger, MONDAY + 10 * WEEK, MONDAY + 600 * DAY)
+    found = (await listing.page_ahead(db, db, window)).appointments
+    meeting = next(each for each in found if 0 == (instant(each.start_at) - MONDAY).days % 7)
+    assert yearly.id_text == meeting.series_text
+    later = instant(meeting.start_at) + HOUR
+    moved = await updating.update(
+        db, stranger, meeting.id, lambda spec: replace(spec, start_at=later, end_at=later + HOUR)
+    )
+    assert (micros(later), 0) == (moved.start_at, await audit(db))
+
+
 async def test_what_only_gets_another_series_is_changed_too(db: Database, owner: UUID) -> None:
     """A split in the past leaves its times, but whoever follows changes has to learn whose occurrences they are."""
     booked = await series_booking.create(db, owner, recurs("FREQ=WEEKLY;COUNT=8", MONDAY - 4 * WEEK))

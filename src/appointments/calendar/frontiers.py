@@ -111,11 +111,18 @@ TAILS = Statement(
 
 
 async def extend(
-    connection: Connection, subject_id: UUID, until: datetime, now: datetime, *, step: timedelta = STEP
+    connection: Connection,
+    subject_id: UUID,
+    until: datetime,
+    now: datetime,
+    *,
+    step: timedelta = STEP,
+    besides: UUID | None = None,
 ) -> bool:
     """Move a subject's frontier to ``until`` at least, if it has one.
 
-    Occurrences that collide are skipped: two endless series may collide where neither had rows.
+    Occurrences that collide are skipped: two endless series may collide where neither had rows. The occurrence
+    ``besides`` is not: its caller moves it in the same transaction.
 
     Returns:
         True if no tail covers the time before ``until`` any more. False if that is farther ahead than frontiers go.
@@ -141,7 +148,7 @@ async def extend(
     for (series, slots), (_, place) in zip(due, found, strict=True):
         ids = await lock_rows(connection, series.id, slots)
         missed = await book(connection, ids, [place], {})
-        await skip(connection, missed, BY_ITSELF)
+        await skip(connection, [each for each in missed if each != besides], BY_ITSELF)
     return True
 
 
@@ -363,12 +370,16 @@ async def make_way(connection: Connection, owner_id: UUID, spec: Spec, now: date
                 )
 
 
-async def reach(connection: Connection, occurrence: Appointment) -> None:
-    """Move the frontiers of an occurrence's subjects past it, so that it is booked for all of them."""
+async def reach(connection: Connection, occurrence: Appointment, *, leaves: bool) -> None:
+    """Move the frontiers of an occurrence's subjects past it, so that it is booked for all of them.
+
+    An occurrence that ``leaves`` gives all of its bookings up, so it is not skipped where there is no place for it.
+    """
+    besides = occurrence.id if leaves else None
     until = instant(occurrence.end_at) + LONGEST
     for place in await places(connection, UUID(occurrence.series_text)):
         if place.resource_id is None or str(place.resource_id) in (occurrence.resource_ids or ()):
-            await extend(connection, place.subject_id, until, datetime.now(UTC))
+            await extend(connection, place.subject_id, until, datetime.now(UTC), besides=besides)
 
 
 # For each resource this takes the first unit on which nothing else is booked. Units without a tail in the way come

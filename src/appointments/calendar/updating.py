@@ -312,7 +312,7 @@ async def _rebook(
     )
     await booking_rules.record(connection, current.id, overridden)
     if current.series_text:
-        await frontiers.reach(connection, current)
+        await frontiers.reach(connection, current, leaves=retimed)
     await connection.fetch(FREE, {"id": current.id, "resource_ids": freed, "owner_too": retimed, "owner_id": owner_id})
     await frontiers.make_way(connection, owner_id, spec)
     takes_time = retimed and not spec.transparent
