@@ -53,7 +53,7 @@ async def test_a_shared_statement_is_linked_to_each_caller(dsn: str) -> None:
                 await asyncio.gather(*(somebody.create(TEN + hour * HOUR) for hour in range(40)))
             assert 0 == await asyncio.to_thread(server.stop)
         calls = {span.span_id for span in spans if span.name.endswith("/CreateAppointment")}
-        shared = [span for span in spans if span.name == "shared statement"]
+        shared = [span for span in spans if span.name == "INSERT bookings" and span.links]
     assert 40 == len(calls)
     assert shared
     for span in shared:
@@ -76,14 +76,11 @@ async def test_what_is_sampled_leads_to_its_statement(dsn: str) -> None:
             assert 0 == await asyncio.to_thread(server.stop)
     calls = {span.span_id for span in spans if span.name.endswith("/CreateAppointment")}
     assert 1 <= len(calls) < 100
-    alone = [span.parent_span_id for span in spans if span.name == "INSERT bookings"]
-    # Looking up who calls is shared, too.
-    shared = [span for span in spans if span.name == "shared statement" and span.span_id in alone]
-    linked = [link.span_id for span in shared for link in span.links]
-    assert calls == calls & {*alone, *linked}
+    booked = [span for span in spans if span.name == "INSERT bookings"]
+    linked = [link.span_id for span in booked for link in span.links]
     # A shared statement stands in the trace of one of its callers.
-    assert shared
-    assert {span.parent_span_id for span in shared} <= calls
+    assert linked
+    assert calls == {*linked, *(span.parent_span_id for span in booked)}
     # A trace that nobody records is not told to anybody who reads the log.
     created = [line for line in log.splitlines() if "/CreateAppointment" in line]
     assert len(calls) == sum("trace_id=" in line for line in created)

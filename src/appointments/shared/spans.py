@@ -41,6 +41,7 @@ _SAMPLED = TraceFlags.SAMPLED
 _NOTHING: AbstractContextManager[None] = nullcontext()
 
 _working_in: ContextVar[Span | None] = ContextVar("working_in", default=None)
+_links: ContextVar[Sequence[Link] | None] = ContextVar("links", default=None)
 
 
 class _Ids(RandomIdGenerator):
@@ -91,18 +92,17 @@ class Spans:
         if span is None or not span.get_span_context().trace_flags & _SAMPLED:
             return _NOTHING
         attributes = {"db.system.name": "postgresql", "db.query.summary": name}
-        return _Scope(self._tracer.start_span(name, set_span_in_context(span, _ROOT), SpanKind.CLIENT, attributes))
+        parent = set_span_in_context(span, _ROOT)
+        return _Scope(self._tracer.start_span(name, parent, SpanKind.CLIENT, attributes, _links.get()))
 
     def share(self, callers: Sequence[SpanContext | None]) -> AbstractContextManager[Span | None]:
-        """A span in the trace of the first, so that it is recorded if theirs are, with links to all of them."""
+        """Statements are in the trace of the first, so that they are recorded, with links to all who are."""
         known = [caller for caller in callers if caller]
         if not known:
             return _NOTHING
-        first = NonRecordingSpan(known[0])
-        if len(callers) == 1:
-            return _Scope(first)
-        parent = set_span_in_context(first, _ROOT)
-        return _Scope(self._tracer.start_span("shared statement", parent, links=[Link(each) for each in known]))
+        # In a task of its own, so nobody else sees these links.
+        _links.set([Link(each) for each in known] if len(callers) > 1 else None)
+        return _Scope(NonRecordingSpan(known[0]))
 
     def work(self, name: str, attributes: Attributes) -> "_Scope":
         """A span in a trace of its own."""

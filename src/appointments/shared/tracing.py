@@ -76,10 +76,9 @@ def query(name: str) -> "AbstractContextManager[Span | None]":
 
 
 def share(callers: "Iterable[SpanContext | None]") -> "AbstractContextManager[Span | None]":
-    """A span around what a task does once for several callers, linked to the span of each.
+    """Around what a task does once for several callers: each of its statements is linked to the span of each caller.
 
-    It is in the trace of the first whose trace is recorded; if nobody's is, there is none. A single caller's own span
-    goes on in the task instead.
+    They are in the trace of the first whose trace is recorded; if nobody's is, there are none.
     """
     return _State.spans.share(list(callers)) if _State.spans else _NOTHING
 
