@@ -192,6 +192,35 @@ def audited(dsn: str, *arguments: str) -> list[dict[str, Any]]:
     return found[::-1]
 
 
+async def test_an_operator_has_an_address_written_to_again(dsn: str) -> None:
+    """After three bounces, once somebody has agreed; unsubscribing stays, and it is recorded for the account."""
+    with service.start(dsn, {"TRUSTED_PROXY_HOPS": "1"}) as server:
+        async with person(server.grpc) as somebody:
+            pass
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO mail_addresses (address, hard_bounces, reported_bounces, bounced_at, unsubscribed_at)"
+            " VALUES (%s, 2, 1, now(), NULL), ('stranger@example.org', 3, 0, now(), now())",
+            [somebody.email],
+        )
+        forget = "mail", "forget-bounces"
+        refused = admin(dsn, *forget, somebody.email)
+        assert (1, True) == (refused.returncode, "--yes" in refused.stderr)
+        done = admin(dsn, *forget, f" {somebody.email.upper()} ", "--json", stdin="y\n")
+        assert somebody.email.upper() == json.loads(done.stdout)["address"].strip()
+        assert 3 == json.loads(done.stdout)["forgotten"]
+        assert "is written to again" in admin(dsn, *forget, "stranger@example.org", "--yes").stdout
+        again = admin(dsn, *forget, somebody.email, "--yes")
+        assert (1, True) == (again.returncode, "nothing has bounced" in again.stderr)
+        rows = connection.execute(
+            "SELECT address, hard_bounces + reported_bounces, bounced_at, unsubscribed_at IS NULL FROM mail_addresses"
+            " ORDER BY address = 'stranger@example.org'"
+        ).fetchall()
+    assert [(somebody.email, 0, None, True), ("stranger@example.org", 0, None, False)] == rows
+    events = [(each["user_id"], each["detail"]["bounces"]) for each in audited(dsn, "--event", "mail.resumed")]
+    assert [(somebody.user_id, 3), (None, 3)] == events
+
+
 async def test_what_an_operator_does_is_recorded(dsn: str) -> None:
     """As an operator's doing, with who ran the command; and it is found by the account's id for good."""
     with service.start(dsn, {"TRUSTED_PROXY_HOPS": "1"}) as server:

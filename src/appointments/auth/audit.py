@@ -34,6 +34,7 @@ Event = Literal[
     "feed.deleted",
     "key.created",
     "key.revoked",
+    "mail.resumed",
     "password.changed",
     "role.changed",
     "session.ended",

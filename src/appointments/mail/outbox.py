@@ -176,6 +176,16 @@ FORGET_REPORTS = Statement(
     WHERE address = lower(%(address)s::text) AND reported_bounces > 0
     """
 )
+FORGET_ALL = Statement(
+    """
+    UPDATE mail_addresses SET hard_bounces = 0, reported_bounces = 0, bounced_at = NULL
+    FROM (
+        SELECT address, hard_bounces + reported_bounces AS bounces FROM mail_addresses
+        WHERE address = lower(%(address)s::text) AND hard_bounces + reported_bounces > 0 FOR UPDATE
+    ) AS before
+    WHERE mail_addresses.address = before.address RETURNING before.bounces
+    """
+)
 WANTS = Statement(
     """
     SELECT unsubscribed_at IS NULL OR %(is_own)s::boolean, hard_bounces + reported_bounces < 3
@@ -217,6 +227,12 @@ async def count_bounce(db: Database | Connection, address: str) -> None:
 async def forget_bounces(db: Database | Connection, address: str) -> None:
     """Reset the refusals of an address to which mail is accepted after all. What was reported of it later stays."""
     await db.fetch(FORGET_BOUNCES, {"address": address})
+
+
+async def forget_all_bounces(connection: Connection, address: str) -> int:
+    """Reset refusals and reports of an address, so that it is written to again. Return how many there were."""
+    rows = await connection.fetch(FORGET_ALL, {"address": address.strip()})
+    return int(rows[0][0]) if rows else 0
 
 
 async def report(connection: Connection, letter: Letter, reason: str, *, address_is_bad: bool) -> bool:

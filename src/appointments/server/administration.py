@@ -16,18 +16,20 @@ import click
 import psycopg
 
 from appointments import jobs as queue
-from appointments.auth import Auth
+from appointments.auth import Auth, audit
 from appointments.auth.directory import grant_admin
 from appointments.auth.sessions import Session, end_all
 from appointments.auth.tokens import utc_now
-from appointments.auth.user import User
+from appointments.auth.user import User, find_by_email
 from appointments.db import Connection, Database
 from appointments.db.migrate import pending, read
 from appointments.db.migration_locks import Effect, stated
+from appointments.mail import outbox
 from appointments.server import doctor as examination
 from appointments.server.commands import as_json, confirm, find, person, print_json, run, yes
 from appointments.server.terminal import database, faults_as_lines
 from appointments.shared.errors import NotFound
+from appointments.shared.validation import fold_email
 
 
 @click.group()
@@ -280,6 +282,34 @@ def cancel(job_id: int, yes: bool, as_json: bool) -> None:
     if not run(work):
         raise click.ClickException(f"there is no job {job_id} that could be cancelled: it runs, recurs, or is gone")
     _done(as_json, f"The job {job_id} is cancelled.", job=job_id, cancelled=True)
+
+
+@admin.group()
+def mail() -> None:
+    """See to addresses that mail does not reach."""
+
+
+@mail.command("forget-bounces")
+@click.argument("address")
+@yes
+@as_json
+def forget_bounces(address: str, yes: bool, as_json: bool) -> None:
+    """Write to an ADDRESS again to which three messages have bounced. Whoever unsubscribed stays unsubscribed."""
+    confirm(f"What has bounced from {address} will be forgotten, and it will be written to again.", yes=yes)
+
+    async def forget(connection: Connection) -> int:
+        if bounces := await outbox.forget_all_bounces(connection, address):
+            owner = await find_by_email(connection, fold_email(address))
+            # An address of nobody here is not written down once more: nobody could have it erased.
+            await audit.record(connection, "mail.resumed", owner.id if owner else None, bounces=bounces)
+        return bounces
+
+    async def work(house: Auth, db: Database) -> int:  # noqa: ARG001
+        return await db.transact(forget)
+
+    if not (bounces := run(work)):
+        raise click.ClickException(f"nothing has bounced from {address}")
+    _done(as_json, f"{address} is written to again ({bounces} bounces forgotten).", address=address, forgotten=bounces)
 
 
 @admin.command()
