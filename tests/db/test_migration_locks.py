@@ -1,13 +1,10 @@
 """No migration keeps people waiting: none rewrites, reads or indexes a large table under an exclusive lock."""
 
-import os
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 import pytest
-from psycopg.conninfo import make_conninfo
 
 from appointments.db.migrate import Migration, read
 from appointments.db.migration_locks import FIRST_STATED, stated
@@ -16,16 +13,6 @@ _ALLOWED_OUTSIDE = re.compile(
     r"CREATE (UNIQUE )?INDEX CONCURRENTLY IF NOT EXISTS |DROP INDEX CONCURRENTLY IF EXISTS "
     r"|ALTER TABLE \w+ VALIDATE CONSTRAINT "
 )
-
-
-@pytest.fixture
-def empty_dsn(postgres_dsn: str) -> Iterator[str]:
-    """A database without a single table."""
-    name = f"locks_{os.getpid()}"
-    with psycopg.connect(postgres_dsn, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-        yield make_conninfo(postgres_dsn, dbname=name)
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def faults(migration: Migration) -> list[str]:

@@ -121,8 +121,8 @@ class Database:
             Unavailable: there is no connection to be had, or it was lost on the way.
         """
         if (gathering := self._gatherings.get(statement)) is None:
-            alone = 0 if together else self._most_readers
-            gathering = Gathering(partial(self._answer, statement), most=MOST_QUESTIONS, most_alone=alone)
+            answer = partial(self._answer, statement)
+            gathering = Gathering(answer, most=MOST_QUESTIONS, most_alone=self._most_readers)
             self._gatherings[statement] = gathering
         if not together and gathering.begin_alone():
             try:
