@@ -141,7 +141,9 @@ class _OnImportConflictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OnIm
     ON_IMPORT_CONFLICT_FAIL: _OnImportConflict.ValueType  # 1
     """The same, said explicitly."""
     ON_IMPORT_CONFLICT_SKIP: _OnImportConflict.ValueType  # 2
-    """It is left out; of a series, the occurrences that find none, which UndeleteAppointment books once their time is free."""
+    """It is left out, and what the calendar has of it stays. Of a series, the occurrences that find none, which
+    UndeleteAppointment books once their time is free; a series of which no occurrence finds any is left out itself.
+    """
     ON_IMPORT_CONFLICT_TRANSPARENT: _OnImportConflict.ValueType  # 3
     """It comes, but takes no time (TRANSPARENCY_TRANSPARENT); of a series, all of it."""
 
@@ -153,7 +155,9 @@ ON_IMPORT_CONFLICT_UNSPECIFIED: OnImportConflict.ValueType  # 0
 ON_IMPORT_CONFLICT_FAIL: OnImportConflict.ValueType  # 1
 """The same, said explicitly."""
 ON_IMPORT_CONFLICT_SKIP: OnImportConflict.ValueType  # 2
-"""It is left out; of a series, the occurrences that find none, which UndeleteAppointment books once their time is free."""
+"""It is left out, and what the calendar has of it stays. Of a series, the occurrences that find none, which
+UndeleteAppointment books once their time is free; a series of which no occurrence finds any is left out itself.
+"""
 ON_IMPORT_CONFLICT_TRANSPARENT: OnImportConflict.ValueType  # 3
 """It comes, but takes no time (TRANSPARENCY_TRANSPARENT); of a series, all of it."""
 Global___OnImportConflict: _TypeAlias = OnImportConflict  # noqa: Y015
@@ -983,7 +987,7 @@ class ImportedItem(_message.Message):
     appointment_id: _builtins.str
     """The appointment that it is now; empty if there is none."""
     series_id: _builtins.str
-    """The series that it is now."""
+    """The series that it is now; empty if there is none."""
     @_builtins.property
     def notes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImportNote]:
         """What there is to say of it: why it cannot be imported, what was left out, what its time zone was taken for."""

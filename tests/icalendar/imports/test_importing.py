@@ -11,7 +11,7 @@ import psycopg
 import pytest
 import vobject
 
-from appointments.calendar import booking, invited, listing, resources, series_booking, updating
+from appointments.calendar import booking, invited, listing, resources, series_booking, series_updating, updating
 from appointments.calendar.appointment import Appointment, Attendee, Spec
 from appointments.calendar.bookable.rules import BookingRules
 from appointments.calendar.log import BY_OWNER
@@ -203,6 +203,79 @@ async def test_a_series_that_collides(db: Database, owner: UUID) -> None:
     assert states(await load(db, owner, ics(RULED), OnConflict.SKIP)) == ["UNCHANGED"]
     assert states(await load(db, owner, ics(RULED.replace("6", "6;WKST=SU")), OnConflict.TRANSPARENT)) == ["COLLIDING"]
     assert sum(bool(each.transparent) for each in await everything(db, owner)) == 6
+
+
+@pytest.mark.parametrize("rule", ["FREQ=WEEKLY;COUNT=3", "FREQ=WEEKLY"])
+async def test_a_series_that_finds_no_place_at_all_is_left_out(db: Database, owner: UUID, rule: str) -> None:
+    """With SKIP: the report has no id, nothing is there, and what is free comes as before. Later it may come."""
+    (busy,) = await load(db, owner, ics(event("busy", wall(TEN), wall(TEN + HOUR), f"RRULE:{rule}")))
+    before = [each.id for each in await everything(db, owner, deleted=True)]
+    content = ics(
+        event("s", wall(TEN), wall(TEN + 2 * HOUR), f"RRULE:{rule}"),
+        event("free", wall(TEN + 3 * HOUR), wall(TEN + 4 * HOUR)),
+    )
+    for validate_only in (True, False, False):
+        items = await load(db, owner, content, SKIP, validate_only=validate_only)
+        assert (State.COLLIDING, None, None, False) == (
+            items[0].state, items[0].series_id, items[0].appointment_id, items[0].is_there,
+        )  # fmt: skip
+        assert items[0].collisions[0].id in before
+        assert ["occurrences find no place."] == [note.text.split(maxsplit=1)[1] for note in items[0].notes]
+    after = await everything(db, owner, deleted=True)
+    assert [(items[1].appointment_id, "free")] == [(each.id, each.title) for each in after if each.id not in before]
+    assert len(before) + 1 == len(after)
+    assert await audit(db) == 0
+    await series_updating.delete(db, owner, busy.series_id or owner)
+    items = await load(db, owner, content, SKIP)
+    assert ["NEW", "UNCHANGED"] == states(items)
+    assert states(await load(db, owner, content, SKIP)) == ["UNCHANGED", "UNCHANGED"]
+    assert await audit(db) == 0
+
+
+async def test_a_series_that_finds_one_place_comes_with_what_it_has(db: Database, owner: UUID) -> None:
+    """Be it far ahead, or an occurrence that the file moves; what was skipped is restored once its time is free."""
+    (busy,) = await load(db, owner, ics(event("busy", wall(TEN), wall(TEN + HOUR), "RRULE:FREQ=WEEKLY;COUNT=3")))
+    weekly = event("s", wall(TEN), wall(TEN + HOUR), "RRULE:FREQ=WEEKLY;COUNT=3")
+    week = timedelta(weeks=1)
+    moved = event(
+        "s", wall(TEN + week + HOUR), wall(TEN + week + 2 * HOUR), f"RECURRENCE-ID{wall(TEN + week)}", "SEQUENCE:1"
+    )
+    (item,) = await load(db, owner, ics(weekly, moved), SKIP)
+    assert (State.COLLIDING, ["2 occurrences find no place."]) == (item.state, [note.text for note in item.notes])
+    of_series = [each for each in await everything(db, owner) if each.series_text == str(item.series_id)]
+    assert [TEN + week + HOUR] == [instant(each.start_at) for each in of_series]
+    endless = event("e", wall(TEN), wall(TEN + HOUR), "RRULE:FREQ=WEEKLY")
+    (later,) = await load(db, owner, ics(endless), SKIP)
+    assert (State.COLLIDING, True) == (later.state, later.is_there)
+    found = [each for each in await everything(db, owner) if each.series_text == str(later.series_id)]
+    assert TEN + 3 * week == instant(found[0].start_at)
+    await series_updating.delete(db, owner, busy.series_id or owner)
+    skipped = [
+        each
+        for each in await everything(db, owner, deleted=True)
+        if each.series_text == str(item.series_id) and each.deleted_at
+    ]
+    await updating.undelete(db, owner, skipped[-1].id)
+    assert await audit(db) == 0
+
+
+async def test_a_series_stays_as_it_was_where_its_new_times_find_no_place(db: Database, owner: UUID) -> None:
+    """Nothing is lost to a file of which nothing could come: not with SKIP, and not a single appointment either."""
+    weekly = event("s", wall(TEN), wall(TEN + HOUR), "RRULE:FREQ=WEEKLY;COUNT=3")
+    single = event("one", wall(TEN + 6 * HOUR), wall(TEN + 7 * HOUR))
+    first, one = await load(db, owner, ics(weekly, single))
+    at = TEN + 3 * HOUR
+    await load(db, owner, ics(event("busy", wall(at), wall(at + HOUR), "RRULE:FREQ=WEEKLY;COUNT=3")))
+    before = await everything(db, owner, deleted=True)
+    moved = event("s", wall(at), wall(at + HOUR), "RRULE:FREQ=WEEKLY;COUNT=3")
+    repeated = event("one", wall(at), wall(at + HOUR), "RRULE:FREQ=WEEKLY;COUNT=2")
+    items = await load(db, owner, ics(moved, repeated), SKIP)
+    assert ["COLLIDING", "COLLIDING"] == states(items)
+    assert [(first.series_id, None), (None, one.appointment_id)] == [
+        (each.series_id, each.appointment_id) for each in items
+    ]
+    assert before == await everything(db, owner, deleted=True)
+    assert await audit(db) == 0
 
 
 async def test_an_endless_series_with_a_far_change(db: Database, owner: UUID) -> None:

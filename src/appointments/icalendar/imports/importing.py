@@ -367,7 +367,7 @@ class _Import:
         await self._connection.fetch(REMEMBER, values)
 
     async def _series(self, item: Item, wanted: SeriesSpec, series: Series | None, current: Appointment | None) -> None:
-        """Book a series, in the place of what it was before."""
+        """Book a series, in the place of what it was before, which stays where no occurrence finds a place."""
         if series:
             item.series_id, item.is_there = series.id, True
             wanted = replace(wanted, first=_merged(series.spec.first, wanted.first))
@@ -380,7 +380,10 @@ class _Import:
             await self._remove(series, current)
             item.series_id, misses = await self._book_series(wanted, item.entry.changes)
             if misses.total:
-                _tell(item, SeriesConflict(misses))
+                conflict = SeriesConflict(misses)
+                if not await self._has_place(item.series_id, wanted, misses):
+                    raise conflict
+                _tell(item, conflict)
             item.is_there = True
 
         fault = await self._tried(work)
@@ -461,6 +464,12 @@ class _Import:
             missed = Miss(changed.start_at, conflict.collisions)
             misses = Misses((*misses.named, missed), misses.total + 1)
         return series.id, misses
+
+    async def _has_place(self, series_id: UUID, spec: SeriesSpec, misses: Misses) -> bool:
+        """Whether a series, of which occurrences were skipped, has others: rows, or some that become rows later."""
+        if (await self._connection.fetch(HAS_OCCURRENCE, {"series_id": series_id}))[0][0]:
+            return True
+        return spec.endless and misses.total < sum(1 for _ in spec.slots(until=self._terms.clock + FARTHEST))
 
 
 _OF_PLACE = {"start_at", "end_at", "resource_ids", "transparent", "all_day"}
@@ -629,6 +638,9 @@ GUESTS = Statement(
 )
 # Rows of this transaction have its time.
 MADE = Statement("SELECT id FROM appointments WHERE id = ANY (%(ids)s::uuid[]) AND created_at = now()")
+HAS_OCCURRENCE = Statement(
+    "SELECT EXISTS (SELECT FROM appointments WHERE series_id = %(series_id)s::uuid AND deleted_at IS NULL)"
+)
 OCCURRENCES = Statement(
     f"""
     SELECT {APPOINTMENT}, skipped FROM appointments

@@ -882,7 +882,7 @@ export declare type ImportedItem = Message<"appointments.v1.ImportedItem"> & {
   appointmentId: string;
 
   /**
-   * The series that it is now.
+   * The series that it is now; empty if there is none.
    *
    * @generated from field: string series_id = 9;
    */
@@ -1084,7 +1084,8 @@ export enum OnImportConflict {
   FAIL = 1,
 
   /**
-   * It is left out; of a series, the occurrences that find none, which UndeleteAppointment books once their time is free.
+   * It is left out, and what the calendar has of it stays. Of a series, the occurrences that find none, which
+   * UndeleteAppointment books once their time is free; a series of which no occurrence finds any is left out itself.
    *
    * @generated from enum value: ON_IMPORT_CONFLICT_SKIP = 2;
    */
