@@ -29,6 +29,7 @@ from appointments.shared.validation import email_problem, fold_email, is_uuid
 
 MAX_SUBJECTS = 50
 LONGEST_WINDOW = timedelta(days=92)
+"""Of 24 hours: a window has no zone, so it cannot know on which day a clock is changed."""
 MINUTE = timedelta(minutes=1)
 SECOND = timedelta(seconds=1)
 LONGEST_STEP = timedelta(days=1)
@@ -299,7 +300,7 @@ def _window_problems(since: datetime, until: datetime) -> Iterator[tuple[str, st
     if since >= until:
         yield "end_time", "must be after start_time"
     elif until - since > LONGEST_WINDOW:
-        yield "end_time", f"must be at most {LONGEST_WINDOW.days} days after start_time"
+        yield "end_time", f"must be at most {LONGEST_WINDOW.days} days of 24 hours after start_time"
 
 
 def _id_problems(field: str, ids: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -43,7 +43,7 @@ class QueryFreeBusyRequest(_message.Message):
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """The window's end, exclusive, at most 92 days later. Required."""
+        """The window's end, exclusive, at most 92 days of 24 hours later. Required."""
 
     @_builtins.property
     def emails(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -208,7 +208,7 @@ class SearchSlotsRequest(_message.Message):
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """No slot ends later. At most 92 days later. Required."""
+        """No slot ends later. At most 92 days of 24 hours after `start_time`. Required."""
 
     def __init__(
         self,

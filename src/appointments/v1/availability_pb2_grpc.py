@@ -63,7 +63,7 @@ class AvailabilityServiceServicer:
         """When people and resources are taken: merged spans, never by what or by whom. A resource is taken when all of its units
         are.
 
-        - INVALID_ARGUMENT: the window is not one or longer than 92 days, or there are more than 50 subjects.
+        - INVALID_ARGUMENT: the window is not one or longer than 92 days of 24 hours, or there are more than 50 subjects.
         - NOT_FOUND: a subject that is not there, or whose time the caller may not see (reason SUBJECT_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -74,8 +74,8 @@ class AvailabilityServiceServicer:
         """Slots at which everything that is required is free, within everybody's hours, and rules of booking allow it. Times of
         open holds are taken.
 
-        - INVALID_ARGUMENT: a field is out of bounds, the window is longer than 92 days, there are more than 50 subjects, or
-        `page_token` is not one of this search's.
+        - INVALID_ARGUMENT: a field is out of bounds, the window is longer than 92 days of 24 hours, there are more than 50
+        subjects, or `page_token` is not one of this search's.
         - NOT_FOUND: as for QueryFreeBusy.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

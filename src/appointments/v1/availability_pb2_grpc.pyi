@@ -42,15 +42,15 @@ class AvailabilityServiceStub:
     """When people and resources are taken: merged spans, never by what or by whom. A resource is taken when all of its units
     are.
 
-    - INVALID_ARGUMENT: the window is not one or longer than 92 days, or there are more than 50 subjects.
+    - INVALID_ARGUMENT: the window is not one or longer than 92 days of 24 hours, or there are more than 50 subjects.
     - NOT_FOUND: a subject that is not there, or whose time the caller may not see (reason SUBJECT_NOT_FOUND).
     """
     SearchSlots: _grpc.UnaryUnaryMultiCallable[_availability_pb2.SearchSlotsRequest, _availability_pb2.SearchSlotsResponse]
     """Slots at which everything that is required is free, within everybody's hours, and rules of booking allow it. Times of
     open holds are taken.
 
-    - INVALID_ARGUMENT: a field is out of bounds, the window is longer than 92 days, there are more than 50 subjects, or
-      `page_token` is not one of this search's.
+    - INVALID_ARGUMENT: a field is out of bounds, the window is longer than 92 days of 24 hours, there are more than 50
+      subjects, or `page_token` is not one of this search's.
     - NOT_FOUND: as for QueryFreeBusy.
     """
 
@@ -68,15 +68,15 @@ class AvailabilityServiceAsyncStub(AvailabilityServiceStub):
     """When people and resources are taken: merged spans, never by what or by whom. A resource is taken when all of its units
     are.
 
-    - INVALID_ARGUMENT: the window is not one or longer than 92 days, or there are more than 50 subjects.
+    - INVALID_ARGUMENT: the window is not one or longer than 92 days of 24 hours, or there are more than 50 subjects.
     - NOT_FOUND: a subject that is not there, or whose time the caller may not see (reason SUBJECT_NOT_FOUND).
     """
     SearchSlots: _aio.UnaryUnaryMultiCallable[_availability_pb2.SearchSlotsRequest, _availability_pb2.SearchSlotsResponse]  # type: ignore[assignment]
     """Slots at which everything that is required is free, within everybody's hours, and rules of booking allow it. Times of
     open holds are taken.
 
-    - INVALID_ARGUMENT: a field is out of bounds, the window is longer than 92 days, there are more than 50 subjects, or
-      `page_token` is not one of this search's.
+    - INVALID_ARGUMENT: a field is out of bounds, the window is longer than 92 days of 24 hours, there are more than 50
+      subjects, or `page_token` is not one of this search's.
     - NOT_FOUND: as for QueryFreeBusy.
     """
 
@@ -97,7 +97,7 @@ class AvailabilityServiceServicer(metaclass=_abc_1.ABCMeta):
         """When people and resources are taken: merged spans, never by what or by whom. A resource is taken when all of its units
         are.
 
-        - INVALID_ARGUMENT: the window is not one or longer than 92 days, or there are more than 50 subjects.
+        - INVALID_ARGUMENT: the window is not one or longer than 92 days of 24 hours, or there are more than 50 subjects.
         - NOT_FOUND: a subject that is not there, or whose time the caller may not see (reason SUBJECT_NOT_FOUND).
         """
 
@@ -110,8 +110,8 @@ class AvailabilityServiceServicer(metaclass=_abc_1.ABCMeta):
         """Slots at which everything that is required is free, within everybody's hours, and rules of booking allow it. Times of
         open holds are taken.
 
-        - INVALID_ARGUMENT: a field is out of bounds, the window is longer than 92 days, there are more than 50 subjects, or
-          `page_token` is not one of this search's.
+        - INVALID_ARGUMENT: a field is out of bounds, the window is longer than 92 days of 24 hours, there are more than 50
+          subjects, or `page_token` is not one of this search's.
         - NOT_FOUND: as for QueryFreeBusy.
         """
 

@@ -34,7 +34,7 @@ export declare type QueryFreeBusyRequest = Message<"appointments.v1.QueryFreeBus
   startTime?: Timestamp | undefined;
 
   /**
-   * The window's end, exclusive, at most 92 days later. Required.
+   * The window's end, exclusive, at most 92 days of 24 hours later. Required.
    *
    * @generated from field: google.protobuf.Timestamp end_time = 3;
    */
@@ -201,7 +201,7 @@ export declare type SearchSlotsRequest = Message<"appointments.v1.SearchSlotsReq
   startTime?: Timestamp | undefined;
 
   /**
-   * No slot ends later. At most 92 days later. Required.
+   * No slot ends later. At most 92 days of 24 hours after `start_time`. Required.
    *
    * @generated from field: google.protobuf.Timestamp end_time = 7;
    */
@@ -401,7 +401,7 @@ export declare const AvailabilityService: GenService<{
    * When people and resources are taken: merged spans, never by what or by whom. A resource is taken when all of its units
    * are.
    *
-   * - INVALID_ARGUMENT: the window is not one or longer than 92 days, or there are more than 50 subjects.
+   * - INVALID_ARGUMENT: the window is not one or longer than 92 days of 24 hours, or there are more than 50 subjects.
    * - NOT_FOUND: a subject that is not there, or whose time the caller may not see (reason SUBJECT_NOT_FOUND).
    *
    * @generated from rpc appointments.v1.AvailabilityService.QueryFreeBusy
@@ -415,8 +415,8 @@ export declare const AvailabilityService: GenService<{
    * Slots at which everything that is required is free, within everybody's hours, and rules of booking allow it. Times of
    * open holds are taken.
    *
-   * - INVALID_ARGUMENT: a field is out of bounds, the window is longer than 92 days, there are more than 50 subjects, or
-   *   `page_token` is not one of this search's.
+   * - INVALID_ARGUMENT: a field is out of bounds, the window is longer than 92 days of 24 hours, there are more than 50
+   *   subjects, or `page_token` is not one of this search's.
    * - NOT_FOUND: as for QueryFreeBusy.
    *
    * @generated from rpc appointments.v1.AvailabilityService.SearchSlots
