@@ -46,7 +46,8 @@ def wait_until_equal(primary: str, standby: str, seconds: float = 30.0) -> None:
     """Return when the standby has replayed all that the primary has written."""
     until = time.monotonic() + seconds
     with psycopg.connect(primary, autocommit=True) as ahead, psycopg.connect(standby, autocommit=True) as behind:
-        row = ahead.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
+        # Not the position of inserts: a copy has just had the log switched, and that stands behind what can be sent.
+        row = ahead.execute("SELECT pg_current_wal_flush_lsn()::text").fetchone()
         assert row
         while behind.execute("SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", row).fetchone() != (True,):
             assert time.monotonic() < until, "the standby does not catch up"

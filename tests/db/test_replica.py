@@ -196,6 +196,22 @@ def _processes(postmaster: int) -> list[int]:
     return [int(pid) for pid in Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()]
 
 
+async def test_a_replica_of_an_idle_primary_is_not_behind(pair: Pair) -> None:
+    """After a switch of segments, as backups make it, nothing is missing, although the log goes on further on."""
+    with standby.following(pair.copy) as replica:
+        async with reading(pair, replica) as db:
+            for _ in range(2):  # an unused segment is not switched
+                await add_user(db)
+                with psycopg.connect(pair.primary.dsn, autocommit=True) as connection:
+                    connection.execute("SELECT pg_switch_wal()")
+                await asyncio.to_thread(standby.wait_until_equal, pair.primary.dsn, replica.dsn)
+                assert db._replica
+                db._replica._behind.clear()
+                await db._replica._look()
+                assert [] == [*db._replica._behind]
+                assert db._replica._usable
+
+
 async def test_a_promoted_replica_is_not_read(pair: Pair) -> None:
     """It is another primary then, with a history of its own."""
     with standby.copied(pair.primary) as copy, standby.following(copy) as replica:

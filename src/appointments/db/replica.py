@@ -45,6 +45,9 @@ _POSITION = re.compile(r"([0-9A-F]{1,8})/([0-9A-F]{1,8})", re.ASCII)
 
 REPLAYED = Statement("SELECT pg_last_wal_replay_lsn() - '0/0'::pg_lsn, pg_is_in_recovery()")
 WRITTEN = Statement("SELECT pg_current_wal_insert_lsn()::text")
+SENDABLE = Statement("SELECT pg_current_wal_flush_lsn() - '0/0'::pg_lsn")
+"""How far a replica can be. The position of inserts stands behind the header of a page that has nothing on it yet, so
+after a switch of segments (a backup, an archive's timeout) no replica reaches it until something is written again."""
 
 
 class Reads(Protocol):
@@ -159,8 +162,7 @@ class Replica:
         now = asyncio.get_running_loop().time()
         # Without the primary nobody knows how far it is; then it stays what it was.
         with suppress(Unavailable, psycopg.Error):
-            text = (await self._primary.fetch(WRITTEN, {}))[0][0]
-            self._behind.append((now, position(text) or 0))
+            self._behind.append((now, (await self._primary.fetch(SENDABLE, {}))[0][0]))
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 connection = await self._pool.acquire()
