@@ -210,8 +210,97 @@ async def test_a_new_time_asks_anew_but_those_who_follow_and_are_free(db: Databa
     await change(db, series, retimed(4 * HOUR))
     assert ["NNNNN", "AAAAA", "AANAA"] == [await answers(db, series, each) for each in range(3)]
     assert ["-----", "xxxxx", "xx-xx"] == [await taken(db, guest, series) for guest in (plain, free, busy)]
-    assert 3 * ["NEEDS-ACTION"] == [await to_the_series(db, series, each) for each in range(3)]
+    assert ["NEEDS-ACTION", "ACCEPTED", "ACCEPTED"] == [await to_the_series(db, series, each) for each in range(3)]
     assert await is_free(db, free, MONDAY)
+    assert await audit(db) == 0
+
+
+async def test_who_follows_a_series_follows_what_becomes_a_row_later(db: Database, owner: UUID) -> None:
+    """By the horizon that moves on: accepted, taken where they are free, and accepted still when all of it moves."""
+    plain, along = await add_guest(db), await add_guest(db)
+    series = await invite(db, owner, plain, along, rule="FREQ=WEEKLY")
+    await answer(db, plain, series)
+    await answer(db, along, series, ALONG)
+    there = len(await starts(db, owner, series.id))
+    for days in (300, 500):
+        await frontiers.extend_due(db, timedelta(days=days))
+        await settle(db)
+        more = len(await starts(db, owner, series.id))
+        assert more > there + 4
+        there = more
+    busy = (await starts(db, owner, series.id))[-2] + 2 * HOUR
+    await booking.create(db, along, at(busy))
+    await change(db, series, retimed(2 * HOUR))
+    rows = await occurrences(db, owner, series.id)
+    expected = "".join("N" if instant(each.start_at) == busy else "A" for each in rows)
+    assert [len(rows) * "N", expected] == [await answers(db, series, each) for each in range(2)]
+    assert 1 == expected.count("N")
+    assert expected.replace("A", "x").replace("N", "-") == await taken(db, along, series)
+    await frontiers.extend_due(db, timedelta(days=700))
+    await settle(db)
+    rows = await occurrences(db, owner, series.id)
+    assert len(rows) > there + 4
+    assert [len(rows) * "N", expected.ljust(len(rows), "A")] == [await answers(db, series, each) for each in range(2)]
+    assert expected.ljust(len(rows), "A").replace("A", "x").replace("N", "-") == await taken(db, along, series)
+    assert await audit(db) == 0
+
+
+async def test_who_follows_a_series_follows_another_rule(db: Database, owner: UUID) -> None:
+    """What it adds is accepted where they are free, and followed. What they had declined they are asked anew."""
+    plain, along = await add_guest(db), await add_guest(db)
+    series = await invite(db, owner, plain, along)
+    await answer(db, plain, series)
+    await answer(db, along, series, ALONG)
+    await invited.respond(db, along, (await occurrences(db, owner, series.id))[3].id, NO)
+    await booking.create(db, along, at(MONDAY + 6 * WEEK))
+    await change(db, series, lambda old: replace(old, rule="FREQ=WEEKLY;COUNT=8"))
+    assert ["NNNNNNNN", "AAANAANA"] == [await answers(db, series, each) for each in range(2)]
+    assert ["--------", "xxx-xx-x"] == [await taken(db, each, series) for each in (plain, along)]
+    assert ["NEEDS-ACTION", "ACCEPTED"] == [await to_the_series(db, series, each) for each in range(2)]
+    assert await audit(db) == 0
+    await change(db, series, retimed(2 * HOUR))
+    assert ("AAANAANA", "xxx-xx-x") == (await answers(db, series, 1), await taken(db, along, series))
+    assert await audit(db) == 0
+
+
+async def test_who_follows_follows_what_is_split_off(db: Database, owner: UUID) -> None:
+    """Moved by itself, and moved again: it has its own row, and its followers are those of the series."""
+    along = await add_guest(db)
+    series = await invite(db, owner, along)
+    await answer(db, along, series, ALONG)
+    rows = await occurrences(db, owner, series.id)
+    tail = await change(db, series, retimed(2 * HOUR), from_id=rows[2].id)
+    tail = await change(db, tail, lambda old: replace(old, rule="FREQ=WEEKLY;COUNT=6"))
+    tail = await change(db, tail, retimed(2 * HOUR))
+    assert ("AAAAAA", "xxxxxx", "ACCEPTED") == (
+        await answers(db, tail), await taken(db, along, tail), await to_the_series(db, tail),
+    )  # fmt: skip
+    assert ("AA", "xx") == (await answers(db, series), await taken(db, along, series))
+    assert await audit(db) == 0
+
+
+@pytest.mark.parametrize("how", ["answer", "remove", "restore"])
+async def test_following_ends_with_the_answer(db: Database, owner: UUID, how: str) -> None:
+    """Answered again without it, taken off the list and invited again, deleted and restored: then a move asks anew."""
+    along = await add_guest(db)
+    series = await invite(db, owner, along)
+    await answer(db, along, series, ALONG)
+    if how == "answer":
+        await answer(db, along, series, YES)
+    elif how == "remove":
+        for attendees in ((), (of(along),)):
+            await change(db, series, with_first(attendees=attendees))
+        await series_guests.respond(db, along, (await occurrences(db, owner, series.id))[0].id, YES)
+    else:
+        await series_updating.delete(db, owner, series.id)
+        await series_updating.undelete(db, owner, series.id)
+        await answer(db, along, series, YES)
+    assert "xxxxx" == await taken(db, along, series)
+    await change(db, series, retimed(2 * HOUR))
+    await change(db, series, lambda old: replace(old, rule="FREQ=WEEKLY;COUNT=6"))
+    assert ("NNNNNN", "------", "NEEDS-ACTION") == (
+        await answers(db, series), await taken(db, along, series), await to_the_series(db, series),
+    )  # fmt: skip
     assert await audit(db) == 0
 
 

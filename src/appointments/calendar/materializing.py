@@ -119,7 +119,7 @@ INSERT = Statement(
             id, owner_id, title, description, location, attendees, resource_ids, buffer_before, buffer_after,
             transparent, all_day, start_wall, length, time_zone, rule, added, excluded, endless, previous_id,
             created_at, updated_at,
-            version, actor_id, request_id, request_digest, reminders
+            version, actor_id, request_id, request_digest, reminders, followers
         )
         VALUES (
             %(id)s::uuid, %(owner_id)s::uuid, %(title)s::text, %(description)s::text, %(location)s::text,
@@ -127,7 +127,8 @@ INSERT = Statement(
             %(transparent)s::boolean, %(all_day)s::boolean, %(start_wall)s::timestamp, %(length)s::bigint,
             %(time_zone)s::text, %(rule)s::text, %(added)s::timestamp[], %(excluded)s::timestamp[], false,
             %(previous_id)s::uuid, now(), now(), 1, %(actor_id)s::uuid, %(request_id)s::uuid, %(request_digest)s::bytea,
-            %(reminders)s::integer[]
+            %(reminders)s::integer[],
+            (SELECT previous.followers FROM series AS previous WHERE previous.id = %(previous_id)s::uuid)
         )
         RETURNING series.*
     ), logged AS (

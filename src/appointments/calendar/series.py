@@ -227,7 +227,7 @@ COLUMNS: LiteralString = """
     nullif(series.attendees, '[]') AS attendees, series.resource_ids::text[] AS resource_texts, series.buffer_before,
     series.buffer_after, series.transparent, series.all_day, series.start_wall, series.length, series.time_zone,
     series.rule, series.added, series.excluded, series.endless, series.previous_id::text AS previous_text,
-    series.created_at, series.updated_at, series.deleted_at, series.version, series.reminders
+    series.created_at, series.updated_at, series.deleted_at, series.version, series.reminders, series.followers
 """
 
 
@@ -258,6 +258,8 @@ class Series(NamedTuple):
     deleted_at: Micros | None
     version: int
     reminders: list[int] | None
+    followers: list[str] | None = None
+    """The folded addresses whose last answer to all of it was to follow. It counts beside an answer that accepts."""
 
     @property
     def id(self) -> UUID:

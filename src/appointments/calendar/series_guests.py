@@ -2,8 +2,8 @@
 
 An answer to a series is written beside the attendee in the series, and in every occurrence that is still to come.
 Accepting takes the guest's time for all of these or for none. Occurrences that become rows later have the answer of the
-series; a job takes their time where the guest is free, and asks anew where not. So a guest whose time is taken never
-keeps an organizer's series from going on.
+series, and are followed if it is; a job takes their time where the guest is free, and asks anew where not. So a guest
+whose time is taken never keeps an organizer's series from going on.
 
 Whoever changes a series locks these guests with its other subjects, and has their calendars follow in the same
 transaction (:func:`follow`).
@@ -93,6 +93,7 @@ async def respond_in(
     }
     await connection.fetch(RESPOND, values)
     await connection.fetch(RESPOND_ROWS, values)
+    await connection.fetch(FOLLOW, values)
     await connection.fetch(FOLLOW_ROWS, values)
     if user_id:
         await connection.fetch(FREE, {"id": series_id, "user_ids": [user_id]})
@@ -192,6 +193,17 @@ RESPOND_ROWS = Statement(
         RETURNING appointments.*
     ), {of_all("appointment.responded", "amended", fields="ARRAY['attendees']")}
     SELECT count(*) FROM amended
+    """
+)
+# Its version stays, as that of an appointment does: who follows is nobody else's to see.
+FOLLOW = Statement(
+    """
+    UPDATE series SET followers = nullif(
+        array_remove(coalesce(followers, '{}'), %(address)s::text)
+        || CASE WHEN %(follows)s::boolean THEN ARRAY[%(address)s::text] ELSE '{}' END,
+        '{}'
+    )
+    WHERE id = %(id)s::uuid AND coalesce(%(address)s::text = ANY (followers), false) <> %(follows)s::boolean
     """
 )
 FOLLOW_ROWS = Statement(

@@ -15,7 +15,15 @@ import psycopg
 from uuid_utils.compat import uuid7
 
 from appointments.calendar import booking_rules, frontiers, placement, series_booking, series_guests
-from appointments.calendar.appointment import FOLDED, NOT_ANSWERED, UNANSWERED, Spec, has_moved, with_answers
+from appointments.calendar.appointment import (
+    FOLDED,
+    NOT_ANSWERED,
+    UNANSWERED,
+    Spec,
+    has_answered,
+    has_moved,
+    with_answers,
+)
 from appointments.calendar.booking_rules import GivenUp
 from appointments.calendar.frontiers import LONGEST, Place
 from appointments.calendar.log import BY_OWNER, Cause, of_all
@@ -52,6 +60,7 @@ from appointments.calendar.series import (
 from appointments.calendar.validation import EARLIEST
 from appointments.db import Connection, Database, Micros, Row, Statement, instant
 from appointments.shared.errors import Invalid, Misses, NotFound, SeriesConflict, Stale, Taken, Unmet
+from appointments.shared.validation import fold_email
 
 
 async def update(
@@ -85,8 +94,8 @@ async def update(
     """
     now = terms.clock
 
-    def decide(spec: SeriesSpec) -> SeriesSpec:
-        changed = _with_answers(change(spec), spec)
+    def decide(spec: SeriesSpec, followers: Sequence[str]) -> SeriesSpec:
+        changed = _with_answers(change(spec), spec, followers)
         if changed != spec and (found := violations(changed, now)):
             raise Invalid(found)
         return changed
@@ -102,7 +111,7 @@ async def update(
         before = old
         if wall is not None:
             before, old = divided(old, wall)
-        new = decide(old)
+        new = decide(old, series.followers or ())
         if new == old and wall is None and not even_if_same:
             return await as_it_is(connection, series)
         if not set(new.first.resources) <= set(held):
@@ -136,9 +145,20 @@ async def update(
     return await _locked(db, owner_id, series_id, change, work=work, terms=terms)
 
 
-def _with_answers(changed: SeriesSpec, current: SeriesSpec) -> SeriesSpec:
-    """A changed spec with what the attendees have answered; of other times or another rule nobody has yet."""
-    before = current.first if changed.rule == current.rule else replace(current.first, attendees=())
+def _with_answers(changed: SeriesSpec, current: SeriesSpec, followers: Sequence[str]) -> SeriesSpec:
+    """A changed spec with what the attendees have answered.
+
+    Of other times or another rule nobody has answered yet, but for those who have accepted and follow.
+    """
+    before = current.first
+    if _asks_anew(current, changed):
+        asked = (
+            each
+            if each.response == "ACCEPTED" and fold_email(each.email) in followers
+            else replace(each, response=NOT_ANSWERED, comment="")
+            for each in before.attendees
+        )
+        before = replace(changed.first, attendees=tuple(asked))
     return replace(changed, first=with_answers(changed.first, before))
 
 
@@ -272,6 +292,10 @@ async def _rewrite_row(
     return from_row((await connection.fetch(REWRITE, values))[0])
 
 
+# Whoever is asked anew, or is not invited any more, does not follow either.
+_FOLLOWERS: LiteralString = f"""CASE WHEN followers IS NOT NULL THEN nullif(ARRAY(
+    SELECT address FROM unnest(followers) AS address WHERE {has_answered("ACCEPTED", "%(attendees)s::jsonb")}
+), '{{}}') END"""
 REWRITE = Statement(
     f"""
     WITH series AS (
@@ -283,7 +307,8 @@ REWRITE = Statement(
             start_wall = %(start_wall)s::timestamp, length = %(length)s::bigint, time_zone = %(time_zone)s::text,
             rule = %(rule)s::text, added = %(added)s::timestamp[], excluded = %(excluded)s::timestamp[],
             endless = false, actor_id = %(actor_id)s::uuid, updated_at = now(), version = version + 1,
-            deleted_at = %(deleted_at)s::timestamptz, reminders = %(reminders)s::integer[]
+            deleted_at = %(deleted_at)s::timestamptz, reminders = %(reminders)s::integer[],
+            followers = {_FOLLOWERS}
         WHERE id = %(id)s::uuid
         RETURNING series.*
     ), logged AS (
@@ -645,9 +670,9 @@ PARK = Statement(
 _ANSWER: LiteralString = (
     "jsonb_strip_nulls(jsonb_build_object('response', guest -> 'response', 'comment', guest -> 'comment'))"
 )
-# An answer is for the time that was asked about. What has another time, and all that another rule asks about, has the
-# answers of the series; but whoever has accepted and follows stays accepted, as far as their time is free then.
-# Everything else keeps what was answered to it.
+# An answer is for the time that was asked about. Whoever has accepted and follows stays accepted at another time where
+# they are free. Everybody else is asked anew where the series asks anew; an occurrence that alone has another time has
+# the answers of the series. Everything else keeps what was answered to it.
 _REWRITTEN_ATTENDEES: LiteralString = f"""
     CASE WHEN appointments.attendees = '[]' AND series.attendees = '[]' THEN appointments.attendees ELSE (
         SELECT coalesce(jsonb_agg((guest - 'response' - 'comment') || CASE
@@ -655,7 +680,8 @@ _REWRITTEN_ATTENDEES: LiteralString = f"""
                 SELECT FROM invitees
                 WHERE invitees.appointment_id = appointments.id AND follows AND invitees.address = {FOLDED}
             )) THEN own.answer
-            WHEN own_list AND asked_anew THEN '{{"response": "NEEDS-ACTION"}}'
+            WHEN asked_anew AND (own_list OR %(asks_anew)s::boolean AND own.answer IS NOT NULL)
+            THEN '{{"response": "NEEDS-ACTION"}}'
             ELSE {_ANSWER}
         END ORDER BY number), '[]')
         FROM (SELECT

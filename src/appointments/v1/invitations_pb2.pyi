@@ -39,8 +39,8 @@ class RespondToInvitationRequest(_message.Message):
     follow: _builtins.bool
     """With ACCEPTED: stay so when the organizer moves the appointment to a time at which the caller is free."""
     whole_series: _builtins.bool
-    """Answer the whole series that the appointment is an occurrence of. `follow` is then for the occurrences that are
-    appointments by now.
+    """Answer the whole series that the appointment is an occurrence of. `follow` is then for all of it, what becomes an
+    appointment later included: with another time or rule it stays accepted, and each occurrence where the caller is free.
     """
     def __init__(
         self,

@@ -48,8 +48,8 @@ export declare type RespondToInvitationRequest = Message<"appointments.v1.Respon
   follow: boolean;
 
   /**
-   * Answer the whole series that the appointment is an occurrence of. `follow` is then for the occurrences that are
-   * appointments by now.
+   * Answer the whole series that the appointment is an occurrence of. `follow` is then for all of it, what becomes an
+   * appointment later included: with another time or rule it stays accepted, and each occurrence where the caller is free.
    *
    * @generated from field: bool whole_series = 5;
    */
