@@ -43,7 +43,9 @@ def cookie(target: Target, who: Person, **headers: str) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def opened(target: Target, headers: dict[str, str], **query: str) -> AsyncIterator[tuple[httpx.Response, Events]]:
+async def opened(
+    target: Target, headers: dict[str, str], **query: str | list[str]
+) -> AsyncIterator[tuple[httpx.Response, Events]]:
     """A stream: the response, and its events as they come."""
     async with (
         httpx.AsyncClient(base_url=target.url, timeout=60) as client,

@@ -756,11 +756,17 @@ async def list_changes(scene: Scene) -> None:
     of_hall = (await scene.do(log.ListChangesRequest(resource_id=hall.id))).next_cursor
     await scene.do(rooms.UpdateResourceRequest(resource=rooms.Resource(id=hall.id, display_name="Hall")))
     await scene.do(log.ListChangesRequest(cursor=of_hall, resource_id=hall.id))
+    await scene.do(log.ListChangesRequest(cursor=start, resource_ids=[hall.id]))
     for role, expect in ((rooms.RESOURCE_ROLE_UNSPECIFIED, NOT_FOUND), (rooms.RESOURCE_ROLE_VIEWER, OK)):
-        await scene.do(log.ListChangesRequest(resource_id=await scene.others_room(role)), expect)
+        others = await scene.others_room(role)
+        await scene.do(log.ListChangesRequest(resource_id=others), expect)
+        await scene.do(log.ListChangesRequest(resource_ids=[hall.id, others]), expect)
     await scene.do(log.ListChangesRequest(resource_id=NOBODYS), NOT_FOUND)
     bad: dict[str, Any]
-    for bad in ({"cursor": "größer"}, {"cursor": of_hall}, {"page_size": -1}, {"resource_id": "größer"}):
+    for bad in (
+        {"cursor": "größer"}, {"cursor": of_hall}, {"page_size": -1}, {"resource_id": "größer"},
+        {"resource_ids": [hall.id, "größer", hall.id.upper()]}, {"resource_id": hall.id, "resource_ids": [hall.id]},
+    ):  # fmt: skip
         await scene.do(log.ListChangesRequest(**bad), INVALID)
 
 

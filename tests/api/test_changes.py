@@ -3,7 +3,10 @@
 import asyncio
 import time
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from dataclasses import replace
+from typing import TypeAlias
+from uuid import uuid4
 
 import grpc
 import pytest
@@ -17,6 +20,9 @@ from tests.clients import HOUR, PASSWORD, TEN, Person, details, new_address, per
 from tests.service import Server, Target
 
 Code = grpc.StatusCode
+Role: TypeAlias = resources_pb2.ResourceRole.ValueType
+NOBODYS = "00000000-0000-4000-8000-000000000000"
+MANY = [str(uuid4()) for _ in range(51)]
 
 
 @pytest.fixture(params=list(WATCHES))
@@ -32,6 +38,23 @@ async def listed(target: Target, who: Person, cursor: str = "", **fields: object
         answer = await changes_pb2_grpc.ChangeServiceStub(channel).ListChanges(request, metadata=who.metadata)
         assert isinstance(answer, pb.ListChangesResponse)
         return answer
+
+
+async def room_of(manager: Person, role: Role = resources_pb2.RESOURCE_ROLE_BOOKER) -> str:
+    """A room on which everybody else has this role."""
+    wanted = resources_pb2.Resource(
+        kind=resources_pb2.RESOURCE_KIND_ROOM, display_name="Room", time_zone="Europe/Zurich", default_role=role
+    )
+    stub = resources_pb2_grpc.ResourceServiceStub(manager.channel)
+    request = resources_pb2.CreateResourceRequest(resource=wanted)
+    return str((await stub.CreateResource(request, metadata=manager.metadata)).resource.id)
+
+
+async def give(manager: Person, room: str, whom: Person, role: Role) -> None:
+    """Grant a role."""
+    stub = resources_pb2_grpc.ResourceServiceStub(manager.channel)
+    request = resources_pb2.SetResourceAccessRequest(id=room, email=whom.email, role=role)
+    await stub.SetResourceAccess(request, metadata=manager.metadata)
 
 
 async def test_what_was_answered_is_in_the_list(server: Target, ada: Person) -> None:
@@ -86,25 +109,14 @@ async def test_a_stream_without_a_cursor_begins_now(server: Target, ada: Person,
 
 async def test_somebody_elses_appointment_on_a_resource_stays_theirs(server: Target, ada: Person, bob: Person) -> None:
     """A manager sees it. Whoever may only book the room learns that something has changed."""
-    async with grpc.aio.insecure_channel(server.grpc) as channel:
-        room = await resources_pb2_grpc.ResourceServiceStub(channel).CreateResource(
-            resources_pb2.CreateResourceRequest(
-                resource=resources_pb2.Resource(
-                    kind=resources_pb2.RESOURCE_KIND_ROOM,
-                    display_name="Room",
-                    time_zone="Europe/Zurich",
-                    default_role=resources_pb2.RESOURCE_ROLE_BOOKER,
-                )
-            ),
-            metadata=ada.metadata,
-        )
-    resource_id = room.resource.id
+    resource_id = await room_of(ada)
     managers, bookers = [await listed(server, each, resource_id=resource_id) for each in (ada, bob)]
     created = await ada.create(resource_ids=[resource_id])
     (seen,) = (await listed(server, ada, managers.next_cursor, resource_id=resource_id)).changes
     assert created == seen.appointment
     (hidden,) = (await listed(server, bob, bookers.next_cursor, resource_id=resource_id)).changes
-    assert pb.Change(kind=pb.CHANGE_KIND_UPDATED, change_time=hidden.change_time) == hidden
+    expected_change = pb.Change(kind=pb.CHANGE_KIND_UPDATED, change_time=hidden.change_time, resource_id=resource_id)
+    assert expected_change == hidden
     cancelled = appointments.DeleteAppointmentRequest(id=created.id)
     await ada.appointments.DeleteAppointment(cancelled, metadata=ada.metadata)
     gone = (await listed(server, ada, managers.next_cursor, resource_id=resource_id)).changes[-1]
@@ -116,24 +128,126 @@ async def test_somebody_elses_appointment_on_a_resource_stays_theirs(server: Tar
 
 
 @pytest.mark.parametrize(
-    ("request_", "code", "field"),
+    ("request_", "code", "bad"),
     [
-        (pb.WatchChangesRequest(cursor="nonsense"), Code.INVALID_ARGUMENT, "cursor"),
-        (pb.WatchChangesRequest(resource_id="nonsense"), Code.INVALID_ARGUMENT, "resource_id"),
-        (pb.WatchChangesRequest(resource_id="00000000-0000-4000-8000-000000000000"), Code.NOT_FOUND, ""),
+        (pb.WatchChangesRequest(cursor="nonsense"), Code.INVALID_ARGUMENT, ["cursor"]),
+        (pb.WatchChangesRequest(resource_id="nonsense"), Code.INVALID_ARGUMENT, ["resource_id"]),
+        (pb.WatchChangesRequest(resource_id=NOBODYS), Code.NOT_FOUND, []),
+        (pb.WatchChangesRequest(resource_ids=[NOBODYS]), Code.NOT_FOUND, []),
+        (pb.WatchChangesRequest(resource_ids=MANY), Code.INVALID_ARGUMENT, ["resource_ids"]),
+        (pb.WatchChangesRequest(resource_ids=[""]), Code.INVALID_ARGUMENT, ["resource_ids[0]"]),
+        (
+            pb.WatchChangesRequest(resource_ids=["größer", MANY[0], MANY[0].upper()]),
+            Code.INVALID_ARGUMENT,
+            ["resource_ids[0]", "resource_ids[2]"],
+        ),
+        (
+            pb.WatchChangesRequest(resource_id=NOBODYS, resource_ids=[NOBODYS]),
+            Code.INVALID_ARGUMENT,
+            ["resource_ids"],
+        ),
     ],
+    ids=lambda each: str(each)[:60] if isinstance(each, pb.WatchChangesRequest) else None,
 )
 async def test_a_stream_refuses_what_a_call_refuses(
-    server: Target, ada: Person, watch: Watch, request_: pb.WatchChangesRequest, code: Code, field: str
+    server: Target, ada: Person, watch: Watch, request_: pb.WatchChangesRequest, code: Code, bad: list[str]
 ) -> None:
     """With the same status, on both doors, and in ListChanges."""
     async with watch(server, ada, request_) as answers:
         assert code == (await until_ended(answers)).code
     with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await listed(server, ada, request_.cursor, resource_id=request_.resource_id)
+        await listed(server, ada, request_.cursor, resource_id=request_.resource_id, resource_ids=request_.resource_ids)
     assert code == refused.value.code()
-    if field:
-        assert [field] == [each.field for each in details(refused.value)["BadRequest"].field_violations]
+    if bad:
+        assert bad == [each.field for each in details(refused.value)["BadRequest"].field_violations]
+
+
+async def test_one_stream_follows_ones_own_calendar_and_rooms(
+    server: Target, ada: Person, bob: Person, watch: Watch
+) -> None:
+    """Ada manages one room, and only sees the other: there she learns that something has changed, and nothing of it."""
+    managed, seen = await room_of(ada), await room_of(bob, resources_pb2.RESOURCE_ROLE_VIEWER)
+    hidden = await room_of(bob, resources_pb2.RESOURCE_ROLE_UNSPECIFIED)
+    start = (await listed(server, ada)).next_cursor
+    request = pb.WatchChangesRequest(cursor=start, resource_ids=[managed, seen])
+    async with watch(server, ada, request) as answers:
+        await anext(answers)
+        own = await ada.create(resource_ids=[managed])
+        first = await changes(answers, 2)
+        assert [("", own), (managed, own)] == [(each.resource_id, each.appointment) for each in first]
+        theirs = await bob.create(TEN + HOUR, resource_ids=[managed, seen, hidden])
+        second = {each.resource_id: each for each in await changes(answers, 2)}
+        assert {managed, seen} == second.keys()
+        assert (theirs.id, theirs.title) == (second[managed].id, second[managed].appointment.title)
+        assert second[seen] == pb.Change(
+            kind=pb.CHANGE_KIND_UPDATED, change_time=second[seen].change_time, resource_id=seen
+        )
+    page = await listed(server, ada, start, resource_ids=[managed, seen])
+    assert [*first, *second.values()] == list(page.changes)
+    assert [("", own.id)] == [(each.resource_id, each.id) for each in (await listed(server, ada, start)).changes]
+
+
+async def test_a_stream_outlives_one_of_its_rooms(server: Target, ada: Person, bob: Person, watch: Watch) -> None:
+    """Whoever loses sight of one is told that it is gone; the rest goes on, and coming back with it is refused."""
+    lost, kept = [await room_of(bob, resources_pb2.RESOURCE_ROLE_UNSPECIFIED) for _ in range(2)]
+    for room in (lost, kept):
+        await give(bob, room, ada, resources_pb2.RESOURCE_ROLE_VIEWER)
+    async with watch(server, ada, pb.WatchChangesRequest(resource_ids=[lost, kept])) as answers:
+        cursor = (await anext(answers)).next_cursor
+        await give(bob, lost, ada, resources_pb2.RESOURCE_ROLE_UNSPECIFIED)
+        # In the room's calendar and in her own.
+        told = {each.resource_id: each for each in await changes(answers, 2)}
+        assert {lost, ""} == told.keys()
+        for each in told.values():
+            assert each.resource == resources_pb2.Resource(id=lost, delete_time=each.resource.delete_time)
+            assert (pb.CHANGE_KIND_REMOVED, True) == (each.kind, each.resource.HasField("delete_time"))
+        await bob.create(resource_ids=[lost])
+        await bob.create(TEN + HOUR, resource_ids=[kept])
+        assert [kept] == [each.resource_id for each in await changes(answers, 1)]
+    async with watch(server, ada, pb.WatchChangesRequest(cursor=cursor, resource_ids=[kept, lost])) as answers:
+        ended = await until_ended(answers)
+    assert (Code.NOT_FOUND, "RESOURCE_NOT_FOUND") == (ended.code, ended.reason)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await listed(server, ada, cursor, resource_ids=[kept, lost])
+    assert f"No such resource: {lost}." == refused.value.details()
+    assert {"resource_id": lost} == details(refused.value)["ErrorInfo"].metadata
+    async with watch(server, ada, pb.WatchChangesRequest(cursor=cursor, resource_ids=[kept])) as answers:
+        assert [kept] == [each.resource_id for each in (await changes(answers, 2)) if each.resource_id]
+
+
+async def test_a_cursor_is_good_for_other_rooms(server: Target, ada: Person, bob: Person, watch: Watch) -> None:
+    """Rooms come and go with the next call; what a room that is added had since the cursor comes too."""
+    first, second = [await room_of(bob) for _ in range(2)]
+    async with watch(server, ada, pb.WatchChangesRequest(resource_ids=[first])) as answers:
+        cursor = (await anext(answers)).next_cursor
+    await bob.create(resource_ids=[second])
+    await bob.create(TEN + HOUR, resource_ids=[first])
+    own = await ada.create()
+    async with watch(server, ada, pb.WatchChangesRequest(cursor=cursor, resource_ids=[second, first])) as answers:
+        both = await changes(answers, 3)
+    assert [second, first, ""] == [each.resource_id for each in both]
+    async with watch(server, ada, pb.WatchChangesRequest(cursor=cursor)) as answers:
+        assert [own.id] == [each.id for each in await changes(answers, 1)]
+    async with watch(server, ada, pb.WatchChangesRequest(cursor=cursor, resource_id=first)) as answers:
+        assert Code.INVALID_ARGUMENT == (await until_ended(answers)).code
+
+
+async def test_fifty_rooms_are_one_stream(server: Target, ada: Person) -> None:
+    """It counts once."""
+    rooms = [await room_of(ada) for _ in range(50)]
+    request = pb.WatchChangesRequest(resource_ids=rooms)
+    native, web = WATCHES["native"], WATCHES["web"]
+    async with AsyncExitStack() as stack:
+        streams = [
+            await stack.enter_async_context((native, web)[number % 2](server, ada, request)) for number in range(20)
+        ]
+        for each in streams:
+            await anext(each)
+        created = await ada.create(resource_ids=rooms[-3:])
+        for each in streams:
+            found = await changes(each, 4)
+            assert {"", *rooms[-3:]} == {change.resource_id for change in found}
+            assert {created.id} == {change.id for change in found}
 
 
 async def test_a_stream_needs_an_identity(server: Target, ada: Person, watch: Watch) -> None:

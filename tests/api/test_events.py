@@ -13,13 +13,21 @@ import httpx
 import pytest
 
 from appointments.api.rest.cookies import DEVELOPMENT
-from appointments.v1 import account_pb2, appointments_pb2, appointments_pb2_grpc
+from appointments.v1 import (
+    account_pb2,
+    appointments_pb2,
+    appointments_pb2_grpc,
+    resources_pb2,
+    resources_pb2_grpc,
+)
 from appointments.v1 import changes_pb2 as pb
 from tests import service
 from tests.api.events import Events, cookie, opened
 from tests.clients import HOUR, TEN, Person, appointment, person
 from tests.proxies import PROXIES, in_front
 from tests.service import Server, Target
+
+NOBODYS = "00000000-0000-4000-8000-000000000000"
 
 
 async def next_changes(events: Events, count: int = 1) -> list[pb.Change]:
@@ -72,6 +80,34 @@ async def test_who_comes_back_goes_on_where_they_were(way: Target, ada: Person) 
         assert [created.id] == [each.id for each in await next_changes(events)]
 
 
+async def test_events_are_of_rooms_too(way: Target, ada: Person, bob: Person) -> None:
+    """As many as are named, each by `resource_ids`; who comes back with the last id may name others."""
+    rooms = [await _room(bob) for _ in range(50)]
+    async with opened(way, cookie(way, ada), resource_ids=rooms) as (_, events):
+        last = (await anext(events)).id
+        await bob.create(resource_ids=[rooms[-1]])
+        (hidden,) = await next_changes(events)
+        assert pb.Change(kind=hidden.kind, change_time=hidden.change_time, resource_id=rooms[-1]) == hidden
+    own = await ada.create(TEN + HOUR, resource_ids=[rooms[0]])
+    headers = cookie(way, ada, **{"last-event-id": last})
+    async with opened(way, headers, resource_ids=[rooms[0]]) as (_, events):
+        assert [("", own.id), (rooms[0], own.id)] == [
+            (each.resource_id, each.id) for each in await next_changes(events, 2)
+        ]
+
+
+async def _room(manager: Person) -> str:
+    wanted = resources_pb2.Resource(
+        kind=resources_pb2.RESOURCE_KIND_ROOM,
+        display_name="Room",
+        time_zone="UTC",
+        default_role=resources_pb2.RESOURCE_ROLE_BOOKER,
+    )
+    stub = resources_pb2_grpc.ResourceServiceStub(manager.channel)
+    request = resources_pb2.CreateResourceRequest(resource=wanted)
+    return str((await stub.CreateResource(request, metadata=manager.metadata)).resource.id)
+
+
 @pytest.mark.parametrize(
     ("headers", "query", "status", "reason"),
     [
@@ -82,11 +118,15 @@ async def test_who_comes_back_goes_on_where_they_were(way: Target, ada: Person) 
         ({}, {"cursor": "nonsense"}, 400, "INVALID_CURSOR"),
         ({"last-event-id": "nonsense"}, {}, 400, "INVALID_CURSOR"),
         ({}, {"resource_id": "nonsense"}, 400, "INVALID_FIELD"),
-        ({}, {"resource_id": "00000000-0000-4000-8000-000000000000"}, 404, "NOT_FOUND"),
+        ({}, {"resource_id": NOBODYS}, 404, "NOT_FOUND"),
+        ({}, {"resource_ids": ["nonsense"]}, 400, "INVALID_FIELD"),
+        ({}, {"resource_ids": [NOBODYS, NOBODYS]}, 400, "INVALID_FIELD"),
+        ({}, {"resource_ids": [NOBODYS], "resource_id": NOBODYS}, 400, "INVALID_FIELD"),
+        ({}, {"resource_ids": [NOBODYS]}, 404, "RESOURCE_NOT_FOUND"),
     ],
 )
 async def test_what_is_wrong_is_said_before_the_stream_begins(
-    server: Target, ada: Person, headers: dict[str, str], query: dict[str, str], status: int, reason: str
+    server: Target, ada: Person, headers: dict[str, str], query: dict[str, Any], status: int, reason: str
 ) -> None:
     """As a problem with a reason, which an EventSource takes as the end."""
     async with opened(server, cookie(server, ada) | headers, **query) as (response, _):

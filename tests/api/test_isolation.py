@@ -117,8 +117,9 @@ def requests(method: MethodDescriptor, id_: str) -> Iterator[Message]:
     """A request of a method with an id wherever it takes one; nothing else is given but a wide window."""
     make = GetMessageClass(method.input_type)
     yield _filled(make(), id_)
-    if "resource_id" in method.input_type.fields_by_name:
-        yield _filled(make(), id_, but="resource_id")
+    for name in ("resource_id", "resource_ids"):  # not given together by whoever follows changes
+        if name in method.input_type.fields_by_name:
+            yield _filled(make(), id_, but=name)
 
 
 def _filled(message: Message, id_: str, *, but: str = "", depth: int = 0) -> Message:

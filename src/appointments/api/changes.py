@@ -1,14 +1,15 @@
 """ChangeService: convert, call the feature, convert. `message` and `follower` serve /events and webhooks too."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 from appointments.api import convert, resources
 from appointments.api.appointments import CHANGEABLE
 from appointments.api.caller import Caller
 from appointments.changes import following, reading
-from appointments.changes.cursor import Cursor, Follower, decode, encode
+from appointments.changes.cursor import Cursor, Follower, decode, encode, violations
 from appointments.changes.hub import Hub
 from appointments.changes.reading import Batch, Change
 from appointments.db import Database
@@ -40,7 +41,7 @@ class ChangeService:
 
     async def ListChanges(self, request: pb.ListChangesRequest, caller: Caller) -> pb.ListChangesResponse:
         """Read on from a cursor."""
-        who = follower(caller, request.resource_id)
+        who = follower(caller, request.resource_id, request.resource_ids)
         cursor = decoded(request.cursor, who)
         if request.page_size < 0:
             raise Invalid.field("page_size", "must not be negative")
@@ -54,7 +55,7 @@ class ChangeService:
 
     def WatchChanges(self, request: pb.WatchChangesRequest, caller: Caller) -> AsyncGenerator[pb.WatchChangesResponse]:
         """Read on from a cursor, and then follow."""
-        who = follower(caller, request.resource_id)
+        who = follower(caller, request.resource_id, request.resource_ids)
         return self.watch(who, decoded(request.cursor, who))
 
     def watch(self, who: Follower, cursor: Cursor | None) -> AsyncGenerator[pb.WatchChangesResponse]:
@@ -62,13 +63,16 @@ class ChangeService:
         return following.follow(self._db, self._hub, who, cursor, partial(response_of, who))
 
 
-def follower(caller: Caller, resource_id: str) -> Follower:
+def follower(caller: Caller, resource_id: str, resource_ids: Sequence[str]) -> Follower:
     """Who follows, and what.
 
     Raises:
-        Invalid: the id is none.
+        Invalid: it is nothing that can be followed.
     """
-    return Follower(caller.user_id, convert.optional_identifier(resource_id, "resource_id"), caller.is_admin)
+    if found := list(violations(resource_id, resource_ids)):
+        raise Invalid(found)
+    only = UUID(resource_id) if resource_id else None
+    return Follower(caller.user_id, only, caller.is_admin, tuple(map(UUID, resource_ids)))
 
 
 def decoded(cursor: str, who: Follower) -> Cursor | None:
@@ -96,6 +100,8 @@ def message(value: Change) -> pb.Change:
     what, _, kind = value.kind.partition(".")
     change = pb.Change(kind=_KINDS.get(kind, pb.CHANGE_KIND_UNSPECIFIED))
     convert.set_timestamp(change.change_time, value.changed_at)
+    if value.resource_id:
+        change.resource_id = str(value.resource_id)
     if value.item_id is None:
         return change
     change.id = str(value.item_id)

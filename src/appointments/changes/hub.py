@@ -4,15 +4,17 @@ It asks the database where the log ends thirty times a second while anybody foll
 something new, and at once after a batch of its own process; never once for each follower. What an entry is about is
 read once for all of them, and what those missed who come back in the same moment is read together.
 
-A follower's entries wait in a queue of their own. Who does not take them is told so, and their queue is given up. Most
-followers wait for something to happen: then there is one small object of each, and one clock for all.
+A follower's entries wait in a queue of their own, those of several calendars in one, in the order of the log. Who does
+not take them is told so, and their queue is given up. Most followers wait for something to happen: then there is one
+small object of each, and one clock for all.
 """
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import chain
 from typing import NamedTuple
 from uuid import UUID
 
@@ -53,7 +55,7 @@ _log = structlog.get_logger("appointments.changes")
 
 
 class News(NamedTuple):
-    """Entries of one calendar, and the appointments that they are about."""
+    """Entries of what somebody follows, and the appointments that they are about."""
 
     entries: Sequence[Entry]
     found: Mapping[UUID, Appointment]
@@ -68,12 +70,16 @@ class Missed(NamedTuple):
 
 
 class Subscription:
-    """What one follower has not taken yet, for the length of a block. Everything after ``since`` comes through here."""
+    """What one follower has not taken yet, for the length of a block. Everything after ``since`` comes through here.
 
-    __slots__ = ("_fault", "_hub", "_queue", "_size", "_until", "_waiter", "calendar_id", "since")
+    Most follow one calendar, so ``also`` is None: the further ones, of who asked for some.
+    """
 
-    def __init__(self, hub: "Hub", calendar_id: UUID, since: Cursor) -> None:
+    __slots__ = ("_fault", "_hub", "_queue", "_size", "_until", "_waiter", "also", "calendar_id", "since")
+
+    def __init__(self, hub: "Hub", calendar_id: UUID, since: Cursor, also: Sequence[UUID] = ()) -> None:
         self.calendar_id = calendar_id
+        self.also = set(also) or None
         self.since = since
         self._hub = hub
         self._queue: list[News] | None = None
@@ -128,6 +134,13 @@ class Subscription:
         self._queue, self._size, self._fault = None, 0, fault
         self._wake()
 
+    def keep_to(self, calendar_ids: Container[UUID]) -> None:
+        """Follow none of the further calendars any more but these."""
+        if self.also:
+            for calendar_id in [each for each in self.also if each not in calendar_ids]:
+                self.also.remove(calendar_id)
+                self._hub.leave(self, calendar_id)
+
     def look(self, now: float) -> None:
         """Let the follower know if they have waited for long enough."""
         if now >= self._until:
@@ -144,14 +157,17 @@ class Hub:
     def __init__(self, db: Database, sequencer: Sequencer) -> None:
         self.sequencer = sequencer
         self._db = db
+        # By calendar: who follows nothing else, and who follows it among others.
         self._followers: dict[UUID, list[Subscription]] = {}
+        self._merging: dict[UUID, set[Subscription]] = {}
+        self._of_several: set[Subscription] = set()
         self._wanted = asyncio.Event()
         self._starting = asyncio.Lock()
         self._read: Cursor | None = None
         self._delivered: Cursor | None = None
         self._moved_at = 0.0
         self._clock: asyncio.TimerHandle | None = None
-        self._back: Gathering[tuple[UUID, int], Missed] = Gathering(self._read_missed, most=BACK_AT_ONCE)
+        self._back: Gathering[tuple[Sequence[UUID], int], Missed] = Gathering(self._read_missed, most=BACK_AT_ONCE)
         # One after the other: who asks while one is under way may have written something that it did not see.
         self._settling: Gathering[None, Cursor] = Gathering(self._settle, most=10_000, at_once=1)
 
@@ -187,13 +203,13 @@ class Hub:
         """
         return await self._settling.answer(None)
 
-    async def missed(self, calendar_id: UUID, position: int) -> Missed:
-        """What has changed in a calendar after a position, at most :data:`MISSED_PAGE` entries.
+    async def missed(self, calendar_ids: Sequence[UUID], position: int) -> Missed:
+        """What has changed in calendars after a position, the first :data:`MISSED_PAGE` entries at most.
 
         Raises:
             Unavailable: the database does not answer.
         """
-        return await self._back.answer((calendar_id, position))
+        return await self._back.answer((calendar_ids, position))
 
     async def start(self) -> None:
         """Find out where the log ends, if nobody follows yet: what comes from now on will be handed out.
@@ -208,39 +224,62 @@ class Hub:
                 self._read = self._delivered = (await reading.head(self._db)).end
                 self._wanted.set()
 
-    def subscribed(self, calendar_id: UUID) -> Subscription:
-        """Follow a calendar for the length of a block, in the same step as :meth:`start` has ended."""
+    def subscribed(self, calendar_id: UUID, also: Sequence[UUID] = ()) -> Subscription:
+        """Follow a calendar and further ones for the length of a block, in the same step as :meth:`start` has ended."""
         assert self._read is not None  # noqa: S101 - see above
-        return Subscription(self, calendar_id, self._read)
+        return Subscription(self, calendar_id, self._read, also)
 
     def add(self, subscription: Subscription) -> None:
         """Hand out to one more."""
-        self._followers.setdefault(subscription.calendar_id, []).append(subscription)
+        if subscription.also is None:
+            self._followers.setdefault(subscription.calendar_id, []).append(subscription)
+        else:
+            self._of_several.add(subscription)
+            for calendar_id in (subscription.calendar_id, *subscription.also):
+                self._merging.setdefault(calendar_id, set()).add(subscription)
         if self._clock is None:
             self._tick(asyncio.get_running_loop())
 
+    def leave(self, subscription: Subscription, calendar_id: UUID) -> None:
+        """One who follows several calendars follows one of them no more."""
+        followers = self._merging[calendar_id]
+        followers.discard(subscription)
+        if not followers:
+            del self._merging[calendar_id]
+
     def remove(self, subscription: Subscription) -> None:
         """They follow no more."""
-        followers = self._followers[subscription.calendar_id]
-        followers.remove(subscription)
-        if not followers:
-            del self._followers[subscription.calendar_id]
-        if not self._followers:
+        if subscription.also is None:
+            followers = self._followers[subscription.calendar_id]
+            followers.remove(subscription)
+            if not followers:
+                del self._followers[subscription.calendar_id]
+        else:
+            self._of_several.discard(subscription)
+            for calendar_id in (subscription.calendar_id, *subscription.also):
+                self.leave(subscription, calendar_id)
+        if not self._is_followed:
             self._wanted.clear()
             self._read = self._delivered = None
 
+    @property
+    def _is_followed(self) -> bool:
+        return bool(self._followers or self._of_several)
+
+    def _subscriptions(self) -> Iterator[Subscription]:
+        return chain(chain.from_iterable(self._followers.values()), self._of_several)
+
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
-        for followers in self._followers.values():
-            for subscription in followers:
-                subscription.look(now)
-        self._clock = loop.call_later(TICK_SECONDS, self._tick, loop) if self._followers else None
+        for subscription in self._subscriptions():
+            subscription.look(now)
+        self._clock = loop.call_later(TICK_SECONDS, self._tick, loop) if self._is_followed else None
 
     async def _settle(self, askers: Sequence[None]) -> list[Cursor]:
         await self.sequencer.settle()
         return [(await reading.head(self._db)).end] * len(askers)
 
-    async def _read_missed(self, questions: Sequence[tuple[UUID, int]]) -> list[Missed]:
+    async def _read_missed(self, questions: Sequence[tuple[Sequence[UUID], int]]) -> list[Missed]:
         pages = await reading.of_calendars(self._db, questions, MISSED_PAGE)
         found = await reading.items(self._db, (entry for _, entries in pages for entry in entries))
         return [Missed(head, entries, found) for head, entries in pages]
@@ -257,25 +296,29 @@ class Hub:
 
     async def _hand_out(self, entries: Sequence[Entry], end: Cursor) -> None:
         by_calendar: dict[UUID, list[Entry]] = defaultdict(list)
+        merged: dict[Subscription, list[Entry]] = defaultdict(list)
         for entry in entries:
             if entry.calendar_id in self._followers:
                 by_calendar[entry.calendar_id].append(entry)
-        targets = {calendar: tuple(self._followers[calendar]) for calendar in by_calendar}
+            for subscription in self._merging.get(entry.calendar_id, ()):
+                merged[subscription].append(entry)
+        targets = [(part, tuple(self._followers[calendar_id])) for calendar_id, part in by_calendar.items()]
+        targets += [(part, (subscription,)) for subscription, part in merged.items()]
         # Who comes from here on has been told that these are behind them.
         self._read = end
         try:
-            found = await reading.items(self._db, (entry for part in by_calendar.values() for entry in part))
+            found = await reading.items(self._db, (entry for part, _ in targets for entry in part))
         except BaseException:
-            for followers in targets.values():
+            for _, followers in targets:
                 for subscription in followers:
                     subscription.end(Unavailable("The database does not answer. Go on from the last cursor."))
             raise
         if targets:
             # The log is in order, so the first has waited longest.
-            oldest = min(part[0].changed_at for part in by_calendar.values())
+            oldest = min(part[0].changed_at for part, _ in targets)
             metrics.STREAM_LAG.observe(max(0, micros(datetime.now(UTC)) - oldest) / 1_000_000)
-        for calendar, followers in targets.items():
-            news = News(by_calendar[calendar], found)
+        for part, followers in targets:
+            news = News(part, found)
             for subscription in followers:
                 subscription.put(news)
         if self._read is not None:
@@ -286,8 +329,7 @@ class Hub:
         if head.epoch == self._read.epoch and head.last_position >= self._read.position:
             return False
         over = Unavailable("The log of changes has begun anew.", reason="NEW_EPOCH")
-        for followers in self._followers.values():
-            for subscription in followers:
-                subscription.end(over)
+        for subscription in self._subscriptions():
+            subscription.end(over)
         self._read = self._delivered = head.end
         return True

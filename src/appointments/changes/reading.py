@@ -1,4 +1,4 @@
-"""Reading the log: the entries of one calendar after a cursor, with the current state of what they are about.
+"""Reading the log: the entries of some calendars after a cursor, with the current state of what they are about.
 
 An entry only says what has changed. A follower gets it together with the item as it is at the time of reading, and only
 as much as they may see then: a resource's managers see its appointments, others only that something has changed.
@@ -6,6 +6,7 @@ as much as they may see then: a resource's managers see its appointments, others
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import NamedTuple
 from uuid import UUID
 
@@ -56,7 +57,7 @@ class Head(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a follower gets.
+    """What a follower gets. ``resource_id`` is the resource in whose calendar it is a change; None: in their own.
 
     At most one of ``appointment``, ``resource``, ``series`` and ``gone`` is set. ``gone``: they no longer see the item.
     If none is set, they may not know what has changed, and ``item_id`` and the fields after it are unset, too.
@@ -73,6 +74,15 @@ class Change:
     resource: Resource | None = None
     series: Booked | None = None
     gone: bool = False
+    resource_id: UUID | None = None
+
+
+class Seen(NamedTuple):
+    """What a follower gets of entries, each change beside its entry, and their roles on resources from there on."""
+
+    changes: Sequence[Change]
+    entries: Sequence[Entry]
+    roles: Mapping[UUID, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +93,9 @@ class Batch:
     cursor: Cursor
     more: bool = False
 
+
+NO_ROLES: Mapping[UUID, int] = {}
+"""Of who follows no resource: one for all of them, of whom there are thousands."""
 
 HEAD = Statement("SELECT epoch, last_position, pruned_position FROM change_head")
 
@@ -98,17 +111,22 @@ AFTER = Statement(
     """
 )
 
-# The same for several calendars, each from a position of its own. The first column is the number of the question.
+# The same for several questions, each about some calendars and from a position of its own. The first column is the
+# number of the question. The first entries of all its calendars are among the first ones of each of them.
 OF_CALENDARS = Statement(
     """
     SELECT number, epoch, last_position, pruned_position,
            position, calendar_id, kind, item_id, version, actor_id, request_id, fields, changed_at
     FROM change_head
-    CROSS JOIN unnest(%(calendar_ids)s::uuid[], %(positions)s::bigint[])
-        WITH ORDINALITY AS asked (asked_id, since, number)
+    CROSS JOIN unnest(%(positions)s::bigint[], %(firsts)s::integer[], %(lasts)s::integer[])
+        WITH ORDINALITY AS asked (since, first_one, last_one, number)
     LEFT JOIN LATERAL (
-        SELECT position, calendar_id, kind, item_id, version, actor_id, request_id, fields, changed_at FROM changes
-        WHERE calendar_id = asked_id AND position > since ORDER BY position LIMIT %(limit)s::bigint
+        SELECT of_one.* FROM unnest((%(calendar_ids)s::uuid[])[first_one:last_one]) AS asked_id
+        CROSS JOIN LATERAL (
+            SELECT position, calendar_id, kind, item_id, version, actor_id, request_id, fields, changed_at FROM changes
+            WHERE calendar_id = asked_id AND position > since ORDER BY position LIMIT %(limit)s::bigint
+        ) AS of_one
+        ORDER BY position LIMIT %(limit)s::bigint
     ) AS entries ON true
     ORDER BY number, position
     """
@@ -129,12 +147,19 @@ async def after(db: Database, position: int, limit: int) -> tuple[Head, list[Ent
 
 
 async def of_calendars(
-    db: Database, questions: Sequence[tuple[UUID, int]], limit: int
+    db: Database, questions: Sequence[tuple[Sequence[UUID], int]], limit: int
 ) -> list[tuple[Head, list[Entry]]]:
-    """For each calendar and position: the entries after it, at most ``limit``, and where the log ended then."""
-    values = {"calendar_ids": [each[0] for each in questions], "positions": [each[1] for each in questions]}
+    """For each question, calendars and a position: the first entries after it, ``limit`` at most, and the log's end."""
+    lasts = list(accumulate(len(calendar_ids) for calendar_ids, _ in questions))
+    values = {
+        "calendar_ids": [each for calendar_ids, _ in questions for each in calendar_ids],
+        "positions": [position for _, position in questions],
+        "firsts": [first + 1 for first in [0, *lasts[:-1]]],
+        "lasts": lasts,
+        "limit": limit,
+    }
     found: list[tuple[Head, list[Entry]]] = []
-    for row in await db.fetch(OF_CALENDARS, {**values, "limit": limit}):
+    for row in await db.fetch(OF_CALENDARS, values):
         if row[0] > len(found):
             found.append((Head._make(row[1:4]), []))
         if row[4] is not None:
@@ -156,82 +181,121 @@ async def page(db: Database, follower: Follower, cursor: Cursor | None, *, size:
 
     Raises:
         Expired: some of it is no longer kept, or the log has a new epoch.
-        NotFound: the follower sees no such resource.
+        NotFound: the follower does not see one of the resources.
     """
-    role = await role_of(db, follower)
+    roles = await roles_of(db, follower)
     if cursor is None:
         return Batch([], (await head(db)).end)
-    ((now, entries),) = await of_calendars(db, [(follower.calendar_id, cursor.position)], size + 1)
+    ((now, entries),) = await of_calendars(db, [(follower.calendar_ids, cursor.position)], size + 1)
     now.check(cursor)
     more = len(entries) > size
     chosen = entries[:size]
-    changes = await seen(db, follower, role, chosen, await items(db, chosen))
-    return Batch(changes, Cursor(now.epoch, chosen[-1].position) if more else now.end, more)
+    changes, _, _ = await seen(db, follower, roles, chosen, await items(db, chosen))
+    return Batch(list(changes), Cursor(now.epoch, chosen[-1].position) if more else now.end, more)
 
 
-async def role_of(db: Database, follower: Follower) -> int:
-    """A follower's role on the resource that they follow. In their own calendar they may see everything.
+async def roles_of(db: Database, follower: Follower) -> Mapping[UUID, int]:
+    """A follower's role on each of the resources that they follow.
 
     Raises:
-        NotFound: they see no such resource.
+        NotFound: they do not see one of them.
     """
-    if follower.resource_id is None:
-        return Role.MANAGER
-    found = await resources.get(db, follower.user_id, follower.resource_id, is_admin=follower.is_admin)
-    return found.role
+    if follower.resource_id is not None:
+        found = await resources.get(db, follower.user_id, follower.resource_id, is_admin=follower.is_admin)
+        return {follower.resource_id: found.role}
+    if not follower.resource_ids:
+        return NO_ROLES
+    seen = await resources.readable(db, follower.user_id, follower.resource_ids, is_admin=follower.is_admin)
+    for resource_id in follower.resource_ids:
+        if resource_id not in seen:
+            named = {"resource_id": str(resource_id)}
+            raise NotFound(f"No such resource: {resource_id}.", reason="RESOURCE_NOT_FOUND", metadata=named)
+    return {resource_id: found.role for resource_id, found in seen.items()}
 
 
 async def seen(
-    db: Database, follower: Follower, role: int, entries: Iterable[Entry], found: Mapping[UUID, Appointment]
-) -> list[Change]:
-    """What a follower with a role gets of entries of their calendar; ``found`` are the appointments as they are now."""
-    entries = list(entries)
-    changes = []
-    others = [] if follower.resource_id else [
-        entry.item_id for entry in entries if (item := found.get(entry.item_id)) and item.owner_id != follower.user_id
+    db: Database,
+    follower: Follower,
+    roles: Mapping[UUID, int],
+    entries: Iterable[Entry],
+    found: Mapping[UUID, Appointment],
+) -> Seen:
+    """What a follower gets of entries; ``found`` are the appointments as they are now.
+
+    ``roles`` are those on the resources that they follow. What is about a resource has them read again. Of one that the
+    follower does not see any more they get that it is gone, and nothing else; it has no role then.
+
+    Raises:
+        NotFound: it is the only one that they follow.
+    """
+    entries = [entry for entry in entries if entry.calendar_id == follower.user_id or entry.calendar_id in roles]
+    ids = {entry.item_id for entry in entries if entry.kind.startswith("resource.")}
+    rooms: Mapping[UUID, Resource] = {}
+    if ids:
+        rooms = await resources.readable(db, follower.user_id, list(ids), is_admin=follower.is_admin)
+        if follower.resource_id in ids and follower.resource_id not in rooms:
+            raise NotFound("No such resource.")
+        roles, entries = _roles_now(roles, rooms, entries)
+    others = [
+        entry.item_id for entry in entries
+        if entry.calendar_id == follower.user_id
+        and (item := found.get(entry.item_id)) and item.owner_id != follower.user_id
     ]  # fmt: skip
     invitations = await invited.seen(db, follower.user_id, others) if others else {}
+    changes = []
     for entry in entries:
         if entry.kind.startswith("resource."):
-            changes.append(await _of_resource(db, follower, entry))
+            room = rooms.get(entry.item_id)
+            changes.append(_change(follower, entry, resource=room, gone=room is None))
         elif entry.kind.startswith("series."):
             changes.append(await _of_series(db, follower, entry))
-        elif entry.item_id in invitations:
-            changes.append(_change(entry, appointment=invitations[entry.item_id]))
+        elif entry.calendar_id == follower.user_id:
+            changes.append(_of_own(follower, entry, found.get(entry.item_id), invitations.get(entry.item_id)))
         else:
-            changes.append(_of_appointment(follower, role, entry, found.get(entry.item_id)))
-    return changes
+            changes.append(_of_resource(follower, roles[entry.calendar_id], entry, found.get(entry.item_id)))
+    return Seen(changes, entries, roles)
 
 
-async def _of_resource(db: Database, follower: Follower, entry: Entry) -> Change:
-    try:
-        resource = await resources.get(db, follower.user_id, entry.item_id, is_admin=follower.is_admin)
-    except NotFound:
-        return _change(entry, gone=True)
-    return _change(entry, resource=resource)
+def _roles_now(
+    roles: Mapping[UUID, int], rooms: Mapping[UUID, Resource], entries: Sequence[Entry]
+) -> tuple[Mapping[UUID, int], list[Entry]]:
+    """The roles after entries about resources, now ``rooms``; and the entries, of a lost one only the last about it."""
+    last = {entry.item_id: entry for entry in entries if entry.calendar_id == entry.item_id}
+    now = {
+        resource_id: rooms[resource_id].role if resource_id in last else role
+        for resource_id, role in roles.items() if resource_id in rooms or resource_id not in last
+    }  # fmt: skip
+    lost = roles.keys() - now.keys()
+    return now, [entry for entry in entries if entry.calendar_id not in lost or entry is last[entry.calendar_id]]
 
 
 async def _of_series(db: Database, follower: Follower, entry: Entry) -> Change:
     try:
         series = await series_booking.get(db, follower.user_id, entry.item_id)
     except NotFound:
-        return _change(entry, gone=True)
-    return _change(entry, series=series, request_id=entry.request_id)
+        return _change(follower, entry, gone=True)
+    return _change(follower, entry, series=series, request_id=entry.request_id)
 
 
-def _of_appointment(follower: Follower, role: int, entry: Entry, found: Appointment | None) -> Change:
-    if found is not None and found.owner_id == follower.user_id and follower.resource_id is None:
-        return _change(entry, appointment=found, request_id=entry.request_id)
-    if role < Role.MANAGER and not (found is not None and found.owner_id == follower.user_id):
-        return Change("appointment.changed", entry.changed_at)
-    if found is None or found.deleted_at is not None or str(follower.resource_id) not in (found.resource_ids or ()):
-        return _change(entry, gone=True)
-    if found.owner_id != follower.user_id:
-        found = found._replace(reminders=None)  # they are its owner's alone
-    return _change(entry, appointment=found)
+def _of_own(follower: Follower, entry: Entry, found: Appointment | None, invitation: Appointment | None) -> Change:
+    """In the follower's own calendar: their own appointment, or one that they are, or were, invited to."""
+    if found is not None and found.owner_id == follower.user_id:
+        return _change(follower, entry, appointment=found, request_id=entry.request_id)
+    return _change(follower, entry, appointment=invitation, gone=invitation is None)
+
+
+def _of_resource(follower: Follower, role: int, entry: Entry, found: Appointment | None) -> Change:
+    is_own = found is not None and found.owner_id == follower.user_id
+    if role < Role.MANAGER and not is_own:
+        return Change("appointment.changed", entry.changed_at, resource_id=entry.calendar_id)
+    if found is None or found.deleted_at is not None or str(entry.calendar_id) not in (found.resource_ids or ()):
+        return _change(follower, entry, gone=True)
+    # Reminders are the owner's alone.
+    return _change(follower, entry, appointment=found if is_own else found._replace(reminders=None))
 
 
 def _change(
+    follower: Follower,
     entry: Entry,
     *,
     appointment: Appointment | None = None,
@@ -242,5 +306,5 @@ def _change(
 ) -> Change:
     return Change(
         entry.kind, entry.changed_at, entry.item_id, entry.version, entry.actor_id, request_id, entry.fields,
-        appointment, resource, series, gone,
+        appointment, resource, series, gone, None if entry.calendar_id == follower.user_id else entry.calendar_id,
     )  # fmt: skip

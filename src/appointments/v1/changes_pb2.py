@@ -29,25 +29,25 @@ from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mas
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x61ppointments/v1/changes.proto\x12\x0f\x61ppointments.v1\x1a\"appointments/v1/appointments.proto\x1a\x1f\x61ppointments/v1/resources.proto\x1a\x1c\x61ppointments/v1/series.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"L\n\x12ListChangesRequest\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x13\n\x0bresource_id\x18\x03 \x01(\t\"b\n\x13ListChangesResponse\x12(\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x17.appointments.v1.Change\x12\x13\n\x0bnext_cursor\x18\x02 \x01(\t\x12\x0c\n\x04more\x18\x03 \x01(\x08\":\n\x13WatchChangesRequest\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\x13\n\x0bresource_id\x18\x02 \x01(\t\"U\n\x14WatchChangesResponse\x12(\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x17.appointments.v1.Change\x12\x13\n\x0bnext_cursor\x18\x02 \x01(\t\"\xf5\x02\n\x06\x43hange\x12\x33\n\x0b\x61ppointment\x18\x01 \x01(\x0b\x32\x1c.appointments.v1.AppointmentH\x00\x12)\n\x06series\x18\x02 \x01(\x0b\x32\x17.appointments.v1.SeriesH\x00\x12-\n\x08resource\x18\x03 \x01(\x0b\x32\x19.appointments.v1.ResourceH\x00\x12)\n\x04kind\x18\x04 \x01(\x0e\x32\x1b.appointments.v1.ChangeKind\x12\n\n\x02id\x18\x05 \x01(\t\x12\x0f\n\x07version\x18\x06 \x01(\x03\x12\x10\n\x08\x61\x63tor_id\x18\x07 \x01(\t\x12/\n\x0b\x63hange_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0e\x63hanged_fields\x18\t \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\n \x01(\tB\t\n\x07\x63hanged*\xdb\x01\n\nChangeKind\x12\x1b\n\x17\x43HANGE_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43HANGE_KIND_CREATED\x10\x01\x12\x17\n\x13\x43HANGE_KIND_UPDATED\x10\x02\x12\x17\n\x13\x43HANGE_KIND_DELETED\x10\x03\x12\x19\n\x15\x43HANGE_KIND_UNDELETED\x10\x04\x12\x17\n\x13\x43HANGE_KIND_REMOVED\x10\x05\x12\x16\n\x12\x43HANGE_KIND_ACCESS\x10\x06\x12\x19\n\x15\x43HANGE_KIND_RESPONDED\x10\x07\x32\xc8\x01\n\rChangeService\x12X\n\x0bListChanges\x12#.appointments.v1.ListChangesRequest\x1a$.appointments.v1.ListChangesResponse\x12]\n\x0cWatchChanges\x12$.appointments.v1.WatchChangesRequest\x1a%.appointments.v1.WatchChangesResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x61ppointments/v1/changes.proto\x12\x0f\x61ppointments.v1\x1a\"appointments/v1/appointments.proto\x1a\x1f\x61ppointments/v1/resources.proto\x1a\x1c\x61ppointments/v1/series.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"b\n\x12ListChangesRequest\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x13\n\x0bresource_id\x18\x03 \x01(\t\x12\x14\n\x0cresource_ids\x18\x04 \x03(\t\"b\n\x13ListChangesResponse\x12(\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x17.appointments.v1.Change\x12\x13\n\x0bnext_cursor\x18\x02 \x01(\t\x12\x0c\n\x04more\x18\x03 \x01(\x08\"P\n\x13WatchChangesRequest\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\x13\n\x0bresource_id\x18\x02 \x01(\t\x12\x14\n\x0cresource_ids\x18\x03 \x03(\t\"U\n\x14WatchChangesResponse\x12(\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x17.appointments.v1.Change\x12\x13\n\x0bnext_cursor\x18\x02 \x01(\t\"\x8a\x03\n\x06\x43hange\x12\x33\n\x0b\x61ppointment\x18\x01 \x01(\x0b\x32\x1c.appointments.v1.AppointmentH\x00\x12)\n\x06series\x18\x02 \x01(\x0b\x32\x17.appointments.v1.SeriesH\x00\x12-\n\x08resource\x18\x03 \x01(\x0b\x32\x19.appointments.v1.ResourceH\x00\x12)\n\x04kind\x18\x04 \x01(\x0e\x32\x1b.appointments.v1.ChangeKind\x12\n\n\x02id\x18\x05 \x01(\t\x12\x0f\n\x07version\x18\x06 \x01(\x03\x12\x10\n\x08\x61\x63tor_id\x18\x07 \x01(\t\x12/\n\x0b\x63hange_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0e\x63hanged_fields\x18\t \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\n \x01(\t\x12\x13\n\x0bresource_id\x18\x0b \x01(\tB\t\n\x07\x63hanged*\xdb\x01\n\nChangeKind\x12\x1b\n\x17\x43HANGE_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43HANGE_KIND_CREATED\x10\x01\x12\x17\n\x13\x43HANGE_KIND_UPDATED\x10\x02\x12\x17\n\x13\x43HANGE_KIND_DELETED\x10\x03\x12\x19\n\x15\x43HANGE_KIND_UNDELETED\x10\x04\x12\x17\n\x13\x43HANGE_KIND_REMOVED\x10\x05\x12\x16\n\x12\x43HANGE_KIND_ACCESS\x10\x06\x12\x19\n\x15\x43HANGE_KIND_RESPONDED\x10\x07\x32\xc8\x01\n\rChangeService\x12X\n\x0bListChanges\x12#.appointments.v1.ListChangesRequest\x1a$.appointments.v1.ListChangesResponse\x12]\n\x0cWatchChanges\x12$.appointments.v1.WatchChangesRequest\x1a%.appointments.v1.WatchChangesResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'appointments.v1.changes_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CHANGEKIND']._serialized_start=918
-  _globals['_CHANGEKIND']._serialized_end=1137
+  _globals['_CHANGEKIND']._serialized_start=983
+  _globals['_CHANGEKIND']._serialized_end=1202
   _globals['_LISTCHANGESREQUEST']._serialized_start=216
-  _globals['_LISTCHANGESREQUEST']._serialized_end=292
-  _globals['_LISTCHANGESRESPONSE']._serialized_start=294
-  _globals['_LISTCHANGESRESPONSE']._serialized_end=392
-  _globals['_WATCHCHANGESREQUEST']._serialized_start=394
-  _globals['_WATCHCHANGESREQUEST']._serialized_end=452
-  _globals['_WATCHCHANGESRESPONSE']._serialized_start=454
-  _globals['_WATCHCHANGESRESPONSE']._serialized_end=539
-  _globals['_CHANGE']._serialized_start=542
-  _globals['_CHANGE']._serialized_end=915
-  _globals['_CHANGESERVICE']._serialized_start=1140
-  _globals['_CHANGESERVICE']._serialized_end=1340
+  _globals['_LISTCHANGESREQUEST']._serialized_end=314
+  _globals['_LISTCHANGESRESPONSE']._serialized_start=316
+  _globals['_LISTCHANGESRESPONSE']._serialized_end=414
+  _globals['_WATCHCHANGESREQUEST']._serialized_start=416
+  _globals['_WATCHCHANGESREQUEST']._serialized_end=496
+  _globals['_WATCHCHANGESRESPONSE']._serialized_start=498
+  _globals['_WATCHCHANGESRESPONSE']._serialized_end=583
+  _globals['_CHANGE']._serialized_start=586
+  _globals['_CHANGE']._serialized_end=980
+  _globals['_CHANGESERVICE']._serialized_start=1205
+  _globals['_CHANGESERVICE']._serialized_end=1405
 # @@protoc_insertion_point(module_scope)

@@ -77,6 +77,7 @@ class ListChangesRequest(_message.Message):
     CURSOR_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     RESOURCE_ID_FIELD_NUMBER: _builtins.int
+    RESOURCE_IDS_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
     """A `next_cursor` of either call, of the same calendar. Empty: nothing is returned but a cursor of now, to take before a
     first ListAppointments.
@@ -85,16 +86,23 @@ class ListChangesRequest(_message.Message):
     """100 if 0, at most 1,000."""
     resource_id: _builtins.str
     """Of this resource, which the caller may see; empty: the caller's own."""
+    @_builtins.property
+    def resource_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Besides the caller's own, also of these resources: at most 50, each once, each of which the caller may see. Not together
+        with `resource_id`.
+        """
+
     def __init__(
         self,
         *,
         cursor: _builtins.str = ...,
         page_size: _builtins.int = ...,
         resource_id: _builtins.str = ...,
+        resource_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "page_size", b"page_size", "resource_id", b"resource_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "page_size", b"page_size", "resource_id", b"resource_id", "resource_ids", b"resource_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -140,19 +148,25 @@ class WatchChangesRequest(_message.Message):
 
     CURSOR_FIELD_NUMBER: _builtins.int
     RESOURCE_ID_FIELD_NUMBER: _builtins.int
+    RESOURCE_IDS_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
     """As in ListChangesRequest; empty: from now."""
     resource_id: _builtins.str
     """As in ListChangesRequest."""
+    @_builtins.property
+    def resource_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As in ListChangesRequest. They count as one stream."""
+
     def __init__(
         self,
         *,
         cursor: _builtins.str = ...,
         resource_id: _builtins.str = ...,
+        resource_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "resource_id", b"resource_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "resource_id", b"resource_id", "resource_ids", b"resource_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -202,16 +216,23 @@ class Change(_message.Message):
     CHANGE_TIME_FIELD_NUMBER: _builtins.int
     CHANGED_FIELDS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    RESOURCE_ID_FIELD_NUMBER: _builtins.int
     kind: Global___ChangeKind.ValueType
     """What happened to it."""
     id: _builtins.str
     """The id of what changed."""
     version: _builtins.int
-    """The version that it has since; versions of one appointment count up. With `id` it says which change this is."""
+    """The version that it has since; versions of one appointment count up. With `resource_id` and `id` it says which change
+    this is.
+    """
     actor_id: _builtins.str
     """Who did it; empty if nobody did."""
     request_id: _builtins.str
     """The `x-request-id` of the call that did it; only in the caller's own calendar."""
+    resource_id: _builtins.str
+    """In whose calendar this is a change, and so where it is gone if it is: a resource's; empty: the caller's own. What is in
+    several calendars that are followed comes once for each of them.
+    """
     @_builtins.property
     def appointment(self) -> _appointments_pb2.Appointment:
         """One that is there, or was deleted (then with its `delete_time`). Of what the caller does not see any more there is
@@ -247,10 +268,11 @@ class Change(_message.Message):
         change_time: _timestamp_pb2.Timestamp | None = ...,
         changed_fields: _field_mask_pb2.FieldMask | None = ...,
         request_id: _builtins.str = ...,
+        resource_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["appointment", b"appointment", "change_time", b"change_time", "changed", b"changed", "changed_fields", b"changed_fields", "resource", b"resource", "series", b"series"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_id", b"actor_id", "appointment", b"appointment", "change_time", b"change_time", "changed", b"changed", "changed_fields", b"changed_fields", "id", b"id", "kind", b"kind", "request_id", b"request_id", "resource", b"resource", "series", b"series", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_id", b"actor_id", "appointment", b"appointment", "change_time", b"change_time", "changed", b"changed", "changed_fields", b"changed_fields", "id", b"id", "kind", b"kind", "request_id", b"request_id", "resource", b"resource", "resource_id", b"resource_id", "series", b"series", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_changed: _TypeAlias = _typing.Literal["appointment", "series", "resource"]  # noqa: Y015
     _WhichOneofArgType_changed: _TypeAlias = _typing.Literal["changed", b"changed"]  # noqa: Y015

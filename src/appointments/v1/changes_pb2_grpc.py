@@ -26,13 +26,18 @@ if _version_not_supported:
 
 
 class ChangeServiceStub:
-    """Follows the caller's own calendar, or that of a resource: every change, in order, none missed.
+    """Follows the caller's own calendar, alone or with those of some resources, or that of one resource: every change, in
+    order, none missed.
 
     To have a copy that stays true: take a cursor (ListChanges without one), list everything, then watch from that cursor,
     and replace what is there by what each change carries, unless it is newer. A change comes at least once, and the changes
     of one appointment come in the order of their versions. Whoever was cut off goes on from the last `next_cursor` they
     have, with either call or by `GET /events`. Where that is too long ago the answer is OUT_OF_RANGE (reason
     CURSOR_EXPIRED): forget the copy and begin again, with `show_deleted` if deleted appointments matter.
+
+    A cursor is one position for everything that is followed. It belongs to the caller, and to the `resource_id` where that
+    is given, but not to the `resource_ids`: call again with the same cursor and others, and nothing is missed. Of a resource
+    that is added, everything after the cursor comes.
 
     Every RPC needs an identity, and may answer what AppointmentService says of every RPC.
     """
@@ -56,7 +61,8 @@ class ChangeServiceStub:
 
 
 class ChangeServiceServicer:
-    """Follows the caller's own calendar, or that of a resource: every change, in order, none missed.
+    """Follows the caller's own calendar, alone or with those of some resources, or that of one resource: every change, in
+    order, none missed.
 
     To have a copy that stays true: take a cursor (ListChanges without one), list everything, then watch from that cursor,
     and replace what is there by what each change carries, unless it is newer. A change comes at least once, and the changes
@@ -64,14 +70,20 @@ class ChangeServiceServicer:
     have, with either call or by `GET /events`. Where that is too long ago the answer is OUT_OF_RANGE (reason
     CURSOR_EXPIRED): forget the copy and begin again, with `show_deleted` if deleted appointments matter.
 
+    A cursor is one position for everything that is followed. It belongs to the caller, and to the `resource_id` where that
+    is given, but not to the `resource_ids`: call again with the same cursor and others, and nothing is missed. Of a resource
+    that is added, everything after the cursor comes.
+
     Every RPC needs an identity, and may answer what AppointmentService says of every RPC.
     """
 
     def ListChanges(self, request, context):
         """What has changed after a cursor, as it is now; returns at once. What was answered before the call began is in it.
 
-        - INVALID_ARGUMENT: the cursor is none of the caller's for this calendar, or `page_size` is negative.
-        - NOT_FOUND: the caller sees no live resource with `resource_id`.
+        - INVALID_ARGUMENT: the cursor is none of the caller's for this calendar, `page_size` is negative, `resource_ids` are
+        more than 50, there twice, or given together with `resource_id`.
+        - NOT_FOUND: the caller sees no live resource with `resource_id`, or with one of the `resource_ids` (reason
+        RESOURCE_NOT_FOUND; the message and the metadata `resource_id` name it).
         - OUT_OF_RANGE: the cursor is older than what is kept (30 days, unless the operator says otherwise), or from before a
         restore of the database (reason CURSOR_EXPIRED).
         """
@@ -85,7 +97,9 @@ class ChangeServiceServicer:
 
         The server ends a stream now and then, with OK after 15 to 30 minutes. Go on from the last cursor.
 
-        - INVALID_ARGUMENT, NOT_FOUND, OUT_OF_RANGE: as for ListChanges; also later, when it becomes so.
+        - INVALID_ARGUMENT, NOT_FOUND, OUT_OF_RANGE: as for ListChanges; also later, when it becomes so. Only, when the caller
+        loses sight of one of several `resource_ids`, the stream goes on: a change tells that this resource is gone, and
+        nothing more of it comes.
         - UNAUTHENTICATED: also later, at most 5 seconds after the session or the key has ended.
         - RESOURCE_EXHAUSTED: the caller has 20 streams already (reason TOO_MANY_STREAMS).
         - UNAVAILABLE: the server is about to stop, is full (reason TOO_MANY_STREAMS), or the answers were read too slowly
@@ -117,13 +131,18 @@ def add_ChangeServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ChangeService:
-    """Follows the caller's own calendar, or that of a resource: every change, in order, none missed.
+    """Follows the caller's own calendar, alone or with those of some resources, or that of one resource: every change, in
+    order, none missed.
 
     To have a copy that stays true: take a cursor (ListChanges without one), list everything, then watch from that cursor,
     and replace what is there by what each change carries, unless it is newer. A change comes at least once, and the changes
     of one appointment come in the order of their versions. Whoever was cut off goes on from the last `next_cursor` they
     have, with either call or by `GET /events`. Where that is too long ago the answer is OUT_OF_RANGE (reason
     CURSOR_EXPIRED): forget the copy and begin again, with `show_deleted` if deleted appointments matter.
+
+    A cursor is one position for everything that is followed. It belongs to the caller, and to the `resource_id` where that
+    is given, but not to the `resource_ids`: call again with the same cursor and others, and nothing is missed. Of a resource
+    that is added, everything after the cursor comes.
 
     Every RPC needs an identity, and may answer what AppointmentService says of every RPC.
     """

@@ -27,13 +27,18 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ChangeServiceStub:
-    """Follows the caller's own calendar, or that of a resource: every change, in order, none missed.
+    """Follows the caller's own calendar, alone or with those of some resources, or that of one resource: every change, in
+    order, none missed.
 
     To have a copy that stays true: take a cursor (ListChanges without one), list everything, then watch from that cursor,
     and replace what is there by what each change carries, unless it is newer. A change comes at least once, and the changes
     of one appointment come in the order of their versions. Whoever was cut off goes on from the last `next_cursor` they
     have, with either call or by `GET /events`. Where that is too long ago the answer is OUT_OF_RANGE (reason
     CURSOR_EXPIRED): forget the copy and begin again, with `show_deleted` if deleted appointments matter.
+
+    A cursor is one position for everything that is followed. It belongs to the caller, and to the `resource_id` where that
+    is given, but not to the `resource_ids`: call again with the same cursor and others, and nothing is missed. Of a resource
+    that is added, everything after the cursor comes.
 
     Every RPC needs an identity, and may answer what AppointmentService says of every RPC.
     """
@@ -45,8 +50,10 @@ class ChangeServiceStub:
     ListChanges: _grpc.UnaryUnaryMultiCallable[_changes_pb2.ListChangesRequest, _changes_pb2.ListChangesResponse]
     """What has changed after a cursor, as it is now; returns at once. What was answered before the call began is in it.
 
-    - INVALID_ARGUMENT: the cursor is none of the caller's for this calendar, or `page_size` is negative.
-    - NOT_FOUND: the caller sees no live resource with `resource_id`.
+    - INVALID_ARGUMENT: the cursor is none of the caller's for this calendar, `page_size` is negative, `resource_ids` are
+      more than 50, there twice, or given together with `resource_id`.
+    - NOT_FOUND: the caller sees no live resource with `resource_id`, or with one of the `resource_ids` (reason
+      RESOURCE_NOT_FOUND; the message and the metadata `resource_id` name it).
     - OUT_OF_RANGE: the cursor is older than what is kept (30 days, unless the operator says otherwise), or from before a
       restore of the database (reason CURSOR_EXPIRED).
     """
@@ -56,7 +63,9 @@ class ChangeServiceStub:
 
     The server ends a stream now and then, with OK after 15 to 30 minutes. Go on from the last cursor.
 
-    - INVALID_ARGUMENT, NOT_FOUND, OUT_OF_RANGE: as for ListChanges; also later, when it becomes so.
+    - INVALID_ARGUMENT, NOT_FOUND, OUT_OF_RANGE: as for ListChanges; also later, when it becomes so. Only, when the caller
+      loses sight of one of several `resource_ids`, the stream goes on: a change tells that this resource is gone, and
+      nothing more of it comes.
     - UNAUTHENTICATED: also later, at most 5 seconds after the session or the key has ended.
     - RESOURCE_EXHAUSTED: the caller has 20 streams already (reason TOO_MANY_STREAMS).
     - UNAVAILABLE: the server is about to stop, is full (reason TOO_MANY_STREAMS), or the answers were read too slowly
@@ -65,13 +74,18 @@ class ChangeServiceStub:
 
 @_typing.type_check_only
 class ChangeServiceAsyncStub(ChangeServiceStub):
-    """Follows the caller's own calendar, or that of a resource: every change, in order, none missed.
+    """Follows the caller's own calendar, alone or with those of some resources, or that of one resource: every change, in
+    order, none missed.
 
     To have a copy that stays true: take a cursor (ListChanges without one), list everything, then watch from that cursor,
     and replace what is there by what each change carries, unless it is newer. A change comes at least once, and the changes
     of one appointment come in the order of their versions. Whoever was cut off goes on from the last `next_cursor` they
     have, with either call or by `GET /events`. Where that is too long ago the answer is OUT_OF_RANGE (reason
     CURSOR_EXPIRED): forget the copy and begin again, with `show_deleted` if deleted appointments matter.
+
+    A cursor is one position for everything that is followed. It belongs to the caller, and to the `resource_id` where that
+    is given, but not to the `resource_ids`: call again with the same cursor and others, and nothing is missed. Of a resource
+    that is added, everything after the cursor comes.
 
     Every RPC needs an identity, and may answer what AppointmentService says of every RPC.
     """
@@ -80,8 +94,10 @@ class ChangeServiceAsyncStub(ChangeServiceStub):
     ListChanges: _aio.UnaryUnaryMultiCallable[_changes_pb2.ListChangesRequest, _changes_pb2.ListChangesResponse]  # type: ignore[assignment]
     """What has changed after a cursor, as it is now; returns at once. What was answered before the call began is in it.
 
-    - INVALID_ARGUMENT: the cursor is none of the caller's for this calendar, or `page_size` is negative.
-    - NOT_FOUND: the caller sees no live resource with `resource_id`.
+    - INVALID_ARGUMENT: the cursor is none of the caller's for this calendar, `page_size` is negative, `resource_ids` are
+      more than 50, there twice, or given together with `resource_id`.
+    - NOT_FOUND: the caller sees no live resource with `resource_id`, or with one of the `resource_ids` (reason
+      RESOURCE_NOT_FOUND; the message and the metadata `resource_id` name it).
     - OUT_OF_RANGE: the cursor is older than what is kept (30 days, unless the operator says otherwise), or from before a
       restore of the database (reason CURSOR_EXPIRED).
     """
@@ -91,7 +107,9 @@ class ChangeServiceAsyncStub(ChangeServiceStub):
 
     The server ends a stream now and then, with OK after 15 to 30 minutes. Go on from the last cursor.
 
-    - INVALID_ARGUMENT, NOT_FOUND, OUT_OF_RANGE: as for ListChanges; also later, when it becomes so.
+    - INVALID_ARGUMENT, NOT_FOUND, OUT_OF_RANGE: as for ListChanges; also later, when it becomes so. Only, when the caller
+      loses sight of one of several `resource_ids`, the stream goes on: a change tells that this resource is gone, and
+      nothing more of it comes.
     - UNAUTHENTICATED: also later, at most 5 seconds after the session or the key has ended.
     - RESOURCE_EXHAUSTED: the caller has 20 streams already (reason TOO_MANY_STREAMS).
     - UNAVAILABLE: the server is about to stop, is full (reason TOO_MANY_STREAMS), or the answers were read too slowly
@@ -99,13 +117,18 @@ class ChangeServiceAsyncStub(ChangeServiceStub):
     """
 
 class ChangeServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Follows the caller's own calendar, or that of a resource: every change, in order, none missed.
+    """Follows the caller's own calendar, alone or with those of some resources, or that of one resource: every change, in
+    order, none missed.
 
     To have a copy that stays true: take a cursor (ListChanges without one), list everything, then watch from that cursor,
     and replace what is there by what each change carries, unless it is newer. A change comes at least once, and the changes
     of one appointment come in the order of their versions. Whoever was cut off goes on from the last `next_cursor` they
     have, with either call or by `GET /events`. Where that is too long ago the answer is OUT_OF_RANGE (reason
     CURSOR_EXPIRED): forget the copy and begin again, with `show_deleted` if deleted appointments matter.
+
+    A cursor is one position for everything that is followed. It belongs to the caller, and to the `resource_id` where that
+    is given, but not to the `resource_ids`: call again with the same cursor and others, and nothing is missed. Of a resource
+    that is added, everything after the cursor comes.
 
     Every RPC needs an identity, and may answer what AppointmentService says of every RPC.
     """
@@ -118,8 +141,10 @@ class ChangeServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_changes_pb2.ListChangesResponse, _abc.Awaitable[_changes_pb2.ListChangesResponse]]:
         """What has changed after a cursor, as it is now; returns at once. What was answered before the call began is in it.
 
-        - INVALID_ARGUMENT: the cursor is none of the caller's for this calendar, or `page_size` is negative.
-        - NOT_FOUND: the caller sees no live resource with `resource_id`.
+        - INVALID_ARGUMENT: the cursor is none of the caller's for this calendar, `page_size` is negative, `resource_ids` are
+          more than 50, there twice, or given together with `resource_id`.
+        - NOT_FOUND: the caller sees no live resource with `resource_id`, or with one of the `resource_ids` (reason
+          RESOURCE_NOT_FOUND; the message and the metadata `resource_id` name it).
         - OUT_OF_RANGE: the cursor is older than what is kept (30 days, unless the operator says otherwise), or from before a
           restore of the database (reason CURSOR_EXPIRED).
         """
@@ -135,7 +160,9 @@ class ChangeServiceServicer(metaclass=_abc_1.ABCMeta):
 
         The server ends a stream now and then, with OK after 15 to 30 minutes. Go on from the last cursor.
 
-        - INVALID_ARGUMENT, NOT_FOUND, OUT_OF_RANGE: as for ListChanges; also later, when it becomes so.
+        - INVALID_ARGUMENT, NOT_FOUND, OUT_OF_RANGE: as for ListChanges; also later, when it becomes so. Only, when the caller
+          loses sight of one of several `resource_ids`, the stream goes on: a change tells that this resource is gone, and
+          nothing more of it comes.
         - UNAUTHENTICATED: also later, at most 5 seconds after the session or the key has ended.
         - RESOURCE_EXHAUSTED: the caller has 20 streams already (reason TOO_MANY_STREAMS).
         - UNAVAILABLE: the server is about to stop, is full (reason TOO_MANY_STREAMS), or the answers were read too slowly

@@ -1,4 +1,4 @@
-"""``GET /events``: the caller's changes, or those of a resource, as server-sent events (HTML Living Standard §9.2).
+"""``GET /events``: the caller's changes, and those of resources, as server-sent events (HTML Living Standard §9.2).
 
 The same stream as WatchChanges, under the same policy, with the session's cookie or a bearer. Each event is an answer
 of WatchChanges as JSON, and its id is the cursor: a client that comes back sends it as ``Last-Event-ID``. What is wrong
@@ -65,8 +65,9 @@ class Events:
             with self._policy.gate:
                 proof, caller = await self._policy.admit(headers, visitor, RULE)
                 request.state.user_id = str(caller.user_id)
-                who = changes.follower(caller, request.query_params.get("resource_id", ""))
-                cursor = headers.get("last-event-id") or request.query_params.get("cursor", "")
+                query = request.query_params
+                who = changes.follower(caller, query.get("resource_id", ""), query.getlist("resource_ids"))
+                cursor = headers.get("last-event-id") or query.get("cursor", "")
                 answers = self._service.watch(who, changes.decoded(cursor, who))
                 with self._policy.streams.admitted(caller.user_id, proof) as stream:
                     # What refuses the stream comes with its first answer, while there can still be a status.
@@ -76,7 +77,7 @@ class Events:
                         user_id = request.state.user_id
                         _log.info("stream", request_id=caller.request_id, path=scope["path"], user_id=user_id)
                         # It may last for half an hour beside thousands of others, so it keeps what it needs alone.
-                        del request, headers, proof, caller
+                        del request, headers, proof, caller, query
                         async with _ending_with_client(stream, receive):
                             await self._send(scope, send, first, answers)
         except Fault as fault:

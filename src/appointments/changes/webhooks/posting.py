@@ -17,7 +17,6 @@ import httpx
 import structlog
 from standardwebhooks import Webhook as Signer
 
-from appointments.calendar.resource import Role
 from appointments.changes import reading
 from appointments.changes.cursor import Follower
 from appointments.changes.reading import Change, Entry
@@ -178,7 +177,8 @@ class Poster:
             leased.request_id, leased.fields, leased.changed_at,
         )  # fmt: skip
         found = await reading.items(self._db, [entry])
-        (change,) = await reading.seen(self._db, Follower(leased.owner_id), Role.MANAGER, [entry], found)
+        seen = await reading.seen(self._db, Follower(leased.owner_id), reading.NO_ROLES, [entry], found)
+        (change,) = seen.changes
         return {"type": leased.kind, "timestamp": changed_at, "data": self._to_json(change)}
 
 
