@@ -4,6 +4,7 @@ import asyncio
 import re
 import uuid
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest_asyncio
 from google.protobuf.duration_pb2 import Duration
@@ -89,6 +90,59 @@ async def test_a_day_shows_each_room_as_a_column_with_what_takes_it(tab: Tab, ad
     await taken.filter(has_text="13:00 – 14:30").click()
     await expect(tab.toast).to_contain_text(f"“{lab.display_name}” is taken by somebody else")
     assert [] == await violations(tab.page)
+    assert [] == tab.errors
+
+
+async def bands(cells: Locator) -> list[tuple[str, str]]:
+    """From when until when a column of a day is hatched, in its order."""
+    found: list[list[float]] = await cells.first.evaluate(
+        """cell => {
+            const column = cell.closest(".ec-day");
+            const { left, width, top, height } = column.getBoundingClientRect();
+            const middle = left + width / 2;
+            return [...column.closest(".ec-main").querySelectorAll(".ec-bg-event")]
+                .filter(band => getComputedStyle(band).backgroundImage.startsWith("repeating-linear-gradient"))
+                .map(band => band.getBoundingClientRect())
+                .filter(band => band.left < middle && middle < band.right)
+                .map(band => [band.top, band.bottom].map(edge => (24 * 60 * (edge - top)) / height))
+                .sort(([one], [another]) => one - another);
+        }"""
+    )
+    minutes = [[round(edge) for edge in band] for band in found]
+    return [(f"{first // 60}:{first % 60:02}", f"{end // 60}:{end % 60:02}") for first, end in minutes]
+
+
+async def test_a_day_of_rooms_hatches_what_is_taken_before_and_after(tab: Tab, ada: Person, grace: Person) -> None:
+    """A room's buffers and the appointment's in the room's column; what others have taken has them in itself."""
+    minute = 60
+    private = pb.RESOURCE_ROLE_UNSPECIFIED
+    around = {"buffer_before": Duration(seconds=30 * minute), "buffer_after": Duration(seconds=15 * minute)}
+    hall = await room(ada, f"A hall {uuid.uuid4().hex[:6]}", default_role=private, **around)
+    lab = await room(grace, f"A lab {uuid.uuid4().hex[:6]}", default_role=private, **around)
+    plain = await room(ada, f"A nook {uuid.uuid4().hex[:6]}", default_role=private)
+    await grant(ada, hall, grace, pb.RESOURCE_ROLE_BOOKER)
+    await grant(grace, lab, ada, pb.RESOURCE_ROLE_BOOKER)
+    wider: dict[str, Any] = {
+        "buffer_before": Duration(seconds=15 * minute),
+        "buffer_after": Duration(seconds=10 * minute),
+    }
+    await grace.create(at(15, 10), title="Hers in mine", resource_ids=[hall.id], **wider)
+    await grace.create(at(15, 13), title="Hers in hers", resource_ids=[lab.id], **wider)
+    await ada.create(at(15, 15), title="Mine in both", resource_ids=[hall.id, plain.id], **wider)
+    await ada.create(at(15, 18), title="Mine in hers", resource_ids=[lab.id])
+    await tab.show("Day")
+    await tab.button("Rooms").click()
+    await expect(tab.appointment("Hers in mine")).to_have_count(1)
+    await expect(tab.appointment("Mine in both")).to_have_count(3)
+    await expect(tab.page.locator("[data-appointment]").filter(has_text="12:15 – 14:25")).to_have_count(1)
+    mine = [("14:45", "15:00"), ("16:00", "16:10")]
+    assert mine == await bands(tab.page.locator('[data-column="self"]'))
+    # A room's manager sees whose appointment it is, and what it takes around itself.
+    hers = [("9:15", "10:00"), ("11:00", "11:25")]
+    assert [*hers, ("14:15", "15:00"), ("16:00", "16:25")] == await bands(column(tab, hall))
+    assert mine == await bands(column(tab, plain))
+    # Others see one span that is taken, of which they cannot tell what is a buffer.
+    assert [("17:30", "18:00"), ("19:00", "19:15")] == await bands(column(tab, lab))
     assert [] == tab.errors
 
 
