@@ -46,9 +46,9 @@ class Receiver:
 
 
 @asynccontextmanager
-async def receiving() -> AsyncIterator[Receiver]:
+async def receiving(receiver: Receiver | None = None) -> AsyncIterator[Receiver]:
     """Run one until the block ends."""
-    receiver = Receiver()
+    receiver = receiver or Receiver()
     server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0)
     receiver.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook"
     async with server:
