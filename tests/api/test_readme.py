@@ -16,6 +16,12 @@ def tour() -> list[str]:
     return re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
 
 
+def test_an_embedder_books_in_twenty_lines() -> None:
+    """A key, three people, a room and their visits, in Python."""
+    (program,) = [block.partition("<<'PY'\n")[2].partition("\nPY\n")[0] for block in tour() if "admin grant" in block]
+    assert 20 >= len([line for line in program.splitlines() if line.strip()])
+
+
 def test_the_tour_works_as_pasted(server: Target, tmp_path: Path) -> None:
     """Every block, one after the other; only the ports, the database and the interpreter are the test's own."""
     outputs = []
