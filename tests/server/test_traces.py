@@ -6,6 +6,7 @@ import sys
 
 import grpc
 import httpx
+import psycopg
 import pytest
 
 from appointments.v1 import account_pb2, changes_pb2, changes_pb2_grpc
@@ -123,6 +124,37 @@ async def test_streams_jobs_and_transactions_have_spans(dsn: str) -> None:
     assert b"" == jobs[0].parent_span_id
     swept = [span for span in spans if by_id.get(span.parent_span_id) is jobs[0]]
     assert [] != swept
+
+
+async def test_a_job_is_linked_to_the_call_that_deferred_it(dsn: str) -> None:
+    """A letter to the call that was written, or to the job that wrote it, which leads to the call in turn."""
+    with receiver() as (endpoint, spans), service.start(dsn, {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}) as server:
+        async with person(server.grpc) as somebody:
+            async with httpx.AsyncClient(base_url=server.url, headers={"origin": server.url}) as browser:
+                answer = await browser.post("/auth/password-reset", json={"email": somebody.email})
+            assert answer.is_success
+            async with asyncio.timeout(30):
+                while not done(dsn):  # noqa: ASYNC110 - in another process
+                    await asyncio.sleep(0.1)
+        assert 0 == await asyncio.to_thread(server.stop)
+    by_id = {span.span_id: span for span in spans}
+    caused = {
+        (span.name, by_id[link.span_id].name, by_id[link.span_id].trace_id == link.trace_id)
+        for span in spans
+        for link in span.links
+        if span.name.startswith("job ")
+    }
+    asked = "POST /auth/password-reset"
+    assert ("job mail", "appointments.v1.AuthService/Register", True) in caused
+    assert {("job account.reset", asked, True), ("job mail", "job account.reset", True)} <= caused
+    assert {b""} == {span.parent_span_id for span in spans if span.name.startswith("job ")}
+    assert [] == [span for span in spans if span.name == "job jobs.sweep" and span.links]
+
+
+def done(dsn: str) -> bool:
+    """Whether all letters are on their way and nothing is to be done but what recurs."""
+    with psycopg.connect(dsn) as connection:
+        return connection.execute("SELECT FROM jobs WHERE key IS DISTINCT FROM ''").fetchone() is None
 
 
 def test_without_an_endpoint_nothing_of_it_is_loaded() -> None:

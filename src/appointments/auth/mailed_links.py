@@ -77,8 +77,11 @@ class MailedLinks:
         """
         check_address(email)
         self._check_mail()
-        async with self._db.connection() as connection:
+
+        async def work(connection: Connection) -> None:
             await jobs.defer(connection, RESET_JOB, payload={"email": validation.fold_email(email)})
+
+        await self._db.transact(work)
 
     async def request_change(self, user_id: UUID, email: str) -> None:
         """Mail a link to a new address; the account has it once the link is followed. The password was checked before.

@@ -21,6 +21,7 @@ from appointments.db.gathering import Gathering
 from appointments.db.pool import Pool
 from appointments.db.replica import Reads, Replica, position
 from appointments.db.statement import Connection, Micros, Row, Statement, Values, instant, micros
+from appointments.shared import tracing
 from appointments.shared.errors import Unavailable
 
 __all__ = ["Connection", "Database", "Micros", "Reads", "Row", "Statement", "instant", "micros"]
@@ -34,6 +35,8 @@ MOST_QUESTIONS = 32
 """How many questions one statement answers."""
 
 _BEGIN, _COMMIT, _ROLLBACK = Statement("BEGIN"), Statement("COMMIT"), Statement("ROLLBACK")
+_CAUSE = Statement("SELECT set_config('appointments.cause', %(cause)s::text, true)")
+"""Whichever statement of the transaction defers a job, the job's row has it by the column's default."""
 
 _AWAY = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction)
 _BROKEN_OFF = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
@@ -188,6 +191,8 @@ class Lease:
 async def _transaction(connection: Connection, work: Callable[[Connection], Awaitable[T]]) -> T:
     await connection.fetch(_BEGIN, {})
     try:
+        if cause := tracing.traceparent():
+            await connection.fetch(_CAUSE, {"cause": cause})
         result = await work(connection)
     except BaseException:
         # If that fails too, the connection is broken, and the pool will find out.

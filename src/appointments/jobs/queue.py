@@ -24,7 +24,7 @@ MAX_ERROR = 500
 class Job:
     """A leased job. ``attempts`` includes the current one. ``lease`` identifies this run of the job.
 
-    ``waited`` is how long ago it was deferred.
+    ``waited`` is how long ago it was deferred, ``cause`` the span that was being worked in then, if it was recorded.
     """
 
     id: int
@@ -33,6 +33,7 @@ class Job:
     payload: Mapping[str, Any]
     attempts: int
     waited: timedelta
+    cause: str | None
     lease: UUID
 
 
@@ -54,7 +55,7 @@ DEFER = Statement(
     INSERT INTO jobs (kind, key, payload, due_at, deferred_at)
     VALUES (%(kind)s::text, %(key)s::text, %(payload)s::jsonb, coalesce(%(due_at)s::timestamptz, now()), now())
     ON CONFLICT ON CONSTRAINT jobs_once DO UPDATE SET
-        payload = excluded.payload,
+        payload = excluded.payload, cause = excluded.cause,
         due_at = CASE WHEN jobs.lease IS NULL THEN least(jobs.due_at, excluded.due_at) ELSE jobs.due_at END,
         again_at = CASE WHEN jobs.lease IS NOT NULL
                         THEN least(coalesce(jobs.again_at, excluded.due_at), excluded.due_at) END,
@@ -94,7 +95,7 @@ LEASE = Statement(
         ORDER BY due_at LIMIT %(most)s::integer FOR UPDATE SKIP LOCKED
     )
     RETURNING id, kind, key, payload, attempts,
-        (extract(epoch FROM coalesce(%(now)s::timestamptz, now()) - deferred_at) * 1000)::bigint
+        (extract(epoch FROM coalesce(%(now)s::timestamptz, now()) - deferred_at) * 1000)::bigint, cause
     """
 )
 
@@ -111,7 +112,7 @@ async def lease(
         "now": now,
     }
     rows = await db.fetch(LEASE, values)
-    return [Job(row[0], row[1], row[2], row[3], row[4], timedelta(milliseconds=row[5]), lease) for row in rows]
+    return [Job(row[0], row[1], row[2], row[3], row[4], timedelta(milliseconds=row[5]), row[6], lease) for row in rows]
 
 
 FINISH = Statement(

@@ -154,7 +154,7 @@ class Runner:
             _log.warning("a job's end could not be recorded", error=repr(error))
 
     async def _run(self, job: Job) -> None:
-        with tracing.work(f"job {job.kind}", {"appointments.job.attempts": job.attempts}):
+        with tracing.work(f"job {job.kind}", {"appointments.job.attempts": job.attempts}, job.cause):
             await self._work_off(job)
 
     async def _work_off(self, job: Job) -> None:

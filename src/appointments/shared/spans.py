@@ -104,9 +104,13 @@ class Spans:
         _links.set([Link(each) for each in known] if len(callers) > 1 else None)
         return _Scope(NonRecordingSpan(known[0]))
 
-    def work(self, name: str, attributes: Attributes) -> "_Scope":
-        """A span in a trace of its own."""
-        return _Scope(self._tracer.start_span(name, _ROOT, SpanKind.CONSUMER, attributes))
+    def work(self, name: str, attributes: Attributes, cause: str | None) -> "_Scope":
+        """A span in a trace of its own, linked to its cause."""
+        links = None
+        if cause:
+            asked = self._propagator.extract({"traceparent": cause}, _ROOT)
+            links = [Link(get_current_span(asked).get_span_context())]
+        return _Scope(self._tracer.start_span(name, _ROOT, SpanKind.CONSUMER, attributes, links))
 
     def note(self, attributes: Attributes, *, name: str = "", failed: bool = False) -> None:
         """Say more about the span that is being worked in, if it is recorded."""
@@ -124,6 +128,11 @@ class Spans:
         span = _working_in.get()
         context = span.get_span_context() if span else None
         return context if context and context.trace_flags & _SAMPLED else None
+
+    def traceparent(self) -> str | None:
+        """The span that is being worked in, if it is recorded, in the words of the header."""
+        context = self.recorded()
+        return f"00-{context.trace_id:032x}-{context.span_id:016x}-01" if context else None
 
     def trace_id(self) -> str:
         """In hex; "" outside of every span."""

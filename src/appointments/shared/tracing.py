@@ -83,9 +83,12 @@ def share(callers: "Iterable[SpanContext | None]") -> "AbstractContextManager[Sp
     return _State.spans.share(list(callers)) if _State.spans else _NOTHING
 
 
-def work(name: str, attributes: Attributes) -> "AbstractContextManager[Span | None]":
-    """A span around something that nobody waits for, such as a job. It begins a trace."""
-    return _State.spans.work(name, attributes) if _State.spans else _NOTHING
+def work(name: str, attributes: Attributes, cause: str | None = None) -> "AbstractContextManager[Span | None]":
+    """A span around something that nobody waits for, such as a job. It begins a trace.
+
+    ``cause``: the :func:`traceparent` of what has asked for it, which it is linked to.
+    """
+    return _State.spans.work(name, attributes, cause) if _State.spans else _NOTHING
 
 
 def ended(status: str) -> None:
@@ -109,6 +112,11 @@ def done(outcome: str) -> None:
 def current() -> "SpanContext | None":
     """The span that is being worked in, to link to, if its trace is recorded."""
     return _State.spans.recorded() if _State.spans else None
+
+
+def traceparent() -> str | None:
+    """The span that is being worked in, as W3C Trace Context writes it, if its trace is recorded."""
+    return _State.spans.traceparent() if _State.spans else None
 
 
 def trace_id() -> str:
