@@ -527,3 +527,17 @@ async def test_an_organizer_who_changes_a_series_while_everybody_answers(db: Dat
     for guest in guests:
         await invited.settle(db, guest)
     assert await audit(db) == 0
+
+
+async def test_jobs_of_one_guest_do_not_meet_each_others_bookings(db: Database, owner: UUID, stranger: UUID) -> None:
+    """Several at once take the time of the same occurrences: the guest stays accepted, and is booked."""
+    series = await invite(db, owner, stranger, rule="FREQ=DAILY;COUNT=30")
+    address = f"{stranger}@example.com"
+    respond = partial(
+        series_guests.respond_in, series_id=series.id, address=address, user_id=None, answer=YES, cause=BY_OWNER
+    )
+    await db.transact(respond)
+    await confirm(db, stranger)
+    await asyncio.gather(*(invited.settle(db, stranger) for _ in range(8)))
+    assert ("A" * 30, "x" * 30) == (await answers(db, series), await taken(db, stranger, series))
+    assert await audit(db) == 0

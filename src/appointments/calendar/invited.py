@@ -325,6 +325,9 @@ async def settle(db: Database, user_id: UUID) -> None:
         async def work(connection: Connection, appointment_id: UUID = appointment_id) -> None:
             await placement.lock(connection, user_id, [])
             await connection.fetch(LOCK, {"id": appointment_id})
+            # Another run may have taken the time meanwhile: it would find the appointment in its own way.
+            if not await connection.fetch(STILL_UNSETTLED, {"user_id": user_id, "id": appointment_id}):
+                return
             rows = await connection.fetch(SEEN, {"user_id": user_id, "ids": [appointment_id]})
             if not rows:
                 return
@@ -339,6 +342,13 @@ async def settle(db: Database, user_id: UUID) -> None:
         await db.transact(work)
 
 
+STILL_UNSETTLED = Statement(
+    """
+    SELECT WHERE NOT EXISTS (
+        SELECT FROM bookings WHERE appointment_id = %(id)s::uuid AND subject_id = %(user_id)s::uuid
+    )
+    """
+)
 UNSETTLED = Statement(
     f"""
     SELECT appointment_id FROM invitees JOIN appointments ON appointments.id = appointment_id
