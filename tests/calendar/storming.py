@@ -20,11 +20,22 @@ import psycopg
 from dateutil.rrule import rruleset, rrulestr
 
 from appointments.auth import erasure
-from appointments.calendar import booking, frontiers, listing, series_booking, series_updating, updating
-from appointments.calendar.appointment import Spec
+from appointments.calendar import (
+    booking,
+    frontiers,
+    invited,
+    listing,
+    series_booking,
+    series_guests,
+    series_updating,
+    updating,
+)
+from appointments.calendar.appointment import Attendee, Spec, with_answers
+from appointments.calendar.invited import RESPONSES, Answer
 from appointments.calendar.materializing import Terms
 from appointments.calendar.series import COLUMNS, Series, SeriesSpec, from_row, shifted
 from appointments.db import Connection, Database, Statement, instant
+from appointments.jobs import Runner
 from appointments.shared.errors import Fault, Unavailable
 from tests.people import add_user
 
@@ -39,6 +50,13 @@ HORIZON = timedelta(days=40)
 ALL = Statement(f"SELECT {COLUMNS} FROM series WHERE deleted_at IS NULL")
 WHO = Statement("SELECT id FROM users ORDER BY created_at, id")
 WHERE = Statement("SELECT id FROM resources ORDER BY id")
+INVITED = Statement(
+    """
+    SELECT id FROM invitees JOIN appointments ON id = appointment_id
+    WHERE user_id = %(user_id)s::uuid AND deleted_at IS NULL AND start_at > %(now)s::timestamptz
+    ORDER BY random() LIMIT 1
+    """
+)
 WHICH = Statement("SELECT owner_id, id FROM series ORDER BY id")
 ROWS = Statement(
     """
@@ -62,6 +80,8 @@ class Storm:
     began: float | None = None
     """Since when the clock runs faster, by the clock of the machine; None: it runs with what is done."""
     series: list[tuple[UUID, UUID]] = field(default_factory=list)
+    splits: list[tuple[UUID, UUID, UUID, SeriesSpec]] = field(default_factory=list)
+    """Whose series was split, which, off into which, and what it was before."""
     done: Counter[str] = field(default_factory=Counter)
 
     def moment(self, days: int = 200) -> datetime:
@@ -72,6 +92,11 @@ class Storm:
     def some_rooms(self) -> tuple[str, ...]:
         """None, one or two."""
         return tuple(map(str, self.chance.sample(self.rooms, self.chance.choice((0, 0, 1, 1, 2)))))
+
+    def some_guests(self) -> tuple[Attendee, ...]:
+        """Nobody, one or two who have accounts."""
+        guests = self.chance.sample(self.people, self.chance.choice((0, 0, 1, 2)))
+        return tuple(Attendee(f"{guest}@example.com") for guest in guests)
 
     def terms(self) -> Terms:
         """Skipping or not, as of now."""
@@ -87,6 +112,7 @@ async def create(storm: Storm) -> None:
     first = Spec(
         "Storm", start, start + timedelta(minutes=15 * chance.randint(1, 4)), chance.choice(ZONES),
         resource_ids=storm.some_rooms(), buffer_before=timedelta(minutes=chance.choice((0, 0, 5))),
+        attendees=storm.some_guests(),
     )  # fmt: skip
     booked = await series_booking.create(storm.db, owner, SeriesSpec(first, rule), storm.terms())
     storm.series.append((owner, booked.series.id))
@@ -95,12 +121,19 @@ async def create(storm: Storm) -> None:
 async def single(storm: Storm) -> None:
     """An appointment, sometimes far beyond every frontier."""
     start = storm.moment(storm.chance.choice((60, 200, 1_500)))
-    spec = Spec("Alone", start, start + timedelta(minutes=30), "UTC", resource_ids=storm.some_rooms())
+    spec = Spec(
+        "Alone",
+        start,
+        start + timedelta(minutes=30),
+        "UTC",
+        resource_ids=storm.some_rooms(),
+        attendees=storm.some_guests(),
+    )
     await booking.create(storm.db, storm.chance.choice(storm.people), spec)
 
 
 async def occurrence(storm: Storm) -> None:
-    """Move, rename, delete or restore one."""
+    """Move, rename, delete or restore one, or invite others to it."""
     owner, series_id = storm.chance.choice(storm.series)
     window = listing.Window(owner, storm.now, show_deleted=storm.chance.random() < 0.3, series_id=series_id)
     rows = (await listing.page(storm.db.reads(owner, ""), window, size=200)).appointments
@@ -117,14 +150,28 @@ async def occurrence(storm: Storm) -> None:
             storm.db,
             owner,
             one.id,
-            lambda old: replace(old, start_at=start, end_at=start + (old.end_at - old.start_at)),
+            lambda old: with_answers(replace(old, start_at=start, end_at=start + (old.end_at - old.start_at)), old),
         )
+    elif storm.chance.random() < 0.5:
+        guests = storm.some_guests()
+        await updating.update(storm.db, owner, one.id, lambda old: with_answers(replace(old, attendees=guests), old))
     else:
         await updating.update(storm.db, owner, one.id, lambda old: replace(old, title="Alone"))
 
 
+async def respond(storm: Storm) -> None:
+    """A guest answers for one appointment, or for all of a series; who accepts is booked."""
+    guest = storm.chance.choice(storm.people)
+    rows = await storm.db.fetch(INVITED, {"user_id": guest, "now": storm.now})
+    if not rows:
+        return
+    by = storm.chance.choice((invited.respond, series_guests.respond))
+    answer = Answer(storm.chance.choice(("ACCEPTED", *RESPONSES)), follows=storm.chance.random() < 0.5)
+    await by(storm.db, guest, rows[0][0], answer)
+
+
 async def edit(storm: Storm) -> None:
-    """All of a series, or one and all that follow: its times, its rooms, its rule or its title."""
+    """All of a series, or one and all that follow: its times, its rooms, its guests, its rule or its title."""
     owner, series_id = storm.chance.choice(storm.series)
     from_id = None
     if storm.chance.random() < 0.5:
@@ -132,7 +179,8 @@ async def edit(storm: Storm) -> None:
         rows = (await listing.page(storm.db.reads(owner, ""), window, size=100)).appointments
         from_id = storm.chance.choice(rows).id if rows else None
     what, by, rooms = storm.chance.random(), timedelta(minutes=15 * storm.chance.randint(-8, 8)), storm.some_rooms()
-    n = storm.chance.randint(1, 3)
+    n, guests = storm.chance.randint(1, 3), storm.some_guests()
+    before = (await series_booking.get(storm.db, owner, series_id)).series.spec
 
     def change(old: SeriesSpec) -> SeriesSpec:
         if what < 0.5:
@@ -140,13 +188,25 @@ async def edit(storm: Storm) -> None:
             return shifted(replace(old, first=first), old, set())
         if what < 0.65:
             return replace(old, first=replace(old.first, resource_ids=rooms))
-        if what < 0.8:
+        if what < 0.75:
+            return replace(old, first=replace(old.first, attendees=guests))
+        if what < 0.85:
             return replace(old, rule=f"FREQ=WEEKLY;INTERVAL={n}")
         return replace(old, first=replace(old.first, title="Storm again"))
 
     booked = await series_updating.update(storm.db, owner, series_id, change, storm.terms(), from_id=from_id)
     if booked.series.id != series_id:
         storm.series.append((owner, booked.series.id))
+        storm.splits.append((owner, series_id, booked.series.id, before))
+
+
+async def rejoin(storm: Storm) -> None:
+    """Take back what was split off, sometimes after a while."""
+    if not storm.splits:
+        return
+    owner, series_id, other_id, before = storm.splits.pop(storm.chance.randrange(len(storm.splits)))
+    again = partial(replace, rule=before.rule, added=before.added, excluded=before.excluded)
+    await series_updating.rejoin(storm.db, owner, series_id, other_id, again, terms=storm.terms())
 
 
 async def delete(storm: Storm) -> None:
@@ -177,11 +237,22 @@ async def leave(storm: Storm) -> None:
         await erasure.erase(connection, gone, actor_id=gone)
 
     await storm.db.transact(work)
-    storm.people = [*(person for person in storm.people if person != gone), await add_user(storm.db)]
+    storm.people = [*(person for person in storm.people if person != gone), await add_guest(storm.db)]
     storm.series = [(owner, series_id) for owner, series_id in storm.series if owner != gone]
 
 
-DOING = [*[create] * 8, *[single] * 10, *[occurrence] * 12, *[edit] * 10, *[delete] * 2, *[extend] * 2, look, leave]
+async def add_guest(db: Database) -> UUID:
+    """Somebody whose address is confirmed, so that invitations to it are theirs."""
+    user_id = await add_user(db)
+    async with db.connection() as connection:
+        await connection.execute("UPDATE users SET email_verified_at = now() WHERE id = %(id)s", {"id": user_id})
+    return user_id
+
+
+DOING = [
+    *[create] * 8, *[single] * 10, *[occurrence] * 12, *[respond] * 12, *[edit] * 10, *[rejoin] * 2, *[delete] * 2,
+    *[extend] * 2, look, leave,
+]  # fmt: skip
 
 
 async def rage(storm: Storm, until: float) -> None:
@@ -250,8 +321,12 @@ def expected(series: Series, since: datetime, until: datetime) -> set[datetime]:
     return set(found.between(since, until, inc=True))
 
 
-async def drop_idle(storm: Storm) -> None:
-    """Open the rooms whose tails stand for series of accounts that were deleted, as whoever wants them would."""
+async def settle(storm: Storm) -> None:
+    """Run the jobs that were deferred: what became rows of series that guests had accepted takes their time.
+
+    And open the rooms whose tails stand for series of accounts that were deleted, as whoever wants them would.
+    """
+    await Runner(storm.db, series_guests.kinds(storm.db)).run_due()
     async with storm.db.connection() as connection:
         cursor = await connection.execute("SELECT subject_id FROM resource_units")
         units = [row[0] for row in await cursor.fetchall()]

@@ -19,7 +19,7 @@ from appointments.db.migrate import migrate
 from tests import power
 from tests.audit import audit
 from tests.calendar import storming
-from tests.people import add_room, add_user
+from tests.people import add_room
 
 SECONDS = float(os.environ.get("SERIES_STORM_SECONDS", "6"))
 SEED = int(os.environ.get("SERIES_STORM_SEED", "13"))
@@ -29,15 +29,16 @@ pytestmark = pytest.mark.timeout(180 + 2 * SECONDS)  # what a long storm leaves 
 
 async def test_after_a_storm_everything_is_as_it_was_said(db: Database) -> None:
     """No overlap, no booking too many or too few, and every occurrence to come is a row or lies in the tails."""
-    people = [await add_user(db) for _ in range(5)]
+    people = [await storming.add_guest(db) for _ in range(5)]
     rooms = [await add_room(db, people[0]), await add_room(db, people[0], units=2)]
     storm = storming.Storm(db, people, rooms, random.Random(SEED), datetime.now(UTC))
     until = time.monotonic() + SECONDS
     await asyncio.gather(*(storming.rage(storm, until) for _ in range(6)))
-    await storming.drop_idle(storm)
+    await storming.settle(storm)
     assert 0 == await audit(db), storm.done
     await storming.judge(storm)
     assert storm.done["create"], storm.done
+    assert storm.done["respond"], storm.done
     print(sum(storm.done.values()), dict(storm.done.most_common()))  # noqa: T201 - what a long run is for
 
 
@@ -47,7 +48,7 @@ async def test_a_storm_goes_through_kills() -> None:
     with power.running() as postgres, ExitStack() as stack:
         await migrate(postgres.server.dsn)
         async with Database(postgres.server.dsn, size=2) as db:
-            people = [await add_user(db) for _ in range(6)]
+            people = [await storming.add_guest(db) for _ in range(6)]
             for units in (1, 2):
                 await add_room(db, people[0], units=units)
         until = time.monotonic() + SECONDS
@@ -74,7 +75,7 @@ async def test_a_storm_goes_through_kills() -> None:
         async with Database(postgres.server.dsn, size=2) as db:
             storm = await storming.meet(db, chance, began)
             storm.now += (time.time() - began) * timedelta(seconds=storming.SPEED)
-            await storming.drop_idle(storm)
+            await storming.settle(storm)
             assert 0 == await audit(db)
             live = await storming.judge(storm)
         assert live
