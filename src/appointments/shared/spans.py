@@ -1,33 +1,26 @@
-"""Spans by OpenTelemetry's SDK, which is loaded with this module: see :mod:`appointments.shared.tracing`.
+"""Spans for OpenTelemetry's SDK, which is loaded with this module: see :mod:`appointments.shared.tracing`.
 
-A call that is not sampled costs the sampler's decision and no more: neither it nor what it does has a span. The span
-that is being worked in stands in a variable of this module, because OpenTelemetry's own context would be copied.
+Sampling, batches and the way to the collector are the SDK's. Its span objects are not used: they check, copy and lock
+at each step what nobody else can reach here, which was most of what a recorded call cost. A span of this module is
+written down once, when it ends. A call that is not sampled costs the sampler's decision and no more: neither it nor
+what it does has a span. The span that is being worked in stands in a variable of this module, because OpenTelemetry's
+own context would be copied.
 """
 
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar, Token
+from time import time_ns
 
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import Decision
-from opentelemetry.trace import (
-    Link,
-    NonRecordingSpan,
-    Span,
-    SpanContext,
-    SpanKind,
-    Status,
-    StatusCode,
-    TraceFlags,
-    get_current_span,
-    set_span_in_context,
-)
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 FLUSH_MILLISECONDS = 2000
@@ -36,22 +29,76 @@ FLUSH_MILLISECONDS = 2000
 Attributes = Mapping[str, str | int]
 
 _ROOT = Context()
+_UNSET = Status(StatusCode.UNSET)
 _ERROR = Status(StatusCode.ERROR)
-_SAMPLED = TraceFlags.SAMPLED
+_SAMPLED = TraceFlags(TraceFlags.SAMPLED)
+_BEGUN_HERE = TraceFlags(TraceFlags.SAMPLED | TraceFlags.RANDOM_TRACE_ID)
+_SCOPE = InstrumentationScope("appointments")
 _NOTHING: AbstractContextManager[None] = nullcontext()
 
-_working_in: ContextVar[Span | None] = ContextVar("working_in", default=None)
-_links: ContextVar[Sequence[Link] | None] = ContextVar("links", default=None)
+
+class Place:
+    """Where somebody works for the length of a block: in a span of somebody else's, which is not recorded here."""
+
+    __slots__ = ("_token", "context")
+
+    def __init__(self, context: SpanContext) -> None:
+        self.context = context
+
+    def __enter__(self) -> None:
+        self._token: Token[Place | None] = _working_in.set(self)
+
+    def __exit__(self, *exc_info: object) -> None:
+        _working_in.reset(self._token)
 
 
-class _Ids(RandomIdGenerator):
-    """Gives the next trace the id that the sampler has been asked about."""
+class Recording(Place):
+    """A span around the block. An exception's text may hold anything, so none is recorded."""
 
-    drawn = 0
+    __slots__ = ("_began", "_kind", "_links", "_parent", "_spans", "attributes", "failed", "name")
 
-    def generate_trace_id(self) -> int:
-        drawn, self.drawn = self.drawn, 0
-        return drawn or super().generate_trace_id()
+    def __init__(
+        self,
+        spans: "Spans",
+        context: SpanContext,
+        *,
+        name: str,
+        kind: SpanKind,
+        attributes: Attributes,
+        parent: SpanContext | None,
+        links: Sequence[Link] = (),
+    ) -> None:
+        self.context = context
+        self.name = name
+        self.attributes = dict(attributes)
+        self.failed = False
+        self._spans = spans
+        self._parent = parent
+        self._kind = kind
+        self._links = links
+        self._began = time_ns()
+
+    def __exit__(self, *exc_info: object) -> None:
+        super().__exit__(*exc_info)
+        self._spans.processor.on_end(
+            ReadableSpan(
+                self.name,
+                self.context,
+                self._parent,
+                self._spans.resource,
+                self.attributes,
+                links=self._links,
+                kind=self._kind,
+                status=_ERROR if self.failed else _UNSET,
+                start_time=self._began,
+                end_time=time_ns(),
+                instrumentation_scope=_SCOPE,
+            )
+        )
+
+
+_working_in: ContextVar[Place | None] = ContextVar("working_in", default=None)
+_links: ContextVar[Sequence[Link]] = ContextVar("links", default=())
 
 
 class Spans:
@@ -59,12 +106,12 @@ class Spans:
 
     def __init__(self) -> None:
         name = os.environ.get("OTEL_SERVICE_NAME", "appointments")
-        self._ids = _Ids()
-        self._provider = TracerProvider(
-            resource=Resource.create({SERVICE_NAME: name}), id_generator=self._ids, shutdown_on_exit=False
-        )
-        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-        self._tracer = self._provider.get_tracer("appointments")
+        self.resource = Resource.create({SERVICE_NAME: name})
+        self.processor = BatchSpanProcessor(OTLPSpanExporter())
+        self._provider = TracerProvider(resource=self.resource, shutdown_on_exit=False)
+        self._provider.add_span_processor(self.processor)
+        self._sampler = self._provider.sampler
+        self._ids = self._provider.id_generator
         self._propagator = TraceContextTextMapPropagator()
 
     def end(self) -> None:
@@ -72,62 +119,63 @@ class Spans:
         self._provider.force_flush(FLUSH_MILLISECONDS)
         self._provider.shutdown()
 
-    def serve(
-        self, name: str, headers: Mapping[str, str], attributes: Attributes
-    ) -> AbstractContextManager[Span | None]:
+    def serve(self, name: str, headers: Mapping[str, str], attributes: Attributes) -> AbstractContextManager[None]:
         """A span whose parent is the client's, if ``headers`` name one."""
-        parent = self._propagator.extract(headers, _ROOT) if "traceparent" in headers else _ROOT
-        caller = get_current_span(parent).get_span_context()
-        trace_id = caller.trace_id if caller.is_valid else self._ids.generate_trace_id()
-        sampled = self._provider.sampler.should_sample(parent, trace_id, name, SpanKind.SERVER, attributes)
-        if sampled.decision is Decision.DROP:
-            # Its client may know the trace from elsewhere, so log lines tell it.
-            return _Scope(NonRecordingSpan(_not_sampled(caller))) if caller.is_valid else _NOTHING
-        self._ids.drawn = 0 if caller.is_valid else trace_id
-        return _Scope(self._tracer.start_span(name, parent, SpanKind.SERVER, attributes))
+        parent, caller = _ROOT, None
+        if "traceparent" in headers:
+            parent = self._propagator.extract(headers, _ROOT)
+            told = get_current_span(parent).get_span_context()
+            caller = told if told.is_valid else None
+        begun = self._begin(name, parent, caller, SpanKind.SERVER, attributes)
+        if begun:
+            return begun
+        # Its client may know the trace from elsewhere, so log lines tell it.
+        return Place(_not_sampled(caller)) if caller else _NOTHING
 
-    def query(self, name: str) -> AbstractContextManager[Span | None]:
-        """A span of a statement, within the span of whoever runs it."""
-        span = _working_in.get()
-        if span is None or not span.get_span_context().trace_flags & _SAMPLED:
+    def query(self, name: str) -> AbstractContextManager[None]:
+        """A span of a statement, within the span of whoever runs it; recorded if that is."""
+        place = _working_in.get()
+        if place is None or not place.context.trace_flags & TraceFlags.SAMPLED:
             return _NOTHING
+        parent = place.context
+        context = SpanContext(
+            parent.trace_id, self._ids.generate_span_id(), False, parent.trace_flags, parent.trace_state
+        )
         attributes = {"db.system.name": "postgresql", "db.query.summary": name}
-        parent = set_span_in_context(span, _ROOT)
-        return _Scope(self._tracer.start_span(name, parent, SpanKind.CLIENT, attributes, _links.get()))
+        return Recording(
+            self, context, name=name, kind=SpanKind.CLIENT, attributes=attributes, parent=parent, links=_links.get()
+        )
 
-    def share(self, callers: Sequence[SpanContext | None]) -> AbstractContextManager[Span | None]:
+    def share(self, callers: Sequence[SpanContext | None]) -> AbstractContextManager[None]:
         """Statements are in the trace of the first, so that they are recorded, with links to all who are."""
         known = [caller for caller in callers if caller]
         if not known:
             return _NOTHING
         # In a task of its own, so nobody else sees these links.
-        _links.set([Link(each) for each in known] if len(callers) > 1 else None)
-        return _Scope(NonRecordingSpan(known[0]))
+        _links.set([Link(each) for each in known] if len(callers) > 1 else ())
+        return Place(known[0])
 
-    def work(self, name: str, attributes: Attributes, cause: str | None) -> "_Scope":
+    def work(self, name: str, attributes: Attributes, cause: str | None) -> AbstractContextManager[None]:
         """A span in a trace of its own, linked to its cause."""
-        links = None
+        links: Sequence[Link] = ()
         if cause:
             asked = self._propagator.extract({"traceparent": cause}, _ROOT)
             links = [Link(get_current_span(asked).get_span_context())]
-        return _Scope(self._tracer.start_span(name, _ROOT, SpanKind.CONSUMER, attributes, links))
+        return self._begin(name, _ROOT, None, SpanKind.CONSUMER, attributes, links) or _NOTHING
 
     def note(self, attributes: Attributes, *, name: str = "", failed: bool = False) -> None:
         """Say more about the span that is being worked in, if it is recorded."""
-        span = _working_in.get()
-        if span is None or not span.is_recording():
+        place = _working_in.get()
+        if not isinstance(place, Recording):
             return
-        span.set_attributes(attributes)
-        if name:
-            span.update_name(name)
-        if failed:
-            span.set_status(_ERROR)
+        place.attributes.update(attributes)
+        place.name = name or place.name
+        place.failed = place.failed or failed
 
     def recorded(self) -> SpanContext | None:
         """The span that is being worked in, if it is recorded."""
-        span = _working_in.get()
-        context = span.get_span_context() if span else None
-        return context if context and context.trace_flags & _SAMPLED else None
+        place = _working_in.get()
+        return place.context if place and place.context.trace_flags & TraceFlags.SAMPLED else None
 
     def traceparent(self) -> str | None:
         """The span that is being worked in, if it is recorded, in the words of the header."""
@@ -136,26 +184,27 @@ class Spans:
 
     def trace_id(self) -> str:
         """In hex; "" outside of every span."""
-        span = _working_in.get()
-        return f"{span.get_span_context().trace_id:032x}" if span else ""
+        place = _working_in.get()
+        return f"{place.context.trace_id:032x}" if place else ""
+
+    def _begin(
+        self,
+        name: str,
+        parent: Context,
+        caller: SpanContext | None,
+        kind: SpanKind,
+        attributes: Attributes,
+        links: Sequence[Link] = (),
+    ) -> Recording | None:
+        """A span that the sampler wants to have."""
+        trace_id = caller.trace_id if caller else self._ids.generate_trace_id()
+        sampled = self._sampler.should_sample(parent, trace_id, name, kind, attributes, links)
+        if sampled.decision is Decision.DROP:
+            return None
+        flags = TraceFlags(caller.trace_flags | _SAMPLED) if caller else _BEGUN_HERE
+        context = SpanContext(trace_id, self._ids.generate_span_id(), False, flags, sampled.trace_state)
+        return Recording(self, context, name=name, kind=kind, attributes=attributes, parent=caller, links=links)
 
 
 def _not_sampled(context: SpanContext) -> SpanContext:
     return SpanContext(context.trace_id, context.span_id, context.is_remote, TraceFlags(TraceFlags.DEFAULT))
-
-
-class _Scope:
-    """Works in a span, and ends it. An exception's text may hold anything, so none is recorded."""
-
-    __slots__ = ("_span", "_token")
-
-    def __init__(self, span: Span) -> None:
-        self._span = span
-
-    def __enter__(self) -> Span:
-        self._token: Token[Span | None] = _working_in.set(self._span)
-        return self._span
-
-    def __exit__(self, *exc_info: object) -> None:
-        _working_in.reset(self._token)
-        self._span.end()

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from opentelemetry.trace import Span, SpanContext
+    from opentelemetry.trace import SpanContext
 
     from appointments.shared.spans import Spans
 
@@ -57,7 +57,8 @@ def end() -> None:
 
 def wanted() -> bool:
     """Whether the environment asks for traces."""
-    return bool(os.environ.get(ENDPOINT_VARIABLE))
+    disabled = os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+    return bool(os.environ.get(ENDPOINT_VARIABLE)) and not disabled
 
 
 def enabled() -> bool:
@@ -65,17 +66,17 @@ def enabled() -> bool:
     return _State.spans is not None
 
 
-def serve(name: str, headers: Mapping[str, str], attributes: Attributes) -> "AbstractContextManager[Span | None]":
+def serve(name: str, headers: Mapping[str, str], attributes: Attributes) -> AbstractContextManager[None]:
     """A span around what a client has asked for; its parent is the client's, if ``headers`` name one."""
     return _State.spans.serve(name, headers, attributes) if _State.spans else _NOTHING
 
 
-def query(name: str) -> "AbstractContextManager[Span | None]":
+def query(name: str) -> AbstractContextManager[None]:
     """A span around a statement, such as ``INSERT bookings``, within the span of whoever runs it."""
     return _State.spans.query(name) if _State.spans else _NOTHING
 
 
-def share(callers: "Iterable[SpanContext | None]") -> "AbstractContextManager[Span | None]":
+def share(callers: "Iterable[SpanContext | None]") -> AbstractContextManager[None]:
     """Around what a task does once for several callers: each of its statements is linked to the span of each caller.
 
     They are in the trace of the first whose trace is recorded; if nobody's is, there are none.
@@ -83,7 +84,7 @@ def share(callers: "Iterable[SpanContext | None]") -> "AbstractContextManager[Sp
     return _State.spans.share(list(callers)) if _State.spans else _NOTHING
 
 
-def work(name: str, attributes: Attributes, cause: str | None = None) -> "AbstractContextManager[Span | None]":
+def work(name: str, attributes: Attributes, cause: str | None = None) -> AbstractContextManager[None]:
     """A span around something that nobody waits for, such as a job. It begins a trace.
 
     ``cause``: the :func:`traceparent` of what has asked for it, which it is linked to.
