@@ -38,6 +38,8 @@ LIST = "/appointments.v1.ChangeService/ListChanges"
 BARE = "/bench.v1.Bare/Idle"
 PER_CONNECTION = 100
 OPENED_AT_ONCE = 100
+IDLE_SECONDS = 15.0
+"""Nearly as long as it takes for each idle stream to be told once that nothing has changed."""
 
 
 class Streaming(Native):
@@ -236,11 +238,11 @@ async def one_change(dsn: str, people: Sequence[data.Person], engine: str) -> No
             assert not seen.ended, seen.ended[:3]
             await asyncio.sleep(5)
             before = usage(watching.pid).cpu_seconds
-            await asyncio.sleep(7)
-            idle = usage(watching.pid).cpu_seconds - before
-            before = usage(watching.pid).cpu_seconds
-            delays = await delays_of(writing, watching, people[:1], 50, 6.0)
-            cpu = usage(watching.pid).cpu_seconds - before - idle
+            await asyncio.sleep(IDLE_SECONDS)
+            idle = (usage(watching.pid).cpu_seconds - before) / IDLE_SECONDS
+            before, began = usage(watching.pid).cpu_seconds, time.perf_counter()
+            delays = await delays_of(writing, watching, people[:1], 50, IDLE_SECONDS)
+            cpu = usage(watching.pid).cpu_seconds - before - idle * (time.perf_counter() - began)
             p50 = 1000 * delays[len(delays) // 2]
             print(
                 f"{engine}: one change beside {beside:,} idle streams: {1e6 * cpu / len(delays):.0f} µs of the process,"
@@ -260,7 +262,10 @@ async def delays_of(
     answered: dict[str, float] = {}
     told: dict[str, float] = {}
 
-    def news(message: bytes) -> None:
+    begun: set[int] = set()
+
+    def news(message: bytes, index: int) -> None:
+        begun.add(index)
         for change in pb.WatchChangesResponse.FromString(message).changes:
             told.setdefault(change.id, time.perf_counter())
 
@@ -271,9 +276,9 @@ async def delays_of(
     streams, creates = await connected(watching.grpc, Streaming), await connected(writing.grpc, Streaming)
     failed: list[str] = []
     statuses: list[str] = []
-    for person in people:
-        streams.open(WATCH, person.token(), b"", news, failed.append)
-    await asyncio.sleep(1)
+    for index, person in enumerate(people):
+        streams.open(WATCH, person.token(), b"", partial(news, index=index), failed.append)
+    await until(lambda: bool(failed) or len(begun) == len(people))  # what is booked before is not told
     count, began = int(rate * seconds), time.perf_counter()
     for index in range(count):
         if (wait := began + index / rate - time.perf_counter()) > 0:

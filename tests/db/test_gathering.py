@@ -110,6 +110,22 @@ async def test_who_asks_while_others_are_answered_waits_for_the_next_statement()
     assert [keys[:2], keys[2:5], keys[5:]] == answers.asked
 
 
+async def test_those_who_come_one_after_the_other_share_statements() -> None:
+    """Who comes alone is answered at once. Those after them share, though no statement is under way when they come."""
+    answers = Answers()
+    answers.go.set()
+    questions = Gathering[UUID, str](answers, most=9, apart=1.0)
+    keys = [uuid4() for _ in range(4)]
+    assert str(keys[0]) == await asyncio.wait_for(questions.answer(keys[0]), 0.8)
+    shared = []
+    for key in keys[1:]:
+        shared.append(questions.answer(key))
+        await asyncio.sleep(0.01)
+    assert [keys[:1]] == answers.asked
+    assert [str(key) for key in keys[1:]] == await asyncio.gather(*shared)
+    assert [keys[:1], keys[1:]] == answers.asked
+
+
 async def test_those_who_run_their_own_statement_leave_no_room_for_others() -> None:
     """Once they are as many as may be, whoever comes waits. While statements are shared nobody goes alone."""
     answers = Answers()

@@ -48,6 +48,9 @@ MISSED_PAGE = 200
 BACK_AT_ONCE = 100
 """Followers whose missed entries are read together."""
 
+BACK_APART_SECONDS = 0.01
+"""Between two such statements: thousands who come back are taken in one by one, each in less time than this."""
+
 MOST_WAITING = 1000
 """The most entries in a follower's queue."""
 
@@ -167,7 +170,9 @@ class Hub:
         self._delivered: Cursor | None = None
         self._moved_at = 0.0
         self._clock: asyncio.TimerHandle | None = None
-        self._back: Gathering[tuple[Sequence[UUID], int], Missed] = Gathering(self._read_missed, most=BACK_AT_ONCE)
+        self._back: Gathering[tuple[Sequence[UUID], int], Missed] = Gathering(
+            self._read_missed, most=BACK_AT_ONCE, apart=BACK_APART_SECONDS
+        )
         # One after the other: who asks while one is under way may have written something that it did not see.
         self._settling: Gathering[None, Cursor] = Gathering(self._settle, most=10_000, at_once=1)
 

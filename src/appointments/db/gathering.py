@@ -36,7 +36,8 @@ class Gathering(Generic[K, V]):
     """Answers keys, ``most`` of them at once. ``ask`` gets keys, each maybe several times, and answers each in turn.
 
     A statement begins after everybody whom it answers has asked, and is cancelled if all of them leave. At most
-    ``at_once`` are under way, or ``most_alone`` that callers run by themselves.
+    ``at_once`` are under way, or ``most_alone`` that callers run by themselves. It begins no sooner than ``apart``
+    seconds after the one before: who comes alone does not wait, and of those who come one after the other many share.
     """
 
     def __init__(
@@ -46,11 +47,14 @@ class Gathering(Generic[K, V]):
         most: int,
         at_once: int = AT_ONCE,
         most_alone: int = 0,
+        apart: float = 0.0,
     ) -> None:
         self._ask = ask
         self._most = most
         self._at_once = at_once
         self._most_alone = most_alone
+        self._apart = apart
+        self._next_at = 0.0
         self._waiting: deque[_Question[K, V]] = deque()
         self._running: set[asyncio.Task[None]] = set()
         self._alone = 0
@@ -87,10 +91,14 @@ class Gathering(Generic[K, V]):
         # Not at once: those who ask in the same turn of the loop come along.
         if self._waiting and not self._is_due and self._has_room():
             self._is_due = True
-            loop.call_soon(self._begin, loop)
+            if self._apart and loop.time() < self._next_at:
+                loop.call_at(self._next_at, self._begin, loop)
+            else:
+                loop.call_soon(self._begin, loop)
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         self._is_due = False
+        self._next_at = loop.time() + self._apart
         chosen = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
         chosen = [question for question in chosen if not question.answer.done()]
         if chosen:

@@ -126,7 +126,7 @@ class Spans:
             parent = self._propagator.extract(headers, _ROOT)
             told = get_current_span(parent).get_span_context()
             caller = told if told.is_valid else None
-        begun = self._begin(name, parent, caller, SpanKind.SERVER, attributes)
+        begun = self._begin(name, parent, SpanKind.SERVER, attributes, caller=caller)
         if begun:
             return begun
         # Its client may know the trace from elsewhere, so log lines tell it.
@@ -161,7 +161,7 @@ class Spans:
         if cause:
             asked = self._propagator.extract({"traceparent": cause}, _ROOT)
             links = [Link(get_current_span(asked).get_span_context())]
-        return self._begin(name, _ROOT, None, SpanKind.CONSUMER, attributes, links) or _NOTHING
+        return self._begin(name, _ROOT, SpanKind.CONSUMER, attributes, links=links) or _NOTHING
 
     def note(self, attributes: Attributes, *, name: str = "", failed: bool = False) -> None:
         """Say more about the span that is being worked in, if it is recorded."""
@@ -191,9 +191,10 @@ class Spans:
         self,
         name: str,
         parent: Context,
-        caller: SpanContext | None,
         kind: SpanKind,
         attributes: Attributes,
+        *,
+        caller: SpanContext | None = None,
         links: Sequence[Link] = (),
     ) -> Recording | None:
         """A span that the sampler wants to have."""
