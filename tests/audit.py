@@ -1,5 +1,6 @@
 """The invariants of every database, checked after races."""
 
+import asyncio
 from collections.abc import Sequence
 
 import psycopg
@@ -120,6 +121,18 @@ def audit_at(dsn: str) -> int:
     with psycopg.connect(dsn) as connection:
         row = connection.execute(FAULTS).fetchone()
     return _sum(row)
+
+
+async def deadlocks(dsn: str) -> int:
+    """How many PostgreSQL has ended there, once everybody has hung up: until then some may not have been counted."""
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as watcher, asyncio.timeout(10):
+        others = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        while (await watcher.execute(others)).rowcount:  # noqa: ASYNC110 - in another process
+            await asyncio.sleep(0.02)
+        counted = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+        row = await (await watcher.execute(counted)).fetchone()
+    assert row
+    return int(row[0])
 
 
 def _sum(row: Sequence[int] | None) -> int:

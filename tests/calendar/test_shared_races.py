@@ -27,7 +27,7 @@ from appointments.calendar.appointment import Appointment, Spec
 from appointments.calendar.resource import ResourceSpec
 from appointments.db import Database
 from appointments.shared.errors import Conflict, Denied, Fault, NotFound, Taken, Unauthenticated, Unmet
-from tests.audit import audit
+from tests.audit import audit, deadlocks
 from tests.auth.signing_in import SECRET
 from tests.people import HOUR, TEN, add_room, add_user, shared
 
@@ -44,17 +44,9 @@ each waits for ten turns of about five statements. On an idle machine that is ab
 
 @pytest.fixture(autouse=True)
 async def no_deadlock(dsn: str) -> AsyncIterator[None]:
-    """Ask PostgreSQL when everybody has hung up: until then some may not have been counted."""
+    """No race of this file may end in one."""
     yield
-    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
-        others = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        async with asyncio.timeout(10):
-            while (await connection.execute(others)).rowcount:  # noqa: ASYNC110 - in another process
-                await asyncio.sleep(0.02)
-        row = await (
-            await connection.execute("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
-        ).fetchone()
-    assert row == (0,)
+    assert await deadlocks(dsn) == 0
 
 
 @pytest.fixture

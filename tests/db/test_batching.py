@@ -16,6 +16,7 @@ from appointments.db import Database, Row, Statement, batching
 from appointments.db.batching import Batcher
 from appointments.db.statement import Values
 from appointments.shared.errors import Conflict, Invalid, NotFound, Unauthenticated
+from tests.audit import deadlocks
 from tests.people import HOUR, TEN, add_user, spec
 
 PEOPLE = 30
@@ -317,25 +318,7 @@ async def test_moves_onto_bookings_that_are_being_made_never_lock_up(dsn: str) -
                 return_exceptions=True,
             )
             assert {Appointment, Conflict} >= {type(answer) for answer in answers}
-    assert await _deadlocks(dsn) == 0
-
-
-async def _deadlocks(dsn: str) -> int:
-    # A backend has told everything that it counted when it is gone.
-    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as watcher, asyncio.timeout(10):
-        while True:
-            cursor = await watcher.execute(
-                """
-                SELECT deadlocks, (SELECT count(*) FROM pg_stat_activity AS a
-                                   WHERE a.datname = current_database() AND pid <> pg_backend_pid())
-                FROM pg_stat_database WHERE datname = current_database()
-                """
-            )
-            row = await cursor.fetchone()
-            assert row
-            if not row[1]:
-                return int(row[0])
-            await asyncio.sleep(0.05)
+    assert await deadlocks(dsn) == 0
 
 
 async def test_concurrent_gets_show_nobody_elses(db: Database, owner: UUID, stranger: UUID) -> None:

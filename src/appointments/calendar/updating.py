@@ -5,7 +5,6 @@ faster, or if resources have to be booked anew, a transaction takes the locks an
 for the owner, if it is not the owner, and by which request.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -14,7 +13,7 @@ from uuid import UUID
 
 import psycopg
 
-from appointments.calendar import booking, booking_rules, conflicts, frontiers, holds, invited, placement
+from appointments.calendar import booking, booking_rules, conflicts, frontiers, holds, invited, moving, placement
 from appointments.calendar.appointment import (
     COLUMNS,
     LIVE,
@@ -69,9 +68,9 @@ async def update(
         return spec
 
     if retime and not acted:
-        values = {"id": appointment_id, "owner_id": owner_id, "x_request_id": cause.request_id}
-        if rows := await _retime_at_once(db, values, *retime, etag):
-            return from_row(rows[0])
+        moved = await moving.move(db, owner_id, appointment_id, *retime, etag=etag, request_id=cause.request_id)
+        if moved is not None:
+            return moved
     while True:
         current = await _live(db, owner_id, appointment_id)
         spec = decide(current)
@@ -150,57 +149,6 @@ async def amend(
     if ttl is not None:
         values["fields"] = [*values["fields"], "expire_time"]
     return _found(await connection.fetch(REWRITE, values))
-
-
-async def _retime_at_once(db: Database, values: dict[str, Any], start: datetime, end: datetime, etag: str) -> list[Row]:
-    """Move an appointment without reading it first. No rows: it has to be read, if only to say why it cannot move."""
-    version = re.fullmatch(r'"(\d{1,18})"', etag)
-    if (etag and not version) or violations(Spec("any", start, end, "UTC")):
-        return []
-    expected = int(version[1]) if version else None
-    try:
-        return await db.fetch(RETIME, values | {"start_at": start, "end_at": end, "expected": expected})
-    except psycopg.errors.ExclusionViolation:
-        return []
-
-
-# The same as MOVE, at the version in the statement's snapshot, for simple appointments: no resources, no series, no
-# attendees. A row that was changed while this waited for its lock has another version than the snapshot, and perhaps
-# another booking. It is not moved.
-RETIME = Statement(
-    f"""
-    WITH seen AS MATERIALIZED (
-        SELECT version AS seen_version FROM appointments WHERE id = %(id)s::uuid AND owner_id = %(owner_id)s::uuid
-    ), subject AS MATERIALIZED (
-        SELECT subjects.id AS subject_id FROM subjects WHERE subjects.id = %(owner_id)s::uuid FOR NO KEY UPDATE
-    ), current AS MATERIALIZED (
-        SELECT appointments.id AS current_id, buffer_before AS before, buffer_after AS after, array_remove(ARRAY[
-            CASE WHEN start_at <> %(start_at)s::timestamptz THEN 'start_at' END,
-            CASE WHEN end_at <> %(end_at)s::timestamptz THEN 'end_at' END
-        ], NULL) AS changed
-        FROM appointments JOIN subject ON owner_id = subject_id
-        WHERE appointments.id = %(id)s::uuid AND version = (SELECT seen_version FROM seen) AND {LIVE}
-          AND version = coalesce(%(expected)s::bigint, version)
-          AND (start_at <> %(start_at)s::timestamptz OR end_at <> %(end_at)s::timestamptz)
-          AND resource_ids IS NULL AND series_id IS NULL AND NOT transparent AND NOT all_day AND attendees = '[]'
-        FOR NO KEY UPDATE OF appointments
-    ), moved AS (
-        UPDATE bookings SET during = tstzrange(
-            %(start_at)s::timestamptz - before * interval '1 second',
-            %(end_at)s::timestamptz + after * interval '1 second'
-        )
-        FROM current WHERE appointment_id = current_id AND subject_id = %(owner_id)s::uuid
-        RETURNING appointment_id AS moved_id
-    ), amended AS (
-        UPDATE appointments
-        SET start_at = %(start_at)s::timestamptz, end_at = %(end_at)s::timestamptz, actor_id = NULL,
-            updated_at = now(), version = version + 1
-        FROM moved WHERE id = moved_id
-        RETURNING appointments.*
-    ), {of_owner("appointment.updated", "amended", fields="(SELECT changed FROM current)")}
-    SELECT {COLUMNS} FROM amended
-    """
-)
 
 
 async def _amend_at_once(db: Database, current: Appointment, spec: Spec, cause: Cause) -> list[Row]:

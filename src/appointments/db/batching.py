@@ -196,7 +196,8 @@ class Batcher:
         else:
             for request in requests:
                 if not request.answer.done():
-                    request.answer.set_result(rows.get(request.key))
+                    is_sent = first_of_slot[request.slot] is request
+                    request.answer.set_result(rows.get(request.key) if is_sent else None)
             self._tell_rivals(first_of_slot)
 
     def _tell_rivals(self, slots: Container[Hashable]) -> None:
