@@ -228,15 +228,21 @@ def etag(version: int) -> str:
 
 def from_row(row: Row) -> Appointment:
     """Read a row of :data:`COLUMNS`. Nobody is invited to most appointments: then there is nothing to parse."""
-    return from_row_and_invitation((*row, None))
+    cells = [*row, None]
+    cells[8] = _guests(row[8]) if row[8] else ()
+    return Appointment._make(cells)
 
 
 def from_row_and_invitation(row: Row) -> Appointment:
     """Read a row of :data:`COLUMNS` and one more: :data:`INVITATION`, or NULL."""
     cells = list(row)
-    cells[8] = tuple(Attendee(**guest) for guest in row[8]) if row[8] else ()
+    cells[8] = _guests(row[8]) if row[8] else ()
     appointment = Appointment._make(cells)
     return as_invited(appointment) if appointment.invitation else appointment
+
+
+def _guests(stored: list[dict[str, Any]]) -> tuple[Attendee, ...]:
+    return tuple(Attendee(**guest) for guest in stored)
 
 
 def as_invited(appointment: Appointment) -> Appointment:

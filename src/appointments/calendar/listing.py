@@ -2,6 +2,8 @@
 
 A person's list has their own appointments, and those that others invite them to.
 
+What others invite to is a statement of its own, asked only where the list of one's own says that there is some.
+
 A page goes on after the key of the last row. So pages neither skip nor repeat a row while others are added.
 
 Occurrences of endless series are rows up to a frontier. A window that reaches beyond it moves it, page by page.
@@ -19,6 +21,7 @@ from appointments.calendar.appointment import (
     LIVE,
     LIVE_COLUMNS,
     Appointment,
+    from_row,
     from_row_and_invitation,
 )
 from appointments.calendar.series import FARTHEST
@@ -57,23 +60,39 @@ class Page:
 
 
 _OF_OWNER: LiteralString = "FROM appointments WHERE owner_id = %(owner_id)s::uuid"
-_LIVE: LiteralString = f"SELECT {LIVE_COLUMNS}, NULL::text[] AS invitation {_OF_OWNER} AND {LIVE}"
-_ANY: LiteralString = f"SELECT {COLUMNS}, NULL::text[] AS invitation {_OF_OWNER}"
+_LIVE: LiteralString = f"SELECT {LIVE_COLUMNS} {_OF_OWNER} AND {LIVE}"
+_ANY: LiteralString = f"SELECT {COLUMNS} {_OF_OWNER}"
 _IN_ORDER: LiteralString = "ORDER BY start_at, id LIMIT %(limit)s::bigint"
 _ON: LiteralString = """
     (start_at, id) > (%(after_start)s::timestamptz, %(after_id)s::uuid)
     AND start_at < %(until)s::timestamptz AND end_at > %(since)s::timestamptz
 """
 
-# A scan of its own index, which ends at once for whoever is invited to nothing. The rows are ordered with the others
-# afterwards, so it must be as long as the page.
-_INVITED: LiteralString = f"""
-    (SELECT {COLUMNS}, {INVITATION} AS invitation FROM invitees JOIN appointments ON appointments.id = appointment_id
-    WHERE user_id = %(owner_id)s::uuid
-      AND (starts_at, appointment_id) > (%(after_start)s::timestamptz, %(after_id)s::uuid)
-      AND starts_at < %(until)s::timestamptz AND ends_at > %(since)s::timestamptz
-    ORDER BY starts_at, appointment_id LIMIT %(limit)s::bigint)
+_OF_OTHERS: LiteralString = """
+    user_id = %(owner_id)s::uuid
+    AND (starts_at, appointment_id) > (%(after_start)s::timestamptz, %(after_id)s::uuid)
+    AND starts_at < %(until)s::timestamptz AND ends_at > %(since)s::timestamptz
 """
+
+
+_OTHERS: LiteralString = "others"
+_SHORT: LiteralString = "short"
+
+
+def _sign(what: LiteralString) -> LiteralString:
+    """SQL: a row that is no appointment, because it has no id, and says something in the place of the title."""
+    return ", ".join(["NULL", "NULL", f"'{what}'"] + ["NULL"] * (len(Appointment._fields) - 4))
+
+
+# Most people are invited to nothing. A branch that reads it costs PostgreSQL half as much again as a list of 20, though
+# it finds nothing, because all that would read it is set up. To look whether there is anything costs little.
+_IF_OTHERS: LiteralString = f"UNION ALL (SELECT {_sign(_OTHERS)} FROM invitees WHERE {_OF_OTHERS} LIMIT 1)"
+INVITED = Statement(
+    f"""
+    SELECT {COLUMNS}, {INVITATION} AS invitation FROM invitees JOIN appointments ON appointments.id = appointment_id
+    WHERE {_OF_OTHERS} ORDER BY starts_at, appointment_id LIMIT %(limit)s::bigint
+    """
+)
 
 _BEFORE: LiteralString = "start_at >= %(after_start)s::timestamptz AND start_at < %(since)s::timestamptz"
 _WITHIN: LiteralString = "start_at >= %(since)s::timestamptz AND start_at < %(until)s::timestamptz"
@@ -91,11 +110,11 @@ FIRST = Statement(
     UNION ALL ({_LIVE} AND transparent AND {_BEFORE} AND end_at > %(since)s::timestamptz {_IN_ORDER})
     UNION ALL ({_LIVE} AND {_WITHIN} {_IN_ORDER})
     LIMIT %(limit)s::bigint)
-    UNION ALL {_INVITED}
+    {_IF_OTHERS}
     """
 )
-NEXT = Statement(f"({_LIVE} AND {_ON} {_IN_ORDER}) UNION ALL {_INVITED}")
-ALL = Statement(f"({_ANY} AND {_ON} {_IN_ORDER}) UNION ALL {_INVITED}")
+NEXT = Statement(f"({_LIVE} AND {_ON} {_IN_ORDER}) {_IF_OTHERS}")
+ALL = Statement(f"({_ANY} AND {_ON} {_IN_ORDER}) {_IF_OTHERS}")
 OF_SERIES = Statement(
     f"""
     ({_ANY} AND series_id = %(series_id)s::uuid AND (%(show_deleted)s::boolean OR deleted_at IS NULL)
@@ -103,9 +122,8 @@ OF_SERIES = Statement(
     """
 )
 
-# The same for what reaches far ahead. After all others comes a row of NULLs if occurrences may be missing.
-_ROW_OF_NULLS: LiteralString = ", ".join(["NULL"] * len(Appointment._fields))
-_IF_SHORT: LiteralString = f"UNION ALL SELECT {_ROW_OF_NULLS} WHERE {frontiers.MAY_BE_SHORT}"
+# The same for what reaches far ahead. A sign comes last if occurrences may be missing.
+_IF_SHORT: LiteralString = f"UNION ALL SELECT {_sign(_SHORT)} WHERE {frontiers.MAY_BE_SHORT}"
 AHEAD = {each: Statement(f"{each.sql} {_IF_SHORT}") for each in (FIRST, NEXT, ALL, OF_SERIES)}
 
 
@@ -139,15 +157,17 @@ async def _read(db: Reads, window: Window, size: int, token: str, ahead: datetim
         found = await db.fetch_shared(FIRST, values)
     else:
         found = await db.fetch(AHEAD[statement] if ahead else statement, values)
-    may_be_short = bool(found) and found[-1][0] is None
-    rows = list(map(from_row_and_invitation, found[:-1] if may_be_short else found))
-    if len(rows) > 1 and (_order(rows[1]) < _order(rows[0]) or rows[-1].address is not None):
-        # Transparent ones began before the last one that takes time, and those of others come after one's own.
+    signs = {row[2] for row in found[-2:] if row[0] is None}
+    rows = list(map(from_row, found[: len(found) - len(signs)]))
+    if _OTHERS in signs:
+        rows += map(from_row_and_invitation, await db.fetch(INVITED, values))
+    if _OTHERS in signs or (len(rows) > 1 and _order(rows[1]) < _order(rows[0])):
+        # Transparent ones began before the last one that takes time.
         rows.sort(key=_order)
     if len(rows) <= limit:
-        return Page(rows, ""), may_be_short
+        return Page(rows, ""), _SHORT in signs
     last = rows[limit - 1]
-    return Page(rows[:limit], paging.encode(paging.Key(instant(last.start_at), last.id), window)), may_be_short
+    return Page(rows[:limit], paging.encode(paging.Key(instant(last.start_at), last.id), window)), _SHORT in signs
 
 
 async def page_ahead(
