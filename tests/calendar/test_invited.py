@@ -1,6 +1,7 @@
 """Invitations between accounts: who sees what, whose time is taken, and that nobody else's move books anybody twice."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -10,10 +11,11 @@ from uuid import UUID
 import pytest
 
 from appointments.auth import erasure
-from appointments.calendar import booking, invited, listing, updating
+from appointments.calendar import booking, invited, listing, series_booking, updating
 from appointments.calendar.appointment import Appointment, Attendee, Spec
 from appointments.calendar.invited import Answer
 from appointments.calendar.log import BY_OWNER
+from appointments.calendar.series import SeriesSpec
 from appointments.db import Connection, Database
 from appointments.shared.errors import Conflict, Denied, Invalid, NotFound
 from tests.audit import audit
@@ -166,6 +168,113 @@ async def test_pages_have_invitations_in_their_place(db: Database, owner: UUID) 
                 if not (token := page.next_token):
                     break
             assert expected == found
+
+
+async def paged(db: Database, window: listing.Window, size: int) -> list[Appointment]:
+    """Every page of a list; each but the last is full."""
+    found: list[Appointment] = []
+    token = ""
+    while True:
+        page = await listing.page(db, window, size=size, token=token)
+        found += page.appointments
+        if not (token := page.next_token):
+            return found
+        assert size == len(page.appointments)
+
+
+@pytest.mark.parametrize("own_hours", [(), (0, 1, 2), (4, 5, 6), (0, 2, 4, 6), (0, 0, 1, 1), range(8)])
+async def test_pages_of_every_size_merge_what_is_ones_own_with_what_is_not(
+    db: Database, owner: UUID, own_hours: Sequence[int]
+) -> None:
+    """One's own before, after, between and beside others', some of it transparent: each once, by start and id."""
+    guest = await add_guest(db)
+    since = TEN + timedelta(minutes=30)
+    booked = [await meet(db, owner, guest, asked=spec(TEN + hour * HOUR)) for hour in (0, 2, 3, 5)]
+    booked += [
+        await booking.create(db, guest, replace(spec(TEN + hour * HOUR), transparent=own_hours[:index].count(hour) > 0))
+        for index, hour in enumerate(own_hours)
+    ]
+    booked += [await booking.create(db, guest, replace(spec(TEN - HOUR, 4 * HOUR), transparent=True))]
+    expected = [each.id for each in sorted(booked, key=lambda each: (each.start_at, each.id_text))]
+    for size in range(1, len(expected) + 2):
+        for show_deleted in (False, True):
+            window = listing.Window(guest, since, show_deleted=show_deleted)
+            assert expected == [each.id for each in await paged(db, window, size)]
+
+
+async def test_a_window_has_only_those_of_others_that_reach_into_it(db: Database, owner: UUID) -> None:
+    """What ends where it begins, or begins where it ends, is not there, alone or beside one's own."""
+    guest = await add_guest(db)
+    for hour in (0, 2):
+        await meet(db, owner, guest, asked=spec(TEN + hour * HOUR))
+    window = listing.Window(guest, TEN + HOUR, TEN + 2 * HOUR)
+    assert [] == await paged(db, window, 1)
+    mine = await booking.create(db, guest, spec(TEN + HOUR))
+    assert [mine] == await paged(db, window, 1)
+
+
+async def test_lists_that_are_read_together_have_each_ones_own_invitations(
+    db: Database, owner: UUID, stranger: UUID
+) -> None:
+    """Of many at once, some invited and some not, of different lengths: as if read alone."""
+    guests = [await add_guest(db) for _ in range(3)]
+    for hour in range(9):
+        await meet(db, owner, *guests[: hour % 3], asked=spec(TEN + hour * HOUR))
+        await booking.create(db, guests[hour % 2], spec(TEN + hour * HOUR + timedelta(minutes=15)))
+    asked = [
+        (listing.Window(who, TEN + hour * HOUR), size)
+        for who in (owner, stranger, *guests)
+        for hour in (0, 4)
+        for size in (1, 3, 0)
+    ]
+    alone = [await listing.page(db, window, size=size) for window, size in asked]
+    together = await asyncio.gather(*(listing.page(db, window, size=size) for window, size in asked * 5))
+    assert alone * 5 == together
+    assert {owner, guests[0]} <= {each.owner_id for page in alone for each in page.appointments}
+
+
+async def test_what_is_there_all_the_while_is_in_every_list(db: Database, owner: UUID) -> None:
+    """While its organizer moves it, the guest answers, and other invitations come and go, it is listed exactly once."""
+    guest = await add_guest(db)
+    met = await meet(db, owner, guest, asked=spec(TEN + 20 * HOUR))
+    mine = [await booking.create(db, guest, spec(TEN + hour * HOUR)) for hour in (0, 30)]
+    stays = {met.id, *(each.id for each in mine)}
+    done = asyncio.Event()
+
+    async def change() -> None:
+        for start in (TEN - HOUR, TEN + 40 * HOUR, TEN + 20 * HOUR) * 4:
+            other = await meet(db, owner, guest, asked=spec(TEN + 60 * HOUR))
+            await move(db, owner, met.id, start)
+            await invited.respond(db, guest, met.id, YES)
+            await updating.delete(db, owner, other.id)
+        done.set()
+
+    async def read() -> int:
+        lists = 0
+        while not done.is_set():
+            found = [each.id for each in (await listing.page(db, listing.Window(guest))).appointments]
+            assert len(found) == len(set(found))
+            assert stays <= set(found)
+            lists += 1
+        return lists
+
+    _, *lists = await asyncio.gather(change(), *(read() for _ in range(12)))
+    assert all(lists)
+
+
+async def test_invitations_stand_beside_occurrences_that_are_looked_for(db: Database, owner: UUID) -> None:
+    """A list that says both, that others invite to something and that occurrences may be missing, has all of it."""
+    guest = await add_guest(db)
+    start = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
+    weekly = await series_booking.create(db, guest, SeriesSpec(replace(spec(start), time_zone="UTC"), "FREQ=WEEKLY"))
+    far = start + timedelta(days=7 * 60)
+    met = await meet(db, owner, guest, asked=spec(far + 2 * HOUR))
+    window = listing.Window(guest, far - HOUR, far + timedelta(days=14))
+    found = (await listing.page_ahead(db, db, window)).appointments
+    assert [(far, weekly.series.id), (far + 2 * HOUR, None), (far + timedelta(days=7), weekly.series.id)] == [
+        (each.spec.start_at, UUID(each.series_text) if each.series_text else None) for each in found
+    ]
+    assert met.id == found[1].id
 
 
 async def test_only_accepting_takes_time(db: Database, owner: UUID) -> None:

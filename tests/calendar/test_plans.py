@@ -116,6 +116,7 @@ def values_of(case: str, person: Person) -> tuple[Statement, Values]:
         "list of 20, deleted ones too": (agenda.ALL, owner | window | {"limit": 21}),
         "list of 20, from the beginning": (agenda.FIRST, owner | everything | {"limit": 21}),
         "what others invite to": (agenda.INVITED, owner | window | {"limit": 21}),
+        "what others invite eight to": (agenda.INVITED.for_many, _for_eight(owner | window | {"limit": 21})),
         "list of 20, second page": (agenda.NEXT, owner | page | {"limit": 21}),
     }
     return cases[case]
@@ -194,6 +195,7 @@ def _nodes(node: Node) -> Iterator[Node]:
         ),
         ("list of 20, second page", {"appointments_by_owner", OTHERS}),
         ("what others invite to", {OTHERS, "appointments_pkey", "users_pkey"}),
+        ("what others invite eight to", {OTHERS, "appointments_pkey", "users_pkey"}),
     ],
 )
 def test_a_million_appointments_are_not_looked_through(

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -17,6 +17,7 @@ import psycopg
 import pytest
 
 from appointments.calendar import booking, listing
+from appointments.calendar.appointment import Attendee
 from appointments.db import Database, embedded
 from appointments.db.embedded import Server
 from appointments.db.migrate import migrate
@@ -96,6 +97,27 @@ async def test_a_person_sees_their_own_writes(pair: Pair) -> None:
             db._replica._written.clear()  # as in another process
             assert ["Haircut"] == await titles(db, owner, after=written)
             assert ["Haircut"] == await titles(db, owner, after="no position")
+            hold(replica, back=False)
+
+
+async def test_invitations_are_read_from_the_replica_as_far_as_it_is(pair: Pair) -> None:
+    """A list of one who is invited is two statements there, and neither reads less than the reader has seen."""
+    with standby.following(pair.copy) as replica:
+        async with reading(pair, replica) as db:
+            owner, guest = await add_user(db), await add_user(db)
+            with psycopg.connect(pair.primary.dsn, autocommit=True) as connection:
+                connection.execute("UPDATE users SET email_verified_at = now() WHERE id = %s", (guest,))
+            with_guest = replace(spec(), attendees=(Attendee(f"{guest}@example.com"),))
+            await booking.create(db, owner, with_guest)
+            await asyncio.to_thread(standby.wait_until_equal, pair.primary.dsn, replica.dsn)
+            answered = count_answers(db)
+            assert ["Haircut"] == await titles(db, guest)
+            assert {True: 2} == answered
+            hold(replica, back=True)
+            await booking.create(db, owner, replace(with_guest, start_at=TEN + HOUR, end_at=TEN + 2 * HOUR))
+            written = await db.note_write(owner)
+            assert ["Haircut"] == await titles(db, guest)
+            assert ["Haircut"] * 2 == await titles(db, guest, after=written)
             hold(replica, back=False)
 
 

@@ -1,6 +1,7 @@
 """docs/performance.md keeps the book of statements per RPC; this is the audit."""
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -24,6 +25,8 @@ from appointments.api.series import SeriesService
 from appointments.api.webhooks import WebhookService
 from appointments.auth.identity import Identity
 from appointments.auth.ratelimit import Limiter
+from appointments.calendar import booking, updating
+from appointments.calendar.appointment import Attendee
 from appointments.changes.hub import Hub
 from appointments.changes.sequencer import Sequencer
 from appointments.changes.webhooks.target import Target
@@ -47,6 +50,7 @@ from appointments.v1 import appointments_pb2 as pb
 from tests.auth.signing_in import EMAIL, LAPTOP, PASSWORD, process
 from tests.clients import HOUR, TEN, appointment, timestamp
 from tests.contract import METHODS
+from tests.people import add_user, spec
 from tests.service import ROOT
 
 
@@ -114,6 +118,7 @@ async def test_the_book_is_true(db: Database, book: Book) -> None:
     await _people(do)
     await _series(do)
     await _followers(do)
+    await _invitations(do, db, identity.user_id)
     await _signing_in(do)
     assert counted == documented(), "edit the rows of docs/performance.md, Statements per RPC, that differ"
     await limiter.close()
@@ -216,6 +221,15 @@ async def _followers(do: Any) -> None:
     await do(webhooks_pb2.DeleteWebhookRequest(id=hook.id))
     await do(invitations_pb2.ListOpenInvitationsRequest())
     await do(changes_pb2.ListChangesRequest())
+
+
+async def _invitations(do: Any, db: Database, user_id: UUID) -> None:
+    organizer = await add_user(db)
+    async with db.connection() as connection:
+        await connection.execute("UPDATE users SET email_verified_at = now() WHERE id = %s", (user_id,))
+    met = await booking.create(db, organizer, replace(spec(), attendees=(Attendee(EMAIL),)))
+    await do(pb.ListAppointmentsRequest(), "of somebody who is invited")
+    await updating.delete(db, organizer, met.id)
 
 
 async def _signing_in(do: Any) -> None:

@@ -2,7 +2,8 @@
 
 A person's list has their own appointments, and those that others invite them to.
 
-What others invite to is a statement of its own, asked only where the list of one's own says that there is some.
+What others invite to is a statement of its own, asked only where the list of one's own says that there is some. The two
+do not see the same moment. No appointment is in both or goes from one to the other, so none is shown twice or left out.
 
 A page goes on after the key of the last row. So pages neither skip nor repeat a row while others are added.
 
@@ -73,7 +74,6 @@ _OF_OTHERS: LiteralString = """
     AND (starts_at, appointment_id) > (%(after_start)s::timestamptz, %(after_id)s::uuid)
     AND starts_at < %(until)s::timestamptz AND ends_at > %(since)s::timestamptz
 """
-
 
 _OTHERS: LiteralString = "others"
 _SHORT: LiteralString = "short"
@@ -153,14 +153,12 @@ async def _read(db: Reads, window: Window, size: int, token: str, ahead: datetim
     if window.series_id:
         statement = OF_SERIES
         values |= {"series_id": window.series_id, "show_deleted": window.show_deleted}
-    if statement is FIRST and not ahead and limit <= DEFAULT_SIZE:
-        found = await db.fetch_shared(FIRST, values)
-    else:
-        found = await db.fetch(AHEAD[statement] if ahead else statement, values)
+    fetch = db.fetch_shared if statement is FIRST and not ahead and limit <= DEFAULT_SIZE else db.fetch
+    found = await fetch(AHEAD[statement] if ahead else statement, values)
     signs = {row[2] for row in found[-2:] if row[0] is None}
     rows = list(map(from_row, found[: len(found) - len(signs)]))
     if _OTHERS in signs:
-        rows += map(from_row_and_invitation, await db.fetch(INVITED, values))
+        rows += map(from_row_and_invitation, await fetch(INVITED, values))
     if _OTHERS in signs or (len(rows) > 1 and _order(rows[1]) < _order(rows[0])):
         # Transparent ones began before the last one that takes time.
         rows.sort(key=_order)
