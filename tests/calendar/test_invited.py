@@ -268,13 +268,13 @@ async def test_invitations_stand_beside_occurrences_that_are_looked_for(db: Data
     start = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
     weekly = await series_booking.create(db, guest, SeriesSpec(replace(spec(start), time_zone="UTC"), "FREQ=WEEKLY"))
     far = start + timedelta(days=7 * 60)
+    mine = await booking.create(db, guest, replace(spec(far + HOUR), transparent=True))
     met = await meet(db, owner, guest, asked=spec(far + 2 * HOUR))
     window = listing.Window(guest, far - HOUR, far + timedelta(days=14))
     found = (await listing.page_ahead(db, db, window)).appointments
-    assert [(far, weekly.series.id), (far + 2 * HOUR, None), (far + timedelta(days=7), weekly.series.id)] == [
-        (each.spec.start_at, UUID(each.series_text) if each.series_text else None) for each in found
-    ]
-    assert met.id == found[1].id
+    assert [far, far + HOUR, far + 2 * HOUR, far + timedelta(days=7)] == [each.spec.start_at for each in found]
+    assert [mine.id, met.id] == [each.id for each in found[1:3]]
+    assert [str(weekly.series.id), None, None, str(weekly.series.id)] == [each.series_text for each in found]
 
 
 async def test_only_accepting_takes_time(db: Database, owner: UUID) -> None:
