@@ -202,6 +202,37 @@ async def test_pages_of_every_size_merge_what_is_ones_own_with_what_is_not(
             assert expected == [each.id for each in await paged(db, window, size)]
 
 
+@pytest.mark.parametrize("name", ["!", "~"])
+async def test_who_is_invited_by_a_former_address_too_is_invited_once(db: Database, owner: UUID, name: str) -> None:
+    """Their list, what is not answered and a page each have it once, and an answer is that of both addresses."""
+    guest = await add_guest(db)
+    new = f"{name}{guest}@example.com"
+    booked = [
+        await booking.create(
+            db, owner, replace(spec(TEN + hour * HOUR), attendees=(of(guest), Attendee(new, "The same")))
+        )
+        for hour in range(4)
+    ]
+    await invited.respond(db, guest, booked[0].id, YES)
+
+    async def rename(connection: Connection) -> None:
+        await connection.execute("UPDATE users SET email = %s WHERE id = %s", (new, guest))
+
+    await db.transact(rename)
+    for size in (1, 2, 3, 5):
+        assert [each.id for each in booked] == [each.id for each in await paged(db, listing.Window(guest), size)]
+    (first, *_) = await paged(db, listing.Window(guest), 5)
+    assert first == await booking.get(db, guest, first.id)
+    found = await invited.unanswered(db, guest)
+    assert [found.total] * 2 == [len(found.nearest), len({each.appointment.id for each in found.nearest})]
+    assert {each.id for each in booked[1:]} <= {each.appointment.id for each in found.nearest}
+    for answer in (NO, YES, MAYBE):
+        for each in booked[:2]:
+            await invited.respond(db, guest, each.id, answer)
+            assert [answer.response] * 2 == await responses(db, owner, each.id)
+        assert await audit(db) == 0
+
+
 async def test_a_window_has_only_those_of_others_that_reach_into_it(db: Database, owner: UUID) -> None:
     """What ends where it begins, or begins where it ends, is not there, alone or beside one's own."""
     guest = await add_guest(db)

@@ -131,6 +131,13 @@ INVITATION: LiteralString = """(
     FROM users AS organizers WHERE organizers.id = owner_id
 )"""
 
+# Who has changed their address may be invited by the former one and by the new one. One of both stands for them.
+ONCE: LiteralString = """NOT EXISTS (
+    SELECT FROM invitees AS others
+    WHERE others.appointment_id = invitees.appointment_id AND others.address < invitees.address
+      AND others.user_id = invitees.user_id
+)"""
+
 
 class Organizer(NamedTuple):
     """Who invites somebody. ``address`` is "" unless it is confirmed."""

@@ -21,6 +21,7 @@ from appointments.calendar.appointment import (
     LIVE,
     NO_TIME,
     NOT_ANSWERED,
+    ONCE,
     Appointment,
     Attendee,
     Spec,
@@ -70,7 +71,7 @@ async def seen(db: Database, user_id: UUID, ids: Sequence[UUID]) -> dict[UUID, A
 SEEN = Statement(
     f"""
     SELECT {COLUMNS}, {INVITATION} FROM invitees JOIN appointments ON appointments.id = appointment_id
-    WHERE appointment_id = ANY (%(ids)s::uuid[]) AND user_id = %(user_id)s::uuid
+    WHERE appointment_id = ANY (%(ids)s::uuid[]) AND user_id = %(user_id)s::uuid AND {ONCE}
     """
 )
 
@@ -108,7 +109,7 @@ OPEN = Statement(
     WITH asked AS MATERIALIZED (
         SELECT appointments.id, starts_at, address, series_id FROM invitees
         JOIN appointments ON appointments.id = appointment_id
-        WHERE user_id = %(user_id)s::uuid AND ends_at > now() AND {has_answered(NOT_ANSWERED)}
+        WHERE user_id = %(user_id)s::uuid AND ends_at > now() AND {has_answered(NOT_ANSWERED)} AND {ONCE}
     ), keyed AS (
         SELECT asked.*, EXISTS (
             SELECT FROM series WHERE series.id = series_id AND {has_answered(NOT_ANSWERED, "series.attendees")}
@@ -123,7 +124,7 @@ OPEN = Statement(
     SELECT (SELECT count(*) FROM entries), whole_series, times, {COLUMNS}, {INVITATION}
     FROM (SELECT * FROM entries ORDER BY starts_at, entry_id LIMIT %(most)s::integer) AS nearest
     JOIN appointments ON appointments.id = entry_id
-    JOIN invitees ON appointment_id = appointments.id AND user_id = %(user_id)s::uuid
+    JOIN invitees ON appointment_id = appointments.id AND user_id = %(user_id)s::uuid AND {ONCE}
     ORDER BY nearest.starts_at, entry_id
     """
 )
@@ -159,7 +160,9 @@ async def respond_in(
         await _take(connection, user_id, current)
     else:
         await connection.fetch(FREE, {"id": appointment_id, "user_ids": [user_id]})
-    await write(connection, current, current.address or "", answer, cause=cause)
+    for guest in await guests(connection, appointment_id):
+        if guest.user_id == user_id:  # by their former address, too
+            await write(connection, current, guest.address, answer, cause=cause)
     return _found(await connection.fetch(SEEN, who))
 
 

@@ -21,6 +21,7 @@ from appointments.calendar.appointment import (
     INVITATION,
     LIVE,
     LIVE_COLUMNS,
+    ONCE,
     Appointment,
     from_row,
     from_row_and_invitation,
@@ -90,7 +91,7 @@ _IF_OTHERS: LiteralString = f"UNION ALL (SELECT {_sign(_OTHERS)} FROM invitees W
 INVITED = Statement(
     f"""
     SELECT {COLUMNS}, {INVITATION} AS invitation FROM invitees JOIN appointments ON appointments.id = appointment_id
-    WHERE {_OF_OTHERS} ORDER BY starts_at, appointment_id LIMIT %(limit)s::bigint
+    WHERE {_OF_OTHERS} AND {ONCE} ORDER BY starts_at, appointment_id LIMIT %(limit)s::bigint
     """
 )
 
