@@ -2,8 +2,9 @@
 
 A person's list has their own appointments, and those that others invite them to.
 
-What others invite to is a statement of its own, asked only where the list of one's own says that there is some. The two
-do not see the same moment. No appointment is in both or goes from one to the other, so none is shown twice or left out.
+What others invite to is a statement of its own, asked only where the list of one's own says that the page has some.
+The two do not see the same moment. No appointment is in both or goes from one to the other, so none is shown twice or
+left out.
 
 A page goes on after the key of the last row. So pages neither skip nor repeat a row while others are added.
 
@@ -21,6 +22,7 @@ from appointments.calendar.appointment import (
     INVITATION,
     LIVE,
     LIVE_COLUMNS,
+    MICROSECOND,
     ONCE,
     Appointment,
     from_row,
@@ -80,14 +82,17 @@ _OTHERS: LiteralString = "others"
 _SHORT: LiteralString = "short"
 
 
-def _sign(what: LiteralString) -> LiteralString:
+def _sign(what: LiteralString, start: LiteralString = "NULL") -> LiteralString:
     """SQL: a row that is no appointment, because it has no id, and says something in the place of the title."""
-    return ", ".join(["NULL", "NULL", f"'{what}'"] + ["NULL"] * (len(Appointment._fields) - 4))
+    return ", ".join(["NULL", "NULL", f"'{what}'", start] + ["NULL"] * (len(Appointment._fields) - 5))
 
 
 # Most people are invited to nothing. A branch that reads it costs PostgreSQL half as much again as a list of 20, though
-# it finds nothing, because all that would read it is set up. To look whether there is anything costs little.
-_IF_OTHERS: LiteralString = f"UNION ALL (SELECT {_sign(_OTHERS)} FROM invitees WHERE {_OF_OTHERS} LIMIT 1)"
+# it finds nothing, because all that would read it is set up. To look when the first of it starts costs little.
+_IF_OTHERS: LiteralString = f"""
+    UNION ALL (SELECT {_sign(_OTHERS, "starts_at")} FROM invitees WHERE {_OF_OTHERS}
+    ORDER BY starts_at, appointment_id LIMIT 1)
+"""
 INVITED = Statement(
     f"""
     SELECT {COLUMNS}, {INVITATION} AS invitation FROM invitees JOIN appointments ON appointments.id = appointment_id
@@ -156,12 +161,18 @@ async def _read(db: Reads, window: Window, size: int, token: str, ahead: datetim
         values |= {"series_id": window.series_id, "show_deleted": window.show_deleted}
     fetch = db.fetch_shared if statement is FIRST and not ahead and limit <= DEFAULT_SIZE else db.fetch
     found = await fetch(AHEAD[statement] if ahead else statement, values)
-    signs = {row[2] for row in found[-2:] if row[0] is None}
+    signs = {row[2]: row[3] for row in found[-2:] if row[0] is None}
     rows = list(map(from_row, found[: len(found) - len(signs)]))
+    if len(rows) > 1 and _order(rows[1]) < _order(rows[0]):
+        # Transparent ones began before the last one that takes time.
+        rows.sort(key=_order)
+    if len(rows) > limit:
+        # What starts after the last of them is on another page.
+        values["until"] = instant(rows[-1].start_at) + MICROSECOND
+        if _OTHERS in signs and signs[_OTHERS] > rows[-1].start_at:
+            del signs[_OTHERS]
     if _OTHERS in signs:
         rows += map(from_row_and_invitation, await fetch(INVITED, values))
-    if _OTHERS in signs or (len(rows) > 1 and _order(rows[1]) < _order(rows[0])):
-        # Transparent ones began before the last one that takes time.
         rows.sort(key=_order)
     if len(rows) <= limit:
         return Page(rows, ""), _SHORT in signs
