@@ -227,8 +227,9 @@ async def _invitations(do: Any, db: Database, user_id: UUID) -> None:
     organizer = await add_user(db)
     async with db.connection() as connection:
         await connection.execute("UPDATE users SET email_verified_at = now() WHERE id = %s", (user_id,))
-    met = await booking.create(db, organizer, replace(spec(), attendees=(Attendee(EMAIL),)))
+    met = await booking.create(db, organizer, replace(spec(TEN + 1000 * HOUR), attendees=(Attendee(EMAIL),)))
     await do(pb.ListAppointmentsRequest(), "of somebody who is invited")
+    await do(pb.ListAppointmentsRequest(page_size=1), "of somebody who is invited after the page")
     await updating.delete(db, organizer, met.id)
 
 
