@@ -13,6 +13,7 @@ import { changes, FIELDS, fromMessage, toMessage, type Booked, type Spec } from 
 import { connection } from "../net/connection.svelte.ts";
 import type { Obstacle, Obstacles } from "./conflict.ts";
 import { isHeldByEditor } from "./held.ts";
+import { released } from "./pressed.ts";
 import { Fault, faultOf } from "../net/faults.ts";
 import { session } from "../net/session.svelte.ts";
 import { overlap, type Span } from "../time/spans.ts";
@@ -103,6 +104,7 @@ class Store {
       for (let edits = -1; edits !== this.#edits;) {
         edits = this.#edits; // If it moves on, the list may be from before the edit: ask again.
         const found = await connection.answered(() => list(window), load.signal);
+        await released();
         if (load.signal.aborted) return;
         if (edits !== this.#edits) continue;
         this.loaded = true;
