@@ -16,6 +16,7 @@ from appointments.calendar import (
     conflicts,
     frontiers,
     holds,
+    moving,
     placement,
     resource_units,
 )
@@ -234,6 +235,34 @@ def test_free_units_are_found_unit_by_unit(full: tuple[str, Person], case: str, 
     asked = [node["Index Cond"] for node in nodes if node.get("Index Name") == "bookings_no_overlap"]
     assert asked
     assert all("subject_id = resource_units" in condition for condition in asked)
+
+
+def _move(person: Person, appointment_id: str) -> dict[str, Any]:
+    return {
+        "id": UUID(appointment_id),
+        "owner_id": person.user_id,
+        "start_at": FIRST,
+        "end_at": FIRST + timedelta(minutes=1),
+        "expected": 1,
+        "x_request_id": "some",
+    }
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+def test_moves_look_nothing_through(full: tuple[str, Person], mode: str) -> None:
+    """Alone or together: what moves and what is in its way are found by their indexes, and updated in order."""
+    dsn, person = full
+    eight = [_move(person, each) for each in person.appointments[:8]]
+    together = {name: [each[name] for each in eight] for name in eight[0]}
+    for statement, values in ((moving.MOVE, eight[0]), (moving.MOVE_MANY, together)):
+        nodes = list(explained(dsn, statement, values, mode))
+        assert {"subjects"} >= {node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan"}
+        # In the order of what feeds the loop, in which two statements cannot wait for each other.
+        (update,) = [n for n in nodes if n["Node Type"] == "ModifyTable" and n["Relation Name"] == "bookings"]
+        assert "Nested Loop" == update["Plans"][0]["Node Type"]
+    in_the_way = [node["Index Cond"] for node in nodes if node.get("Index Name") == "bookings_no_overlap"]
+    assert any("during &&" in condition and "subject_id =" in condition for condition in in_the_way)
 
 
 def _in_the_way(person: Person) -> Values:
