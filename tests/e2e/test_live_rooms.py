@@ -92,7 +92,7 @@ def _follows(request: Request, ids: set[str]) -> bool:
 
 
 async def test_what_somebody_else_books_in_a_room_is_seen_as_it_happens(tab: Tab, ada: Person, grace: Person) -> None:
-    """Booked and cancelled; the room alone is read again, and nothing is asked for when nothing happens."""
+    """Booked, moved and cancelled; the room alone is read again, and nothing is asked for when nothing happens."""
     theirs = await lab(grace, ada)
     hers = await room(ada, f"A hall {uuid.uuid4().hex[:6]}", default_role=pb.RESOURCE_ROLE_UNSPECIFIED)
     await show_rooms(tab, theirs, hers)
@@ -106,10 +106,21 @@ async def test_what_somebody_else_books_in_a_room_is_seen_as_it_happens(tab: Tab
     await give(ada, hers, grace, pb.RESOURCE_ROLE_BOOKER)
     await grace.create(at(15, 15, MINUTE), title="In the hall", resource_ids=[hers.id])
     await expect(tab.appointment("In the hall")).to_be_visible(timeout=SOON)
+    moved = appointments_pb2.Appointment(id=booked.id)
+    moved.start_time.FromDatetime(at(15, 17, MINUTE))
+    moved.end_time.FromDatetime(at(15, 18, MINUTE))
+    moving = appointments_pb2.UpdateAppointmentRequest(appointment=moved)
+    await grace.appointments.UpdateAppointment(moving, metadata=grace.metadata)
+    await expect(taken(tab).filter(has_text=f"17:{MINUTE} – ")).to_have_count(1, timeout=SOON)
+    await expect(taken(tab)).to_have_count(1)
     cancelling = appointments_pb2.DeleteAppointmentRequest(id=booked.id)
     await grace.appointments.DeleteAppointment(cancelling, metadata=grace.metadata)
     await expect(taken(tab)).to_have_count(0, timeout=SOON)
     await expect(tab.appointment("In the hall")).to_be_visible()
+    await tab.button("Next").click()
+    await tab.settled()
+    await grace.create(at(16, 10, MINUTE), resource_ids=[theirs.id])
+    await expect(taken(tab)).to_have_count(1, timeout=SOON)
     assert [] == tab.errors
 
 

@@ -4,7 +4,7 @@
  * The tab that has the lock follows it and tells the others; when it is closed, another takes over. It follows the
  * person's calendar, and the rooms that any tab shows. Whoever was cut off goes on from the last cursor, so nothing is
  * missed; so it is opened again, too, when other rooms are shown. That the stream is down is not told: the calendar also
- * asks by itself every minute.
+ * asks by itself every minute, and about rooms every five.
  */
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
 
