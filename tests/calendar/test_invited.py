@@ -12,12 +12,13 @@ import pytest
 
 from appointments.auth import erasure
 from appointments.calendar import booking, invited, listing, series_booking, updating
-from appointments.calendar.appointment import Appointment, Attendee, Spec
+from appointments.calendar.appointment import Appointment, Attendee, Spec, with_answers
 from appointments.calendar.invited import Answer
 from appointments.calendar.log import BY_OWNER
 from appointments.calendar.series import SeriesSpec
 from appointments.db import Connection, Database
 from appointments.shared.errors import Conflict, Denied, Invalid, NotFound
+from appointments.shared.validation import fold_email
 from tests.audit import audit
 from tests.people import HOUR, TEN, add_room, add_user, shared, spec
 
@@ -202,6 +203,15 @@ async def test_pages_of_every_size_merge_what_is_ones_own_with_what_is_not(
             assert expected == [each.id for each in await paged(db, window, size)]
 
 
+async def rename(db: Database, user_id: UUID, address: str) -> None:
+    """Change somebody's address: what they were invited to by the former one stays theirs."""
+
+    async def work(connection: Connection) -> None:
+        await connection.execute("UPDATE users SET email = %s WHERE id = %s", (address, user_id))
+
+    await db.transact(work)
+
+
 @pytest.mark.parametrize("name", ["!", "~"])
 async def test_who_is_invited_by_a_former_address_too_is_invited_once(db: Database, owner: UUID, name: str) -> None:
     """Their list, what is not answered and a page each have it once, and an answer is that of both addresses."""
@@ -215,10 +225,7 @@ async def test_who_is_invited_by_a_former_address_too_is_invited_once(db: Databa
     ]
     await invited.respond(db, guest, booked[0].id, YES)
 
-    async def rename(connection: Connection) -> None:
-        await connection.execute("UPDATE users SET email = %s WHERE id = %s", (new, guest))
-
-    await db.transact(rename)
+    await rename(db, guest, new)
     for size in (1, 2, 3, 5):
         assert [each.id for each in booked] == [each.id for each in await paged(db, listing.Window(guest), size)]
     (first, *_) = await paged(db, listing.Window(guest), 5)
@@ -231,6 +238,57 @@ async def test_who_is_invited_by_a_former_address_too_is_invited_once(db: Databa
             await invited.respond(db, guest, each.id, answer)
             assert [answer.response] * 2 == await responses(db, owner, each.id)
         assert await audit(db) == 0
+
+
+@pytest.mark.parametrize("name", ["!", "~"])
+@pytest.mark.parametrize("follows", [True, False])
+async def test_who_is_invited_by_two_addresses_is_taken_along_by_both(
+    db: Database, owner: UUID, name: str, *, follows: bool
+) -> None:
+    """A move asks both anew or neither, and their time is taken until the last accepted address is left out."""
+    guest = await add_guest(db)
+    former, new = of(guest), Attendee(f"{name}{guest}@example.com")
+    booked = await booking.create(db, owner, replace(spec(), attendees=(former, new)))
+    await rename(db, guest, new.email)
+    await invited.respond(db, guest, booked.id, Answer("ACCEPTED", follows=follows))
+    for hour in range(1, 4):
+        start = TEN + hour * HOUR
+        await move(db, owner, booked.id, start)
+        assert ["ACCEPTED" if follows else "NEEDS-ACTION"] * 2 == await responses(db, owner, booked.id)
+        assert follows != await is_free(db, guest, start)
+        assert await audit(db) == 0
+    await invited.respond(db, guest, booked.id, YES)
+
+    def invite(old: Spec, *, attendees: tuple[Attendee, ...]) -> Spec:
+        return with_answers(replace(old, attendees=attendees), old)
+
+    for attendees in ((new,), (former, new), (former,), ()):
+        await updating.update(db, owner, booked.id, partial(invite, attendees=attendees))
+        assert await audit(db) == 0
+    assert await is_free(db, guest, start)
+
+
+@pytest.mark.parametrize("is_taken", [True, False])
+async def test_what_two_addresses_have_accepted_is_settled_for_both(
+    db: Database, owner: UUID, *, is_taken: bool
+) -> None:
+    """By links, before they were an account's: taken if they are free then, and else both are asked anew, once."""
+    guest = await add_guest(db)
+    former, new = of(guest), Attendee(f"!{guest}@example.com")
+    booked = await booking.create(db, owner, replace(spec(), attendees=(former, new)))
+
+    async def accept(connection: Connection) -> None:
+        for each in (former, new):
+            await invited.write(connection, booked, fold_email(each.email), YES, cause=BY_OWNER)
+
+    await db.transact(accept)
+    await rename(db, guest, new.email)
+    if is_taken:
+        await booking.create(db, guest, spec())
+    for _ in range(2):
+        await invited.settle(db, guest)
+        assert ["NEEDS-ACTION" if is_taken else "ACCEPTED"] * 2 == await responses(db, owner, booked.id)
+    assert await audit(db) == 0
 
 
 async def test_a_window_has_only_those_of_others_that_reach_into_it(db: Database, owner: UUID) -> None:

@@ -22,14 +22,14 @@ from appointments.calendar import (
     series_updating,
     updating,
 )
-from appointments.calendar.appointment import Appointment, Spec, with_answers
+from appointments.calendar.appointment import Appointment, Attendee, Spec, with_answers
 from appointments.calendar.invited import Answer
 from appointments.calendar.log import BY_OWNER
 from appointments.calendar.series import Series, SeriesSpec
 from appointments.db import Database, Statement, instant
 from appointments.shared.errors import Conflict, Invalid, NotFound, SeriesConflict, Unmet
 from tests.audit import audit
-from tests.calendar.test_invited import add_guest, confirm, is_free, kinds, meet, of
+from tests.calendar.test_invited import add_guest, confirm, is_free, kinds, meet, of, rename
 from tests.calendar.test_series import DAY, MONDAY, WEEK, at, occurrences, recurs, retimed, starts, titled
 from tests.people import HOUR, add_room
 
@@ -540,4 +540,30 @@ async def test_jobs_of_one_guest_do_not_meet_each_others_bookings(db: Database, 
     await confirm(db, stranger)
     await asyncio.gather(*(invited.settle(db, stranger) for _ in range(8)))
     assert ("A" * 30, "x" * 30) == (await answers(db, series), await taken(db, stranger, series))
+    assert await audit(db) == 0
+
+
+@pytest.mark.parametrize("name", ["!", "~"])
+async def test_an_answer_to_a_series_is_that_of_both_addresses(db: Database, owner: UUID, name: str) -> None:
+    """Also of one that only an occurrence has: what is declined takes no time, what is accepted takes it once."""
+    guest = await add_guest(db)
+    new = Attendee(f"{name}{guest}@example.com")
+    series = await invite(db, owner, guest)
+    rows = await occurrences(db, owner, series.id)
+    await rename(db, guest, new.email)
+
+    def add(old: Spec) -> Spec:
+        return with_answers(replace(old, attendees=(*old.attendees, new)), old)
+
+    await updating.update(db, owner, rows[1].id, add)
+    await invited.respond(db, guest, rows[1].id, YES)
+    for given, letter, mark in ((NO, "D", "-"), (YES, "A", "x"), (MAYBE, "T", "-"), (ALONG, "A", "x")):
+        await answer(db, guest, series, given)
+        assert (5 * letter, 5 * mark) == (await answers(db, series), await taken(db, guest, series))
+        assert given.response == (await occurrences(db, owner, series.id))[1].attendees[1].response
+        assert await audit(db) == 0
+    await change(db, series, with_first(attendees=(of(guest), new)))
+    await answer(db, guest, series, ALONG)
+    await change(db, series, retimed(DAY))
+    assert (5 * "A", 5 * "x") == (await answers(db, series, 1), await taken(db, guest, series))
     assert await audit(db) == 0

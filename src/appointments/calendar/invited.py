@@ -287,18 +287,23 @@ async def rebook(connection: Connection, current: Appointment, spec: Spec, known
         The spec with the answers that still hold.
     """
     stay = _addresses(spec.attendees)
+    accepted = {fold_email(each.email): each for each in current.attendees if each.response == "ACCEPTED"}
+    # Somebody may be invited by two addresses, and one of them be left.
+    theirs: dict[UUID, list[Guest]] = {}
+    for guest in known:
+        if guest.address in stay & accepted.keys():
+            theirs.setdefault(guest.user_id, []).append(guest)
     if not has_moved(current.spec, spec):
-        left = [guest.user_id for guest in known if guest.address not in stay]
+        left = [guest.user_id for guest in known if guest.user_id not in theirs]
         await connection.fetch(FREE, {"id": current.id, "user_ids": left})
         return spec
     await connection.fetch(FREE, {"id": current.id, "user_ids": [guest.user_id for guest in known]})
-    accepted = {fold_email(each.email): each for each in current.attendees if each.response == "ACCEPTED"}
     follow: dict[str, Attendee] = {}
-    for guest in known:
-        if not guest.follows or guest.address not in stay & accepted.keys():
+    for user_id, addressed in theirs.items():
+        if not any(guest.follows for guest in addressed):
             continue
-        if spec.transparent or await _is_taken_along(connection, guest.user_id, current.id, _plain(spec)):
-            follow[guest.address] = accepted[guest.address]
+        if spec.transparent or await _is_taken_along(connection, user_id, current.id, _plain(spec)):
+            follow |= {guest.address: accepted[guest.address] for guest in addressed}
     attendees = []
     for each in spec.attendees:
         before = follow.get(fold_email(each.email), Attendee(each.email))
@@ -335,12 +340,17 @@ async def settle(db: Database, user_id: UUID) -> None:
             if not rows:
                 return
             current = _found(rows)
-            mine = next(each for each in current.attendees if fold_email(each.email) == current.address)
-            if mine.response == "ACCEPTED" and not current.transparent:
-                free = await _is_taken_along(connection, user_id, current.id, _plain(current.spec))
-                if not free:
-                    answer = Answer("NEEDS-ACTION", mine.comment)
-                    await write(connection, current, current.address or "", answer, cause=Cause(user_id))
+            known = await guests(connection, appointment_id)
+            addresses = {guest.address for guest in known if guest.user_id == user_id}
+            accepted = [each for each in current.attendees if each.response == "ACCEPTED"]
+            mine = addresses & _addresses(accepted)
+            if current.transparent or not mine:
+                return
+            if not await _is_taken_along(connection, user_id, current.id, _plain(current.spec)):
+                # Only what they have said themselves is there to be seen.
+                said = next((each.comment for each in accepted if each.comment), "")
+                for address in sorted(mine):
+                    await write(connection, current, address, Answer("NEEDS-ACTION", said), cause=Cause(user_id))
 
         await db.transact(work)
 

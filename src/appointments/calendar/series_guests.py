@@ -20,7 +20,7 @@ from appointments.calendar.frontiers import CLEAR_HOLDS, Place
 from appointments.calendar.invited import Answer
 from appointments.calendar.log import BY_OWNER, Cause, of_all
 from appointments.calendar.materializing import AgainError, again, named
-from appointments.calendar.series import COLUMNS, from_row
+from appointments.calendar.series import COLUMNS, Series, from_row
 from appointments.db import Connection, Database, Row, Statement, instant
 from appointments.jobs import Job, Kind
 from appointments.shared.errors import Invalid, NotFound, SeriesConflict, Unmet
@@ -59,6 +59,8 @@ async def respond_in(
 ) -> None:
     """The same for an address, in a transaction that has no locks yet. ``user_id`` is whose calendar it is, if any is.
 
+    Then it is the answer of all addresses by which that person is invited.
+
     Raises:
         NotFound, Unmet, SeriesConflict: as for :func:`respond`.
         AgainError: the series was changed meanwhile, so all of it is done again.
@@ -78,28 +80,38 @@ async def respond_in(
     series = from_row(rows[0])
     if not set(series.spec.first.resources) <= set(resource_ids):
         raise AgainError
-    spellings = [each.email for each in series.attendees if fold_email(each.email) == address]
-    if series.deleted_at is not None or not spellings:
+    addresses = {address} | {row[0] for row in await connection.fetch(ADDRESSES, {"id": series_id, "user_id": user_id})}
+    invited_to_all = {fold_email(each.email) for each in series.attendees} & addresses
+    if series.deleted_at is not None or not invited_to_all:
         raise Unmet("The series is off, or you are not invited to all of it.", reason="NOT_INVITED")
-    values = {
-        "id": series_id,
-        "address": address,
-        "user_id": user_id,
-        "spellings": spellings,
-        "response": answer.response,
-        "comment": answer.comment.strip(),
-        "follows": answer.follows,
-        **cause.values,
-    }
-    await connection.fetch(RESPOND, values)
-    await connection.fetch(RESPOND_ROWS, values)
-    await connection.fetch(FOLLOW, values)
-    await connection.fetch(FOLLOW_ROWS, values)
+    for each in sorted(addresses):
+        await _write(connection, series, each, user_id, answer, cause=cause)
     if user_id:
         await connection.fetch(FREE, {"id": series_id, "user_ids": [user_id]})
         if missed := await _take(connection, series_id, [user_id]):
             ids = [row[0] for row in missed]
             raise SeriesConflict(await named(connection, ids, [Place(user_id, None, 0, 0)], with_buffers=False))
+
+
+async def _write(
+    connection: Connection, series: Series, address: str, user_id: UUID | None, answer: Answer, *, cause: Cause
+) -> None:
+    """Write down what an address answers, beside it in the series and in what is still to come of it."""
+    values = {
+        "id": series.id,
+        "address": address,
+        "user_id": user_id,
+        "spellings": [each.email for each in series.attendees if fold_email(each.email) == address],
+        "response": answer.response,
+        "comment": answer.comment.strip(),
+        "follows": answer.follows,
+        **cause.values,
+    }
+    if values["spellings"]:
+        await connection.fetch(RESPOND, values)
+        await connection.fetch(FOLLOW, values)
+    await connection.fetch(RESPOND_ROWS, values)
+    await connection.fetch(FOLLOW_ROWS, values)
 
 
 async def of(connection: Connection, series_ids: Sequence[UUID]) -> list[UUID]:
@@ -143,6 +155,13 @@ def kinds(db: Database) -> list[Kind]:
 
 SERIES = Statement(f"SELECT {COLUMNS} FROM series WHERE id = %(id)s::uuid")
 LOCK = Statement(f"SELECT {COLUMNS} FROM series WHERE id = %(id)s::uuid FOR NO KEY UPDATE")
+# By which a person is invited to anything of a series.
+ADDRESSES = Statement(
+    """
+    SELECT DISTINCT address FROM appointments JOIN invitees ON appointment_id = appointments.id
+    WHERE series_id = %(id)s::uuid AND attendees <> '[]' AND user_id = %(user_id)s::uuid
+    """
+)
 GUESTS = Statement(
     f"""
     SELECT user_id FROM appointments JOIN invitees ON appointment_id = appointments.id
