@@ -15,7 +15,7 @@ from appointments.changes.cursor import MOST_RESOURCES, Cursor, Follower
 from appointments.changes.hub import MISSED_PAGE, MOST_WAITING, News
 from appointments.changes.reading import Batch, Change, Entry
 from appointments.changes.sequencer import Sequencer
-from appointments.db import Connection, Database
+from appointments.db import Connection, Database, Row, Statement, Values
 from appointments.shared.errors import NotFound, Unavailable
 from tests.changes.following import follow, next_changes, running
 from tests.people import HOUR, TEN, add_room, add_user, shared, spec
@@ -288,3 +288,29 @@ async def test_who_takes_nothing_is_given_up_however_many_calendars(db: Database
                 subscription.take()
             assert "SLOW_READER" == refused.value.reason
         assert not hub._merging
+
+
+async def test_thousands_of_calendars_are_not_read_by_one_statement(
+    db: Database, owner: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Followers who come back together are answered in turns, and each has their own."""
+    rooms = [await add_room(db, owner) for _ in range(4)]
+    start = await now(db)
+    booked = [await booking.create(db, owner, shared(room, start=TEN + k * HOUR)) for k, room in enumerate(rooms)]
+    await Sequencer(db).settle()
+    questions = [([owner], start.position), (rooms[:3], start.position), ([], start.position), (rooms[2:], 10**9)]
+    together = await reading.of_calendars(db, questions, 10)
+    statements = 0
+    plainly = db.fetch
+
+    async def fetch(statement: Statement, values: Values) -> list[Row]:
+        nonlocal statements
+        statements += 1
+        return await plainly(statement, values)
+
+    monkeypatch.setattr(db, "fetch", fetch)
+    monkeypatch.setattr(reading, "CALENDARS_AT_ONCE", 3)
+    assert together == await reading.of_calendars(db, questions, 10)
+    assert 2 == statements
+    ids = [each.id for each in booked]
+    assert [ids, ids[:3], [], []] == [[entry.item_id for entry in entries] for _, entries in together]

@@ -188,6 +188,33 @@ async def test_a_room_that_one_may_no_longer_see_goes_and_the_others_stay(tab: T
     await expect(taken(tab)).to_have_count(1, timeout=SOON)
     await ada.create(at(15, 15), title="Mine")
     await expect(tab.appointment("Mine")).to_be_visible(timeout=SOON)
+    await expect(tab.alert).to_have_count(0)
+    assert [] == tab.errors
+
+
+async def test_a_look_at_rooms_that_fails_is_repeated(tab: Tab, ada: Person, grace: Person) -> None:
+    """One room of two is not answered on another day: the other is shown, and the look is repeated by itself."""
+    first, other = await lab(grace, ada), await lab(grace, ada)
+    for hour, each in ((10, first), (12, other)):
+        await grace.create(at(16, hour, MINUTE), resource_ids=[each.id])
+    await show_rooms(tab, first, other)
+    refused: list[str] = []
+
+    async def refuse(route: Route) -> None:
+        body = route.request.post_data_buffer or b""
+        if first.id.encode() in body and len(refused) < 2:
+            refused.append(route.request.url)
+            await route.abort("connectionfailed")
+        else:
+            await route.continue_()
+
+    await tab.page.route("**/ListAppointments", refuse)
+    await tab.button("Next").click()
+    await expect(taken(tab)).to_have_count(1, timeout=SOON)
+    await expect(taken(tab)).to_have_count(2, timeout=2 * SOON)
+    assert 2 == len(refused)
+    await expect(tab.alert).to_have_count(0)
+    assert {"Failed to load resource: net::ERR_CONNECTION_FAILED"} == set(tab.errors)
 
 
 async def test_a_room_lost_while_away_is_left_out(tab: Tab, ada: Person, grace: Person) -> None:

@@ -4,7 +4,7 @@ An entry only says what has changed. A follower gets it together with the item a
 as much as they may see then: a resource's managers see its appointments, others only that something has changed.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple
@@ -17,6 +17,9 @@ from appointments.calendar.resource import Resource, Role
 from appointments.changes.cursor import Cursor, Follower
 from appointments.db import Database, Micros, Statement
 from appointments.shared.errors import Expired, NotFound
+
+CALENDARS_AT_ONCE = 200
+"""About so many calendars are read on by one statement."""
 
 
 class Entry(NamedTuple):
@@ -150,6 +153,29 @@ async def of_calendars(
     db: Database, questions: Sequence[tuple[Sequence[UUID], int]], limit: int
 ) -> list[tuple[Head, list[Entry]]]:
     """For each question, calendars and a position: the first entries after it, ``limit`` at most, and the log's end."""
+    found: list[tuple[Head, list[Entry]]] = []
+    for some in _in_turns(questions):
+        found += await _of_some(db, some, limit)
+    return found
+
+
+def _in_turns(questions: Sequence[tuple[Sequence[UUID], int]]) -> Iterator[list[tuple[Sequence[UUID], int]]]:
+    """Questions about :data:`CALENDARS_AT_ONCE` calendars or a few more, so that no statement takes long."""
+    some: list[tuple[Sequence[UUID], int]] = []
+    count = 0
+    for question in questions:
+        some.append(question)
+        count += len(question[0])
+        if count >= CALENDARS_AT_ONCE:
+            yield some
+            some, count = [], 0
+    if some:
+        yield some
+
+
+async def _of_some(
+    db: Database, questions: Sequence[tuple[Sequence[UUID], int]], limit: int
+) -> list[tuple[Head, list[Entry]]]:
     lasts = list(accumulate(len(calendar_ids) for calendar_ids, _ in questions))
     values = {
         "calendar_ids": [each for calendar_ids, _ in questions for each in calendar_ids],

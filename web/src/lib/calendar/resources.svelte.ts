@@ -105,8 +105,11 @@ class Resources {
   /** By name; undefined until the server has told them. */
   all = $state.raw<readonly Resource[] | undefined>();
 
-  /** Ask the server for all of them. */
+  #loads = 0;
+
+  /** Ask the server for all of them. Of several questions the answer to the last one stays. */
   async load(): Promise<readonly Resource[]> {
+    const now = ++this.#loads;
     const found: Resource[] = [];
     let pageToken = "";
     do {
@@ -114,7 +117,8 @@ class Resources {
       found.push(...page.resources.map(fromMessage));
       pageToken = page.nextPageToken;
     } while (pageToken);
-    return (this.all = found);
+    if (now === this.#loads) this.all = found;
+    return found;
   }
 
   find(id: string): Resource | undefined {
