@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -25,6 +25,7 @@ from appointments.calendar.appointment import to_values
 from appointments.calendar.log import BY_OWNER
 from appointments.calendar.placement import span_values
 from appointments.calendar.validation import LONGEST_DAYS
+from appointments.changes import reading
 from appointments.db.statement import Statement, Values
 from appointments.icalendar.invitations import following
 from bench.data import BUSY, FIRST, Person, add_busy_people, add_rooms, settle
@@ -88,6 +89,10 @@ def full(postgres_dsn: str, template: str) -> Iterator[tuple[str, Person]]:
         settle(dsn)
         yield dsn, with_rooms[50]
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+EVERY_DAY = ["get", "eight gets", "create", "creates that share a statement", "list of 20", "eight lists of 20"]
+EVERY_DAY += ["list of 20, second page", "what others invite to", "what others invite eight to"]
 
 
 def values_of(case: str, person: Person) -> tuple[Statement, Values]:
@@ -263,6 +268,38 @@ def test_moves_look_nothing_through(full: tuple[str, Person], mode: str) -> None
         assert "Nested Loop" == update["Plans"][0]["Node Type"]
     in_the_way = [node["Index Cond"] for node in nodes if node.get("Index Name") == "bookings_no_overlap"]
     assert any("during &&" in condition and "subject_id =" in condition for condition in in_the_way)
+
+
+@pytest.fixture(scope="module")
+def young(postgres_dsn: str, template: str) -> Iterator[str]:
+    """A database as it is after the migrations: nobody has looked at its tables yet."""
+    name = f"{template}_young"
+    with psycopg.connect(postgres_dsn, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        yield database_dsn(postgres_dsn, name)
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def test_plans_of_a_young_database_are_good_when_it_has_grown(young: str) -> None:
+    """What is planned once while there is next to nothing, and run until PostgreSQL analyzes, does not look through it.
+
+    A scan of a small table is cheap where its rows are joined to many that are asked for together. Thousands of rows
+    later it is what a statement spends its time with.
+    """
+    person = Person(uuid4(), uuid4(), tuple(str(uuid4()) for _ in range(8)))
+    eight = [_move(person, each) for each in person.appointments]
+    cases = dict.fromkeys(EVERY_DAY) | {
+        "what is in the way": (conflicts.COLLISIONS, _in_the_way(person)),
+        "what is in the way of eight": (conflicts.COLLISIONS.for_many, _for_eight(_in_the_way(person))),
+        "move": (moving.MOVE, eight[0]),
+        "moves that share a statement": (moving.MOVE_MANY, {name: [one[name] for one in eight] for name in eight[0]}),
+        "what has changed": (reading.ITEMS, {"ids": [UUID(each) for each in person.appointments]}),
+    }
+    for case, given in cases.items():
+        statement, values = given or values_of(case, person)
+        nodes = list(explained(young, statement, values, "force_generic_plan"))
+        read = {node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan"}
+        assert not {"appointments", "bookings", "changes", "invitees"} & read, case
 
 
 def _in_the_way(person: Person) -> Values:

@@ -105,7 +105,7 @@ MOVE = Statement(
 # create or a move that commits in the same moment can still be in the way; then each has a turn alone.
 #
 # All owners are locked, by id, before anything else, and the bookings change in the order of subjects and starts, as
-# creates insert them. Like those, it gives up soon on a lock.
+# creates insert them. Like those, it gives up soon on a lock, and reads a few of many one by one.
 MOVE_MANY = Statement(
     f"""
     WITH impatient AS MATERIALIZED (
@@ -118,7 +118,11 @@ MOVE_MANY = Statement(
             (SELECT %(id)s::uuid[]), (SELECT %(owner_id)s::uuid[]), (SELECT %(start_at)s::timestamptz[]),
             (SELECT %(end_at)s::timestamptz[]), (SELECT %(expected)s::bigint[]), (SELECT %(x_request_id)s::text[])
         ) AS asked (id, owner_id, start_at, end_at, expected, x_request_id)
-        JOIN appointments ON appointments.id = asked.id AND appointments.owner_id = asked.owner_id
+        CROSS JOIN LATERAL (
+            SELECT owner_id, buffer_before, buffer_after, version FROM appointments
+            WHERE appointments.id = asked.id OFFSET 0
+        ) AS found
+        WHERE found.owner_id = asked.owner_id
     ), free AS MATERIALIZED (
         SELECT *, max(upper(during)) OVER (
             PARTITION BY owner_id ORDER BY during ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING

@@ -105,6 +105,7 @@ class Statement:
         """The same for many at once. Its parameters are arrays: of each, what every one of them has.
 
         Each row begins with the number of the one whom it is for, counted from one. Each one's rows are in their order.
+        Each is planned as it is alone: joined with all that are asked for, it would be looked for in the whole table.
         """
         types: dict[str, str] = {}
         for name, type_, array, _ in _PARAMETER.findall(self.sql):
@@ -118,7 +119,7 @@ class Statement:
         many = Statement(
             f"""
             SELECT number, answer.* FROM unnest({arrays}) WITH ORDINALITY AS asked ({names}, number)
-            CROSS JOIN LATERAL ({each}) AS answer
+            CROSS JOIN LATERAL (SELECT one.* FROM ({each}) AS one OFFSET 0) AS answer
             """
         )
         many.summary = self.summary
