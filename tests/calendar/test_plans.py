@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from psycopg import ClientCursor
 
+from appointments.auth import identity
 from appointments.calendar import (
     availability,
     booking,
@@ -294,12 +295,15 @@ def test_plans_of_a_young_database_are_good_when_it_has_grown(young: str) -> Non
         "move": (moving.MOVE, eight[0]),
         "moves that share a statement": (moving.MOVE_MANY, {name: [one[name] for one in eight] for name in eight[0]}),
         "what has changed": (reading.ITEMS, {"ids": [UUID(each) for each in person.appointments]}),
+        "whose session": (identity.SESSIONS, {"ids": [person.session_id], "now": FIRST}),
+        "whose key": (identity.KEYS, {"digests": [b"x" * 32]}),
+        "whom a service account acts for": (identity.USERS, {"ids": [person.user_id]}),
     }
     for case, given in cases.items():
         statement, values = given or values_of(case, person)
         nodes = list(explained(young, statement, values, "force_generic_plan"))
         read = {node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan"}
-        assert not {"appointments", "bookings", "changes", "invitees"} & read, case
+        assert not {"appointments", "bookings", "changes", "invitees", "users", "sessions", "keys"} & read, case
 
 
 def _in_the_way(person: Person) -> Values:

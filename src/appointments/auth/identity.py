@@ -180,25 +180,38 @@ def _is_due(last_used_at: Micros | None, now: datetime) -> bool:
     return last_used_at is None or last_used_at <= micros(now - LAST_USE_EVERY)
 
 
+# One by one, which OFFSET 0 keeps the planner from changing: while there are few users it would read all of them, and
+# the plan is kept until PostgreSQL analyzes the table.
 SESSIONS = Statement(
     """
-    SELECT sessions.id, user_id, role = 'admin' FROM sessions JOIN users ON users.id = user_id
-    WHERE sessions.id = ANY (%(ids)s::uuid[]) AND revoked_at IS NULL AND expires_at > %(now)s::timestamptz
-      AND disabled_at IS NULL
+    SELECT live.id, user_id, role = 'admin'
+    FROM unnest(%(ids)s::uuid[]) AS asked (id)
+    CROSS JOIN LATERAL (
+        SELECT sessions.id, user_id FROM sessions
+        WHERE sessions.id = asked.id AND revoked_at IS NULL AND expires_at > %(now)s::timestamptz
+        OFFSET 0
+    ) AS live
+    CROSS JOIN LATERAL (SELECT role FROM users WHERE users.id = user_id AND disabled_at IS NULL OFFSET 0) AS person
     """
 )
 KEYS = Statement(
     """
-    SELECT digest, keys.id, user_id, scopes, expires_at, last_used_at, kind = 'service_account', role = 'admin',
-           disabled_at IS NOT NULL
-    FROM keys JOIN users ON users.id = user_id
-    WHERE digest = ANY (%(digests)s::bytea[])
+    SELECT known.* FROM unnest(%(digests)s::bytea[]) AS asked (digest) CROSS JOIN LATERAL (
+        SELECT digest, keys.id, user_id, scopes, expires_at, last_used_at, kind = 'service_account', role = 'admin',
+               disabled_at IS NOT NULL
+        FROM keys JOIN users ON users.id = user_id
+        WHERE keys.digest = asked.digest
+        OFFSET 0
+    ) AS known
     """
 )
 USERS = Statement(
     """
-    SELECT id, role = 'admin', disabled_at IS NOT NULL FROM users
-    WHERE id = ANY (%(ids)s::uuid[]) AND kind = 'person'
+    SELECT known.* FROM unnest(%(ids)s::uuid[]) AS asked (id) CROSS JOIN LATERAL (
+        SELECT users.id, role = 'admin', disabled_at IS NOT NULL FROM users
+        WHERE users.id = asked.id AND kind = 'person'
+        OFFSET 0
+    ) AS known
     """
 )
 
