@@ -135,7 +135,7 @@ OF_CALENDARS = Statement(
     """
 )
 
-# One by one, as booking.CREATE_MANY says: this reads a few of many.
+# A few of many, so one by one: booking.CREATE_MANY says why.
 ITEMS = Statement(
     f"""
     SELECT item.* FROM unnest(%(ids)s::uuid[]) AS asked (id)
