@@ -528,6 +528,28 @@ async def test_the_end_of_an_account_frees_those_who_had_accepted(db: Database, 
     ]
 
 
+@pytest.mark.parametrize("of_old", [False, True])
+async def test_whoever_is_erased_while_being_invited_is_an_address(db: Database, owner: UUID, of_old: bool) -> None:
+    """The invitation waits for the end of the account, and is made."""
+    guest = await add_guest(db)
+    old = await meet(db, owner) if of_old else None
+
+    async def invite() -> Appointment:
+        if old is None:
+            return await meet(db, owner, guest)
+        return await updating.update(db, owner, old.id, lambda spec: replace(spec, attendees=(of(guest),)))
+
+    async with db.connection() as connection, connection.transaction():
+        await erasure.lock(connection, guest)
+        await erasure.erase(connection, guest, actor_id=guest)
+        inviting = asyncio.create_task(invite())
+        await asyncio.sleep(0.3)
+        assert not inviting.done()
+    made = await inviting
+    assert (of(guest),) == made.spec.attendees
+    assert made == await booking.get(db, owner, made.id)
+
+
 async def _erase(connection: Connection, user_id: UUID) -> None:
     await erasure.lock(connection, user_id)
     await erasure.erase(connection, user_id, actor_id=user_id)
