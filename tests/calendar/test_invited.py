@@ -540,8 +540,7 @@ async def test_whoever_is_erased_while_being_invited_is_an_address(db: Database,
         return await updating.update(db, owner, old.id, lambda spec: replace(spec, attendees=(of(guest),)))
 
     async with db.connection() as connection, connection.transaction():
-        await erasure.lock(connection, guest)
-        await erasure.erase(connection, guest, actor_id=guest)
+        await _erase(connection, guest)
         inviting = asyncio.create_task(invite())
         await asyncio.sleep(0.3)
         assert not inviting.done()

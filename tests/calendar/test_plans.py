@@ -1,4 +1,4 @@
-"""How PostgreSQL runs the statements of every day when there are a million appointments."""
+"""How PostgreSQL runs the statements of every day: beside a million appointments, and by plans made beside none."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -254,14 +254,17 @@ def _move(person: Person, appointment_id: str) -> dict[str, Any]:
     }
 
 
+def _together(moves: list[dict[str, Any]]) -> Values:
+    return {name: [each[name] for each in moves] for name in moves[0]}
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
 def test_moves_look_nothing_through(full: tuple[str, Person], mode: str) -> None:
     """Alone or together: what moves and what is in its way are found by their indexes, and updated in order."""
     dsn, person = full
     eight = [_move(person, each) for each in person.appointments[:8]]
-    together = {name: [each[name] for each in eight] for name in eight[0]}
-    for statement, values in ((moving.MOVE, eight[0]), (moving.MOVE_MANY, together)):
+    for statement, values in ((moving.MOVE, eight[0]), (moving.MOVE_MANY, _together(eight))):
         nodes = list(explained(dsn, statement, values, mode))
         assert {"subjects"} >= {node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan"}
         # In the order of what feeds the loop, in which two statements cannot wait for each other.
@@ -271,17 +274,7 @@ def test_moves_look_nothing_through(full: tuple[str, Person], mode: str) -> None
     assert any("during &&" in condition and "subject_id =" in condition for condition in in_the_way)
 
 
-@pytest.fixture(scope="module")
-def young(postgres_dsn: str, template: str) -> Iterator[str]:
-    """A database as it is after the migrations: nobody has looked at its tables yet."""
-    name = f"{template}_young"
-    with psycopg.connect(postgres_dsn, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-        yield database_dsn(postgres_dsn, name)
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-
-
-def test_plans_of_a_young_database_are_good_when_it_has_grown(young: str) -> None:
+def test_plans_of_a_young_database_are_good_when_it_has_grown(dsn: str) -> None:
     """What is planned once while there is next to nothing, and run until PostgreSQL analyzes, does not look through it.
 
     A scan of a small table is cheap where its rows are joined to many that are asked for together. Thousands of rows
@@ -289,19 +282,18 @@ def test_plans_of_a_young_database_are_good_when_it_has_grown(young: str) -> Non
     """
     person = Person(uuid4(), uuid4(), tuple(str(uuid4()) for _ in range(8)))
     eight = [_move(person, each) for each in person.appointments]
-    cases = dict.fromkeys(EVERY_DAY) | {
+    cases = {case: values_of(case, person) for case in EVERY_DAY} | {
         "what is in the way": (conflicts.COLLISIONS, _in_the_way(person)),
         "what is in the way of eight": (conflicts.COLLISIONS.for_many, _for_eight(_in_the_way(person))),
         "move": (moving.MOVE, eight[0]),
-        "moves that share a statement": (moving.MOVE_MANY, {name: [one[name] for one in eight] for name in eight[0]}),
+        "moves that share a statement": (moving.MOVE_MANY, _together(eight)),
         "what has changed": (reading.ITEMS, {"ids": [UUID(each) for each in person.appointments]}),
         "whose session": (identity.SESSIONS, {"ids": [person.session_id], "now": FIRST}),
         "whose key": (identity.KEYS, {"digests": [b"x" * 32]}),
         "whom a service account acts for": (identity.USERS, {"ids": [person.user_id]}),
     }
-    for case, given in cases.items():
-        statement, values = given or values_of(case, person)
-        nodes = list(explained(young, statement, values, "force_generic_plan"))
+    for case, (statement, values) in cases.items():
+        nodes = list(explained(dsn, statement, values, "force_generic_plan"))
         read = {node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan"}
         assert not {"appointments", "bookings", "changes", "invitees", "users", "sessions", "keys"} & read, case
 
